@@ -1,0 +1,1 @@
+//! The consensus driver of a member: raft core, write-ahead log, membership.

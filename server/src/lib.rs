@@ -1,0 +1,1 @@
+//! A member of an etcd cluster as a library.

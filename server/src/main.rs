@@ -1,0 +1,3 @@
+//! The `etcd` binary: a thin shell over the library.
+
+fn main() {}
