@@ -3,3 +3,4 @@
 //! Knows no raft role, no tokio and no gRPC.
 
 pub mod backend;
+pub mod mvcc;
