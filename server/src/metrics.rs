@@ -1,0 +1,593 @@
+//! Metrics of one server, under etcd's names.
+//!
+//! Each server has a registry of its own. Only what is measured is registered: a name that etcd has and that is missing
+//! here has nothing to feed it yet. Whoever is on a hot path keeps the handle it needs (they are cheap to clone) or a
+//! local copy of a histogram ([`prometheus::Histogram::local`]).
+
+mod grpc;
+mod process;
+
+use std::time::Instant;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec,
+    IntGauge, Opts, Registry, TextEncoder, exponential_buckets,
+};
+
+pub use grpc::{CODES, Grpc, Rpc};
+
+/// All metrics of one server.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// `etcd_server_*` and the cluster version.
+    pub server: Server,
+    /// `etcd_mvcc_*` and `etcd_debugging_mvcc_*`.
+    pub mvcc: Mvcc,
+    /// `etcd_disk_*` and `etcd_snap_*`: time spent on the disk.
+    pub disk: Disk,
+    /// `etcd_network_client_grpc_*` and `grpc_server_*`.
+    pub grpc: Grpc,
+    process: process::Process,
+    scrapes: Scrapes,
+}
+
+/// State and work of the member.
+#[derive(Debug)]
+pub struct Server {
+    /// 1 while there is a leader.
+    pub has_leader: IntGauge,
+    /// 1 while this member leads.
+    pub is_leader: IntGauge,
+    /// 1 while this member is a learner.
+    pub is_learner: IntGauge,
+    /// Leader changes seen.
+    pub leader_changes: IntCounter,
+    /// Index of the last committed entry.
+    pub proposals_committed: IntGauge,
+    /// Index of the last applied entry.
+    pub proposals_applied: IntGauge,
+    /// Proposals that wait for their commit.
+    pub proposals_pending: IntGauge,
+    /// Proposals that failed.
+    pub proposals_failed: IntCounter,
+    /// Requests that took longer to apply than the warning threshold.
+    pub slow_apply: IntCounter,
+    /// Read indexes that timed out or came late.
+    pub slow_read_indexes: IntCounter,
+    /// Read indexes that failed.
+    pub read_indexes_failed: IntCounter,
+    /// Health checks answered with success.
+    pub health_success: IntCounter,
+    /// Health checks answered with failure.
+    pub health_failures: IntCounter,
+    /// The quota in bytes, 0 when there is none.
+    pub quota_backend_bytes: IntGauge,
+    healthcheck: GaugeVec,
+    healthchecks_total: IntCounterVec,
+    apply_duration: HistogramVec,
+    range_duration: [Histogram; 2],
+    request_duration: HistogramVec,
+    client_requests: IntCounterVec,
+    unary_requests: IntCounter,
+    cluster_version: GaugeVec,
+    id: GaugeVec,
+}
+
+/// Keys and revisions.
+#[derive(Debug)]
+pub struct Mvcc {
+    /// Puts, those inside transactions included.
+    pub puts: IntCounter,
+    /// Deletions, those inside transactions included.
+    pub deletes: IntCounter,
+    /// Ranges, those inside transactions included.
+    pub ranges: IntCounter,
+    /// Transactions of more than one operation.
+    pub txns: IntCounter,
+    /// Bytes the database takes on disk.
+    pub db_size: IntGauge,
+    /// Bytes of these that hold data.
+    pub db_size_in_use: IntGauge,
+    /// Read views open on the database.
+    pub open_reads: IntGauge,
+    /// Live keys.
+    pub keys: IntGauge,
+    /// Bytes of keys and values put, less those compacted away.
+    pub put_size: IntGauge,
+    /// The current revision.
+    pub current_revision: IntGauge,
+    /// The revision compacted to, -1 before the first compaction.
+    pub compact_revision: IntGauge,
+    /// Unix time of the last finished compaction, 0 before the first.
+    pub compaction_last: IntGauge,
+    /// Revisions removed by compaction.
+    pub compaction_keys: IntCounter,
+    /// Milliseconds one step of a compaction kept the store busy.
+    pub compaction_pause: Histogram,
+    /// Milliseconds from the begin of a compaction to its end.
+    pub compaction_total: Histogram,
+    /// Milliseconds the index was busy with a compaction.
+    pub index_compaction_pause: Histogram,
+    /// Seconds of a `Hash`.
+    pub hash: Histogram,
+    /// Seconds of a `HashKV`.
+    pub hash_rev: Histogram,
+}
+
+/// Time and bytes on the disk, in seconds unless said otherwise.
+#[derive(Debug)]
+pub struct Disk {
+    /// Each sync of the log.
+    pub wal_fsync: Histogram,
+    /// Each write of the log.
+    pub wal_write: Histogram,
+    /// Bytes written to the log.
+    pub wal_write_bytes: IntGauge,
+    /// Each durable commit of the backend.
+    pub backend_commit: Histogram,
+    /// Each defragmentation.
+    pub backend_defrag: Histogram,
+    /// 1 while a defragmentation runs.
+    pub defrag_inflight: IntGauge,
+    /// Each copy of the database sent to a client.
+    pub backend_snapshot: Histogram,
+    /// Each sync of a raft snapshot file.
+    pub snap_fsync: Histogram,
+    /// Encoding a raft snapshot.
+    pub snap_marshalling: Histogram,
+    /// Saving a raft snapshot, everything included.
+    pub snap_save: Histogram,
+}
+
+#[derive(Debug)]
+struct Scrapes {
+    in_flight: IntGauge,
+    ok: IntCounter,
+}
+
+/// What is known of a server once its member id is: facts that do not change.
+#[derive(Debug, Clone, Copy)]
+pub struct Identity {
+    /// The member id.
+    pub member_id: u64,
+    /// `None`: no limit.
+    pub quota_backend_bytes: Option<u64>,
+}
+
+impl Metrics {
+    /// A registry with everything at zero.
+    ///
+    /// # Errors
+    /// Only if two metrics had the same name, which the tests exclude.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let new = Builder {
+            registry: &registry,
+        };
+        new.constant(
+            "etcd_server_version",
+            "Version of the running server.",
+            "server_version",
+            crate::config::ETCD_VERSION,
+        )?;
+        Ok(Self {
+            server: new.server()?,
+            mvcc: new.mvcc()?,
+            disk: new.disk()?,
+            grpc: Grpc::new(&registry)?,
+            process: process::Process::new(&registry)?,
+            scrapes: Scrapes {
+                in_flight: new.gauge(
+                    "promhttp_metric_handler_requests_in_flight",
+                    "Scrapes being answered.",
+                )?,
+                ok: new
+                    .counters(
+                        "promhttp_metric_handler_requests_total",
+                        "Scrapes answered, by status.",
+                        &["code"],
+                    )?
+                    .with_label_values(&["200"]),
+            },
+            registry,
+        })
+    }
+
+    /// Sets what never changes while the server runs.
+    pub fn identify(&self, identity: Identity) {
+        self.server
+            .id
+            .with_label_values(&[&format!("{:x}", identity.member_id)])
+            .set(1.0);
+        self.server
+            .quota_backend_bytes
+            .set(saturating(identity.quota_backend_bytes.unwrap_or(0)));
+    }
+
+    /// All metrics in Prometheus' text format. Gauges that somebody else knows must be set just before.
+    pub fn render(&self) -> String {
+        self.scrapes.in_flight.inc();
+        self.process.update();
+        let mut text = Vec::with_capacity(128 << 10);
+        // Fails only for a family without metrics, which `gather` leaves out, or a failing writer.
+        let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
+        self.scrapes.in_flight.dec();
+        self.scrapes.ok.inc();
+        String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Registers something more, e.g. of an embedding program.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
+        self.registry.register(collector)
+    }
+}
+
+impl Server {
+    /// Seconds to apply one request; `op` is etcd's name of it (`Put`, `Txn`, `ClusterVersionSet`, ...).
+    /// Resolve once per `op`, not per request.
+    pub fn apply_duration(&self, op: &str, success: bool) -> Histogram {
+        self.apply_duration
+            .with_label_values(&["v3", op, bool_label(success)])
+    }
+
+    /// Seconds to answer one range.
+    pub fn range_duration(&self, success: bool) -> &Histogram {
+        &self.range_duration[usize::from(success)]
+    }
+
+    /// Seconds from a proposal to its answer; `op` as in [`Server::apply_duration`]. Resolve once per `op`.
+    pub fn request_duration(&self, op: &str, success: bool) -> Histogram {
+        self.request_duration
+            .with_label_values(&[op, bool_label(success)])
+    }
+
+    /// Unary requests of clients that do not name their API version.
+    pub fn unary_requests(&self) -> &IntCounter {
+        &self.unary_requests
+    }
+
+    /// Requests by `type` (`unary` or `stream`) and the client's API version.
+    pub fn client_requests(&self, kind: &str, api_version: &str) -> IntCounter {
+        self.client_requests.with_label_values(&[kind, api_version])
+    }
+
+    /// The cluster's version in force, e.g. `3.7`; the one before becomes 0.
+    pub fn set_cluster_version(&self, old: Option<&str>, new: &str) {
+        if let Some(old) = old {
+            self.cluster_version.with_label_values(&[old]).set(0.0);
+        }
+        self.cluster_version.with_label_values(&[new]).set(1.0);
+    }
+
+    /// The outcome of one check of `/livez` or `/readyz`.
+    pub fn checked(&self, endpoint: &str, check: &str, success: bool) {
+        self.healthcheck
+            .with_label_values(&[endpoint, check])
+            .set(f64::from(u8::from(success)));
+        let status = if success { "success" } else { "error" };
+        self.healthchecks_total
+            .with_label_values(&[endpoint, check, status])
+            .inc();
+    }
+}
+
+fn bool_label(value: bool) -> &'static str {
+    if value { "true" } else { "false" }
+}
+
+/// A gauge's value of something counted without sign.
+pub(crate) fn saturating(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Seconds since `start`, for a histogram.
+pub fn seconds_since(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64()
+}
+
+/// Makes and registers.
+struct Builder<'a> {
+    registry: &'a Registry,
+}
+
+impl Builder<'_> {
+    fn add<C: Collector + Clone + 'static>(&self, metric: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.add(IntCounter::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, prometheus::Error> {
+        self.add(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.add(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<GaugeVec, prometheus::Error> {
+        self.add(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    /// A gauge that is always 1 and says something by its label.
+    fn constant(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+        value: &str,
+    ) -> Result<(), prometheus::Error> {
+        let gauge = self.add(Gauge::with_opts(
+            Opts::new(name, help).const_label(label, value),
+        )?)?;
+        gauge.set(1.0);
+        Ok(())
+    }
+
+    /// `exp` as (first bucket, factor, number of buckets).
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        exp: (f64, f64, usize),
+    ) -> Result<Histogram, prometheus::Error> {
+        self.add(Histogram::with_opts(options(name, help, exp)?)?)
+    }
+
+    fn histograms(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+        exp: (f64, f64, usize),
+    ) -> Result<HistogramVec, prometheus::Error> {
+        self.add(HistogramVec::new(options(name, help, exp)?, labels)?)
+    }
+
+    fn server(&self) -> Result<Server, prometheus::Error> {
+        let client_requests = self.counters(
+            "etcd_server_client_requests_total",
+            "Requests of clients, by kind and API version.",
+            &["type", "client_api_version"],
+        )?;
+        let ranges = self.histograms(
+            "etcd_server_range_duration_seconds",
+            "Time to answer a range.",
+            &["success"],
+            (0.0001, 2.0, 20),
+        )?;
+        Ok(Server {
+            has_leader: self.gauge("etcd_server_has_leader", "1 while there is a leader.")?,
+            is_leader: self.gauge("etcd_server_is_leader", "1 while this member leads.")?,
+            is_learner: self.gauge(
+                "etcd_server_is_learner",
+                "1 while this member is a learner.",
+            )?,
+            leader_changes: self.counter(
+                "etcd_server_leader_changes_seen_total",
+                "Leader changes seen.",
+            )?,
+            proposals_committed: self.gauge(
+                "etcd_server_proposals_committed_total",
+                "Index of the last committed entry.",
+            )?,
+            proposals_applied: self.gauge(
+                "etcd_server_proposals_applied_total",
+                "Index of the last applied entry.",
+            )?,
+            proposals_pending: self.gauge(
+                "etcd_server_proposals_pending",
+                "Proposals that wait for their commit.",
+            )?,
+            proposals_failed: self.counter(
+                "etcd_server_proposals_failed_total",
+                "Proposals that failed.",
+            )?,
+            slow_apply: self.counter("etcd_server_slow_apply_total", "Requests slow to apply.")?,
+            slow_read_indexes: self.counter(
+                "etcd_server_slow_read_indexes_total",
+                "Read indexes late or timed out.",
+            )?,
+            read_indexes_failed: self.counter(
+                "etcd_server_read_indexes_failed_total",
+                "Read indexes that failed.",
+            )?,
+            health_success: self.counter("etcd_server_health_success", "Health checks passed.")?,
+            health_failures: self
+                .counter("etcd_server_health_failures", "Health checks failed.")?,
+            quota_backend_bytes: self.gauge(
+                "etcd_server_quota_backend_bytes",
+                "Quota of the store in bytes.",
+            )?,
+            healthcheck: self.gauges(
+                "etcd_server_healthcheck",
+                "Last outcome of a check.",
+                &["type", "name"],
+            )?,
+            healthchecks_total: self.counters(
+                "etcd_server_healthchecks_total",
+                "Checks by outcome.",
+                &["type", "name", "status"],
+            )?,
+            apply_duration: self.histograms(
+                "etcd_server_apply_duration_seconds",
+                "Time to apply a request.",
+                &["version", "op", "success"],
+                (0.0001, 2.0, 20),
+            )?,
+            range_duration: [
+                ranges.with_label_values(&[bool_label(false)]),
+                ranges.with_label_values(&[bool_label(true)]),
+            ],
+            request_duration: self.histograms(
+                "etcd_server_request_duration_seconds",
+                "Time from a proposal to its answer.",
+                &["type", "success"],
+                (0.001, 2.0, 14),
+            )?,
+            unary_requests: client_requests.with_label_values(&["unary", "unknown"]),
+            client_requests,
+            cluster_version: self.gauges(
+                "etcd_cluster_version",
+                "1 for the cluster version in force.",
+                &["cluster_version"],
+            )?,
+            id: self.gauges(
+                "etcd_server_id",
+                "1 for this member's id in hexadecimal.",
+                &["server_id"],
+            )?,
+        })
+    }
+
+    fn mvcc(&self) -> Result<Mvcc, prometheus::Error> {
+        let compact_revision = self.gauge(
+            "etcd_debugging_mvcc_compact_revision",
+            "Revision compacted to.",
+        )?;
+        compact_revision.set(-1);
+        Ok(Mvcc {
+            puts: self.counter("etcd_mvcc_put_total", "Puts.")?,
+            deletes: self.counter("etcd_mvcc_delete_total", "Deletions.")?,
+            ranges: self.counter("etcd_mvcc_range_total", "Ranges.")?,
+            txns: self.counter("etcd_mvcc_txn_total", "Transactions.")?,
+            db_size: self.gauge(
+                "etcd_mvcc_db_total_size_in_bytes",
+                "Bytes the database takes on disk.",
+            )?,
+            db_size_in_use: self.gauge(
+                "etcd_mvcc_db_total_size_in_use_in_bytes",
+                "Bytes of the database that hold data.",
+            )?,
+            open_reads: self.gauge(
+                "etcd_mvcc_db_open_read_transactions",
+                "Read views open on the database.",
+            )?,
+            keys: self.gauge("etcd_debugging_mvcc_keys_total", "Live keys.")?,
+            put_size: self.gauge(
+                "etcd_debugging_mvcc_total_put_size_in_bytes",
+                "Bytes of keys and values put, less those compacted away.",
+            )?,
+            current_revision: self
+                .gauge("etcd_debugging_mvcc_current_revision", "Current revision.")?,
+            compact_revision,
+            compaction_last: self.gauge(
+                "etcd_debugging_mvcc_db_compaction_last",
+                "Unix time of the last compaction, 0 for none.",
+            )?,
+            compaction_keys: self.counter(
+                "etcd_debugging_mvcc_db_compaction_keys_total",
+                "Revisions removed by compaction.",
+            )?,
+            compaction_pause: self.histogram(
+                "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
+                "Time a step of a compaction kept the store busy.",
+                (1.0, 2.0, 13),
+            )?,
+            compaction_total: self.histogram(
+                "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds",
+                "Time from the begin of a compaction to its end.",
+                (100.0, 2.0, 14),
+            )?,
+            index_compaction_pause: self.histogram(
+                "etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds",
+                "Time the index was busy with a compaction.",
+                (0.5, 2.0, 14),
+            )?,
+            hash: self.histogram(
+                "etcd_mvcc_hash_duration_seconds",
+                "Time to hash the store.",
+                (0.01, 2.0, 15),
+            )?,
+            hash_rev: self.histogram(
+                "etcd_mvcc_hash_rev_duration_seconds",
+                "Time to hash the store up to a revision.",
+                (0.01, 2.0, 15),
+            )?,
+        })
+    }
+
+    fn disk(&self) -> Result<Disk, prometheus::Error> {
+        const MILLIS: (f64, f64, usize) = (0.001, 2.0, 14);
+        Ok(Disk {
+            wal_fsync: self.histogram(
+                "etcd_disk_wal_fsync_duration_seconds",
+                "Syncs of the log.",
+                MILLIS,
+            )?,
+            wal_write: self.histogram(
+                "etcd_disk_wal_write_duration_seconds",
+                "Writes of the log.",
+                MILLIS,
+            )?,
+            wal_write_bytes: self.gauge(
+                "etcd_disk_wal_write_bytes_total",
+                "Bytes written to the log.",
+            )?,
+            backend_commit: self.histogram(
+                "etcd_disk_backend_commit_duration_seconds",
+                "Durable commits of the backend.",
+                MILLIS,
+            )?,
+            backend_defrag: self.histogram(
+                "etcd_disk_backend_defrag_duration_seconds",
+                "Defragmentations of the backend.",
+                (0.1, 2.0, 13),
+            )?,
+            defrag_inflight: self.gauge(
+                "etcd_disk_defrag_inflight",
+                "1 while a defragmentation runs.",
+            )?,
+            backend_snapshot: self.histogram(
+                "etcd_disk_backend_snapshot_duration_seconds",
+                "Copies of the database sent to clients.",
+                (0.01, 2.0, 17),
+            )?,
+            snap_fsync: self.histogram(
+                "etcd_snap_fsync_duration_seconds",
+                "Syncs of raft snapshot files.",
+                MILLIS,
+            )?,
+            snap_marshalling: self.histogram(
+                "etcd_debugging_snap_save_marshalling_duration_seconds",
+                "Encoding of raft snapshots.",
+                MILLIS,
+            )?,
+            snap_save: self.histogram(
+                "etcd_debugging_snap_save_total_duration_seconds",
+                "Saving of raft snapshots.",
+                MILLIS,
+            )?,
+        })
+    }
+}
+
+fn options(
+    name: &str,
+    help: &str,
+    exp: (f64, f64, usize),
+) -> Result<HistogramOpts, prometheus::Error> {
+    let (start, factor, count) = exp;
+    Ok(HistogramOpts::new(name, help).buckets(exponential_buckets(start, factor, count)?))
+}
+
+#[cfg(test)]
+mod tests;
