@@ -3,3 +3,8 @@
 //! Knows no raft role, no tokio and no gRPC.
 
 pub mod backend;
+pub mod cow_tree;
+pub mod mvcc;
+
+#[cfg(test)]
+mod testing;

@@ -16,7 +16,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::overlay::{self, Entry, Key, Overlay};
+use super::overlay::{self, Change, Entry, Key, Overlay};
 use super::{Backend, Bucket, CONSISTENT_INDEX, Error, View};
 
 /// Called by the flusher after a commit with the consistent index that is now durable. Must not wait for a commit.
@@ -85,7 +85,7 @@ impl Layers {
     fn get(&self, bucket: Bucket, key: &[u8]) -> Option<Option<Bytes>> {
         self.list()
             .find_map(|layer| layer.get(bucket, key))
-            .cloned()
+            .map(|change| change.0.clone())
     }
 }
 
@@ -251,14 +251,14 @@ impl Unit {
 
     fn get(&self, bucket: Bucket, key: &[u8]) -> Option<Option<Bytes>> {
         if self.index.len() != 0 {
-            return self.index.get(bucket, key).cloned();
+            return self.index.get(bucket, key).map(|change| change.0.clone());
         }
         let newest = self
             .log
             .iter()
             .rev()
             .find(|e| e.bucket == bucket && e.key.as_slice() == key);
-        newest.map(|e| e.change.clone())
+        newest.map(|e| e.change.0.clone())
     }
 }
 
@@ -308,7 +308,7 @@ impl Writer {
         self.unit.push(Entry {
             bucket,
             key: Key::new(key.as_ref()),
-            change: Some(value.into()),
+            change: Change(Some(value.into())),
         });
     }
 
@@ -317,7 +317,7 @@ impl Writer {
         self.unit.push(Entry {
             bucket,
             key: Key::new(key.as_ref()),
-            change: None,
+            change: Change(None),
         });
     }
 
@@ -505,8 +505,7 @@ impl Flusher {
             if let Err(error) = committed {
                 return self.shared.fail(error);
             }
-            durable_index = consistent_index(batch.overlay.get(Bucket::Meta, CONSISTENT_INDEX))
-                .or(durable_index);
+            durable_index = batch.consistent_index().or(durable_index);
             self.done(batch.published, durable_index);
         }
     }
@@ -518,7 +517,7 @@ impl Flusher {
             .engine
             .get(Bucket::Meta, CONSISTENT_INDEX)
             .unwrap_or_default();
-        consistent_index(Some(&stored))
+        consistent_index(stored.as_deref())
     }
 
     /// Waits for a batch and puts it in flight; `None` to stop.
@@ -589,7 +588,14 @@ struct Taken {
     published: u64,
 }
 
-fn consistent_index(change: Option<&Option<Bytes>>) -> Option<u64> {
-    let bytes = change?.as_deref()?;
+impl Taken {
+    fn consistent_index(&self) -> Option<u64> {
+        let change = self.overlay.get(Bucket::Meta, CONSISTENT_INDEX)?;
+        consistent_index(change.0.as_deref())
+    }
+}
+
+fn consistent_index(stored: Option<&[u8]>) -> Option<u64> {
+    let bytes = stored?;
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
