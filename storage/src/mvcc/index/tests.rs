@@ -212,7 +212,11 @@ impl Run {
     /// Some short keys and some too long to be held in place.
     fn key(&mut self) -> Vec<u8> {
         let n = self.random.below(self.keys);
-        format!("{n:0width$}", width = if n.is_multiple_of(3) { 50 } else { 3 }).into_bytes()
+        format!(
+            "{n:0width$}",
+            width = if n.is_multiple_of(3) { 50 } else { 3 }
+        )
+        .into_bytes()
     }
 
     /// One transaction; returns the number of changes tried.
