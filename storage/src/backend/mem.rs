@@ -111,3 +111,21 @@ impl Backend for MemBackend {
         "memory"
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::conformance::{Fixture, conformance};
+
+    struct Kept(Arc<MemBackend>);
+
+    impl Fixture for Kept {
+        fn open(&self) -> Result<Arc<dyn Backend>, Error> {
+            Ok(self.0.clone())
+        }
+        fn break_disk(&self) {}
+        fn mend_disk(&self) {}
+    }
+
+    conformance!(Kept(Arc::default()));
+}

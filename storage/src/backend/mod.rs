@@ -5,12 +5,18 @@
 //! consistent index can never be stored apart from the effects it stands for (lessons D1 and D3 of etcd's history).
 
 mod error;
+mod flusher;
+mod layers;
 mod mem;
 mod overlay;
+mod reader;
+mod shared;
 mod writer;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::sync::Arc;
@@ -19,7 +25,9 @@ use bytes::Bytes;
 
 pub use error::Error;
 pub use mem::MemBackend;
-pub use writer::{OnDurable, Reader, Writer, WriterOptions};
+pub use reader::Reader;
+pub use shared::{OnDurable, WriterOptions};
+pub use writer::Writer;
 
 /// Key in [`Bucket::Meta`] of the last applied raft index, 8 bytes big endian.
 /// Source: etcd `server/storage/schema/cindex.go`.

@@ -1,13 +1,13 @@
 //! Changes that are published but not yet in the engine, and the merge of such layers with a base.
 
 use std::borrow::Borrow;
-use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::{Batch, Bucket, Error, Op};
+use crate::cow_tree::{CowTree, Weight};
 
 /// Longest key held without an allocation: a revision key has 17 or 18 bytes, a member id 16.
 const INLINE: usize = 22;
@@ -68,7 +68,20 @@ impl Ord for Key {
 }
 
 /// The new value of a key, or `None` for a delete.
-pub(super) type Change = Option<Bytes>;
+#[derive(Debug, Clone)]
+pub(super) struct Change(pub(super) Option<Bytes>);
+
+impl Weight for Change {
+    fn weight(&self) -> usize {
+        1
+    }
+}
+
+impl Change {
+    fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, Bytes::len)
+    }
+}
 
 /// A change with its place.
 #[derive(Debug, Clone)]
@@ -84,7 +97,7 @@ const ENTRY_OVERHEAD: usize = 64;
 /// The newest change of each touched key.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Overlay {
-    buckets: [BTreeMap<Key, Change>; Bucket::ALL.len()],
+    buckets: [CowTree<Key, Change>; Bucket::ALL.len()],
     len: usize,
     bytes: usize,
 }
@@ -93,9 +106,9 @@ impl Overlay {
     /// Records a change over an older one of the same key.
     pub(super) fn insert(&mut self, entry: Entry) {
         let key_len = entry.key.as_slice().len();
-        self.bytes += value_len(&entry.change);
+        self.bytes += entry.change.len();
         match self.buckets[entry.bucket.index()].insert(entry.key, entry.change) {
-            Some(old) => self.bytes -= value_len(&old),
+            Some(old) => self.bytes -= old.len(),
             None => {
                 self.len += 1;
                 self.bytes += key_len + ENTRY_OVERHEAD;
@@ -116,7 +129,7 @@ impl Overlay {
         to: Option<&[u8]>,
     ) -> impl Iterator<Item = (&'a Key, &'a Change)> + use<'a> {
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
-        self.buckets[bucket.index()].range::<[u8], _>((Bound::Included(from), to))
+        self.buckets[bucket.index()].range(Bound::Included(from), to)
     }
 
     /// Number of touched keys.
@@ -135,7 +148,7 @@ impl Overlay {
         for bucket in Bucket::ALL {
             for (key, change) in &self.buckets[bucket.index()] {
                 let key = Bytes::copy_from_slice(key.as_slice());
-                batch.push(match change {
+                batch.push(match &change.0 {
                     Some(value) => Op::Put {
                         bucket,
                         key,
@@ -147,10 +160,6 @@ impl Overlay {
         }
         batch
     }
-}
-
-fn value_len(change: &Change) -> usize {
-    change.as_ref().map_or(0, Bytes::len)
 }
 
 /// Answer of a base below the layers: keys and values in `[from, to)`, at most `limit` (0: all).
@@ -240,7 +249,7 @@ fn merge(
                 newest.get_or_insert(change);
             }
         }
-        if let Some(Some(value)) = newest {
+        if let Some(Change(Some(value))) = newest {
             out.push((Bytes::copy_from_slice(lowest), value.clone()));
         }
     }
