@@ -3,8 +3,12 @@
 //! Knows no raft role, no tokio and no gRPC.
 
 pub mod backend;
+pub mod clock;
 pub mod cow_tree;
+pub mod fs;
 pub mod mvcc;
+pub mod snapshot;
+pub mod wal;
 
 #[cfg(test)]
 mod testing;
