@@ -157,7 +157,7 @@ impl Store {
                 .index
                 .compact_step(from.as_ref(), rev, max, &mut job.dropped);
             job.walked = job.cursor.is_none();
-            job.dropped.reverse();
+            job.dropped.sort_unstable_by(|a, b| b.cmp(a));
             self.dirty = true;
         }
         let rest = job.dropped.len().saturating_sub(max);

@@ -1,6 +1,7 @@
 //! Tests of the store as a whole.
 
 mod corrupt;
+mod crash;
 mod hashes;
 mod model;
 mod random;
