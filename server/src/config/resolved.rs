@@ -236,6 +236,9 @@ impl Config {
         let mut notices = Vec::new();
         check_bind("listen-peer-urls", &self.listen_peer_urls)?;
         check_bind("listen-client-urls", &self.listen_client_urls)?;
+        if self.listen_client_urls.is_empty() {
+            return Err(ConfigError::NoListener("listen-client-urls"));
+        }
         notices.push(Notice::warn(
             "Running http and grpc server on single port. This is not recommended for production.",
         ));
@@ -409,7 +412,9 @@ impl Config {
 
     /// The default, when listening on all interfaces, is the address of the interface with the default route.
     fn peer_urls(&self, notices: &mut Vec<Notice>) -> Vec<Url> {
-        if let Some(urls) = &self.initial_advertise_peer_urls {
+        if let Some(urls) = &self.initial_advertise_peer_urls
+            && !urls.is_empty()
+        {
             return urls.clone();
         }
         let everywhere = self.listen_peer_urls.first().and_then(Url::host_port);
@@ -641,9 +646,6 @@ fn default_host() -> Option<SocketAddr> {
 }
 
 fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
-    if urls.is_empty() {
-        return Err(ConfigError::NoListener(flag));
-    }
     for url in urls {
         if url.scheme().is_socket() {
             return Err(ConfigError::Socket {
