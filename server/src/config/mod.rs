@@ -1,5 +1,6 @@
 //! Configuration: as given ([`Config`], with etcd's names and units), then resolved ([`Resolved`], only sound values).
 
+mod bootstrap;
 mod flags;
 mod notice;
 mod resolved;
@@ -10,9 +11,10 @@ mod value;
 
 use std::path::PathBuf;
 
+pub use bootstrap::BootstrapError;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::Notice;
-pub use resolved::{BootstrapError, ConfigError, Resolved};
+pub use resolved::{ConfigError, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
 pub use url::{Scheme, Url, UrlError};
 pub use value::GoDuration;

@@ -56,6 +56,7 @@ impl Notice {
     }
 }
 
+/// In the order slog keeps: the newest first.
 struct Fields<'a>(&'a [(&'static str, String)]);
 
 impl slog::KV for Fields<'_> {
@@ -66,6 +67,7 @@ impl slog::KV for Fields<'_> {
     ) -> slog::Result {
         self.0
             .iter()
+            .rev()
             .try_for_each(|(key, value)| serializer.emit_str((*key).into(), value))
     }
 }

@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(parse_duration("0"), Ok(0));
         assert_eq!(parse_duration("1µs1ns"), Ok(1001));
         for bad in [
-            "", "5", "1x", "s", ".s", "1.2.3s", "300000h", "-", "1s ", "é",
+            "", "5", "1x", "s", ".s", "1.2.3s", "3000000h", "-", "1s ", "é",
         ] {
             assert_eq!(parse_duration(bad), Err(ValueError::Syntax), "{bad}");
         }

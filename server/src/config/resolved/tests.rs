@@ -1,4 +1,5 @@
 use super::*;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 fn config() -> Config {
@@ -178,8 +179,8 @@ fn sockets_are_refused_for_now() {
             .contains("not implemented by retcd yet")
     );
     assert_eq!(
-        error(|c| c.listen_peer_urls = vec![]),
-        "--listen-peer-urls is empty: name at least one URL"
+        error(|c| c.listen_client_urls = vec![]),
+        "--listen-client-urls is empty: name at least one URL"
     );
 }
 
