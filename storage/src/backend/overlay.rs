@@ -205,7 +205,7 @@ pub(super) fn scan(
 }
 
 /// Merges one stretch until `out` has `limit` keys (0: no limit).
-fn merge(
+pub(super) fn merge(
     base: Vec<(Bytes, Bytes)>,
     layers: &[&Overlay],
     bucket: Bucket,
@@ -261,4 +261,21 @@ pub(super) fn successor(key: &[u8]) -> Bytes {
     next.extend_from_slice(key);
     next.push(0);
     next.into()
+}
+
+impl From<&Op> for Entry {
+    fn from(op: &Op) -> Self {
+        match op {
+            Op::Put { bucket, key, value } => Entry {
+                bucket: *bucket,
+                key: Key::new(key),
+                change: Change(Some(value.clone())),
+            },
+            Op::Delete { bucket, key } => Entry {
+                bucket: *bucket,
+                key: Key::new(key),
+                change: Change(None),
+            },
+        }
+    }
 }
