@@ -1,5 +1,6 @@
 //! Tests of the store as a whole.
 
+mod concurrent;
 mod corrupt;
 mod crash;
 mod hashes;
