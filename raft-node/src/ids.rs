@@ -183,10 +183,7 @@ mod tests {
     #[test]
     fn the_time_of_an_addition_changes_the_id() {
         let url = ["http://a:1".to_owned()];
-        assert_ne!(
-            member_id(&url, "", Some(1)),
-            member_id(&url, "", Some(2))
-        );
+        assert_ne!(member_id(&url, "", Some(1)), member_id(&url, "", Some(2)));
     }
 
     #[test]

@@ -32,7 +32,13 @@ pub(super) fn message(m: &Message, receiver: &Receiver) -> Result<(), StepError>
     if m.term == 0 && !matches!(kind, T::MsgPropose | T::MsgReadIndex) {
         return bad("the term is missing");
     }
-    if m.term.max(m.index).max(m.log_term).max(m.commit).max(m.reject_hint) > MAX_NUMBER {
+    if m.term
+        .max(m.index)
+        .max(m.log_term)
+        .max(m.commit)
+        .max(m.reject_hint)
+        > MAX_NUMBER
+    {
         return bad("a term or an index is out of range");
     }
     match kind {
@@ -84,7 +90,12 @@ pub(super) fn conf_state(cs: &ConfState) -> Result<(), &'static str> {
     if !cs.get_voters_outgoing().is_empty() || !cs.get_learners_next().is_empty() || cs.auto_leave {
         return Err("a joint configuration");
     }
-    let mut ids: Vec<u64> = cs.get_voters().iter().chain(cs.get_learners()).copied().collect();
+    let mut ids: Vec<u64> = cs
+        .get_voters()
+        .iter()
+        .chain(cs.get_learners())
+        .copied()
+        .collect();
     ids.sort_unstable();
     if ids.first() == Some(&0) || ids.windows(2).any(|w| w[0] == w[1]) {
         return Err("a configuration with a member twice or without an id");

@@ -530,7 +530,9 @@ impl Core {
     /// repeatable from a seed, so ours take their place.
     fn settle(&mut self) {
         let state = self.read_soft_state();
-        let ticks = self.timeouts.current((state.term, state.role, state.leader));
+        let ticks = self
+            .timeouts
+            .current((state.term, state.role, state.leader));
         self.raw.raft.set_randomized_election_timeout(ticks);
     }
 

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError};
 use retcd_proto::raftpb;
 
-use super::PROPOSAL_QUEUE_BYTES;
 use super::status::{Shared, Status};
+use super::{MAX_PROPOSAL_BYTES, PROPOSAL_QUEUE_BYTES};
 use crate::core::StepError;
 
 /// Why a proposal was not taken.
@@ -17,6 +17,9 @@ pub enum ProposeError {
     /// Too many proposals wait already; try again later.
     #[error("too many proposals are waiting for the raft node")]
     Full,
+    /// No log takes an entry of this size.
+    #[error("a proposal of {0} bytes is too large for the log")]
+    TooLarge(usize),
     /// The node has stopped.
     #[error("the raft node has stopped")]
     Stopped,
@@ -99,9 +102,12 @@ impl Handle {
     /// leader; a proposal that is dropped is reported through `Observer::proposal_dropped`.
     ///
     /// # Errors
-    /// `Full` when too many wait, in number or in bytes; `Stopped`.
+    /// `Full` when too many wait, in number or in bytes; `TooLarge`; `Stopped`.
     pub fn propose(&self, data: Bytes) -> Result<(), ProposeError> {
         let len = data.len();
+        if len > MAX_PROPOSAL_BYTES {
+            return Err(ProposeError::TooLarge(len));
+        }
         let queued = &self.shared.queued_bytes;
         let before = queued.fetch_add(len, Ordering::AcqRel);
         if before != 0 && before + len > PROPOSAL_QUEUE_BYTES {
@@ -225,7 +231,9 @@ impl Handle {
     }
 
     fn try_control(&self, control: Control) -> Result<(), ProposeError> {
-        self.control.try_send(control).map_err(|e| propose_error(&e))
+        self.control
+            .try_send(control)
+            .map_err(|e| propose_error(&e))
     }
 
     fn send_control(&self, control: Control) -> Result<(), Stopped> {

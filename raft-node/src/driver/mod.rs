@@ -98,7 +98,10 @@ impl Config {
             observe: Some(Arc::new(move |seen| match seen {
                 wal::Observed::Fsync(took) => observer.wal_fsync(took),
                 wal::Observed::Write(took, bytes) => observer.wal_write(took, bytes as u64),
+                wal::Observed::NoSpace(text) => observer.no_space(text),
+                _ => {}
             })),
+            clock: self.clock.clone(),
             ..wal::Options::default()
         }
     }
@@ -153,6 +156,17 @@ pub trait Observer: Send + Sync {
         let _ = took;
     }
 
+    /// A conf change will not be appended: nobody leads, or the leader takes nothing now.
+    fn conf_change_dropped(&self, cc: raftpb::ConfChange) {
+        let _ = cc;
+    }
+
+    /// The disk has no room for the next WAL segment. The current one grows on, so writes go on
+    /// for a while; it is time to raise an alarm.
+    fn no_space(&self, text: String) {
+        let _ = text;
+    }
+
     /// A write to the WAL took this long, before its sync.
     fn wal_write(&self, took: Duration, bytes: u64) {
         let _ = (took, bytes);
@@ -167,6 +181,8 @@ const WRITE_QUEUE: usize = MAX_WRITES + 1024;
 const PROPOSAL_QUEUE: usize = 16 * 1024;
 /// Their bytes; beyond it, callers get `Full`. One proposal always fits.
 const PROPOSAL_QUEUE_BYTES: usize = 128 * 1024 * 1024;
+/// One of them; far above any request limit, and below what the WAL takes.
+const MAX_PROPOSAL_BYTES: usize = 256 * 1024 * 1024;
 /// Everything else for the raft thread. When it is full, messages from peers are dropped, as a
 /// network would, and the member's own requests wait.
 const CONTROL_QUEUE: usize = 4096;
@@ -248,13 +264,10 @@ impl Opened {
             handle,
             threads: Vec::new(),
         };
-        let wal_thread = wal_thread::WalThread::new(
-            wal,
-            config.clone(),
-            writes_rx,
-            reports.clone(),
-        );
-        let snapshot_thread = snapshot_thread::SnapshotThread::new(config.clone(), jobs_rx, reports);
+        let wal_thread =
+            wal_thread::WalThread::new(wal, config.clone(), writes_rx, reports.clone());
+        let snapshot_thread =
+            snapshot_thread::SnapshotThread::new(config.clone(), jobs_rx, reports);
         let raft_thread = raft_thread::RaftThread::new(
             core,
             hard_state,

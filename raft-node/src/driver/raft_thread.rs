@@ -366,7 +366,11 @@ impl RaftThread {
         if !output.committed.is_empty() {
             // A member that campaigns must know of every conf change it has applied.
             let conf_change = raftpb::EntryType::EntryConfChange as i32;
-            if output.committed.iter().any(|e| e.r#type == Some(conf_change)) {
+            if output
+                .committed
+                .iter()
+                .any(|e| e.r#type == Some(conf_change))
+            {
                 self.write_commit();
             }
             self.queue_entries(output.committed);
@@ -430,7 +434,10 @@ impl RaftThread {
                     return;
                 }
                 Err(TrySendError::Disconnected(_)) => {
-                    info!(self.config.logger, "nobody applies entries any more; raft stops");
+                    info!(
+                        self.config.logger,
+                        "nobody applies entries any more; raft stops"
+                    );
                     self.stopping = true;
                     return;
                 }

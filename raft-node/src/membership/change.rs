@@ -112,8 +112,8 @@ impl Cluster {
             return Err(MembershipError::IdRemoved);
         }
         let number = cc.r#type.unwrap_or(0);
-        let kind = ConfChangeType::try_from(number)
-            .map_err(|_| MembershipError::UnknownType(number))?;
+        let kind =
+            ConfChangeType::try_from(number).map_err(|_| MembershipError::UnknownType(number))?;
         match kind {
             ConfChangeType::ConfChangeAddNode | ConfChangeType::ConfChangeAddLearnerNode => {
                 let context = context(cc)?;
