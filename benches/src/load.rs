@@ -46,6 +46,8 @@ pub struct Measured {
     pub latency: Histogram<u64>,
     /// CPU time of the server.
     pub server_cpu: Option<Duration>,
+    /// CPU time of this client.
+    pub client_cpu: Duration,
     /// The server's memory at the end.
     pub memory: Option<Memory>,
     /// CPU time of neither server nor client, as a part of all there is.
@@ -155,8 +157,8 @@ struct Tally {
 
 impl Tally {
     fn new() -> Self {
-        // Three digits; grows as needed. Fails only for a precision above five digits.
-        let latency = Histogram::new(3).expect("three digits are allowed");
+        // One nanosecond to two minutes, three digits.
+        let latency = Histogram::new_with_bounds(1, 120_000_000_000, 3).expect("bounds in order");
         Self {
             calls: 0,
             failures: 0,
@@ -174,7 +176,7 @@ impl Tally {
         self.calls += other.calls;
         self.failures += other.failures;
         self.failure = self.failure.take().or(other.failure);
-        // Both grow as needed, so adding cannot fail.
+        // Both have the same bounds, so adding cannot fail.
         let _ = self.latency.add(other.latency);
     }
 
@@ -183,8 +185,9 @@ impl Tally {
             .server
             .zip(after.server)
             .map(|(before, after)| after.saturating_sub(before));
+        let client_cpu = after.client.saturating_sub(before.client);
         let other_cpu = server_cpu.map(|server| {
-            let ours = server + after.client.saturating_sub(before.client);
+            let ours = server + client_cpu;
             let other = after
                 .machine
                 .saturating_sub(before.machine)
@@ -204,6 +207,7 @@ impl Tally {
             elapsed,
             latency: self.latency,
             server_cpu,
+            client_cpu,
             memory: after.memory,
             other_cpu,
         }

@@ -293,6 +293,8 @@ pub fn show(measured: &Measured) -> String {
     if let Some(cpu) = measured.cpu_per_op() {
         let _ = writeln!(text, "server CPU: {} µs per operation", number(cpu));
     }
+    let client = measured.client_cpu.as_secs_f64() * 1e6 / measured.ops.max(1) as f64;
+    let _ = writeln!(text, "client CPU: {} µs per operation", number(client));
     if let Some(memory) = measured.memory {
         let mib = |bytes: u64| number(bytes as f64 / f64::from(1 << 20));
         let _ = writeln!(
@@ -333,6 +335,7 @@ pub fn json(name: &str, measured: &Measured) -> String {
         "p999_us": measured.latency_us(0.999),
         "max_us": measured.latency_us(1.0),
         "cpu_us_per_op": measured.cpu_per_op(),
+        "client_cpu_seconds": measured.client_cpu.as_secs_f64(),
         "rss_bytes": measured.memory.map(|memory| memory.resident),
         "peak_rss_bytes": measured.memory.map(|memory| memory.peak),
         "other_cpu": measured.other_cpu,
