@@ -12,8 +12,11 @@ use super::key::Key;
 use super::key_index::KeyIndex;
 use crate::cow_tree::{self, CowTree};
 
+mod restore;
 #[cfg(test)]
 mod tests;
+
+pub use restore::Restore;
 
 /// What the index knows of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,16 +96,22 @@ impl Index {
 
     /// Records a deletion; `false`, and nothing recorded, if the key is not live.
     pub fn tombstone(&mut self, key: &[u8], revision: Revision) -> bool {
-        if !self.tree.get(key).is_some_and(KeyIndex::is_live) {
-            return false;
+        let deleted = self.tree.update(key, |known| {
+            let live = known.is_live();
+            if live {
+                known.tombstone(revision);
+            }
+            live
+        });
+        let deleted = deleted == Some(true);
+        if deleted {
+            self.newest = self.newest.max(revision.main);
         }
-        self.newest = self.newest.max(revision.main);
-        self.tree.update(key, |known| known.tombstone(revision));
-        true
+        deleted
     }
 
-    /// Records a put that was read back, with the numbers stored in its value: after a compaction
-    /// a key's first record may have a version above 1.
+    /// Records a put that was read back, with the numbers stored in its value; see
+    /// [`Restore::put`], which is for many.
     pub fn restore_put(&mut self, key: &[u8], revision: Revision, created: i64, version: i64) {
         self.newest = self.newest.max(revision.main);
         self.tree.upsert(
@@ -112,9 +121,8 @@ impl Index {
         );
     }
 
-    /// Records a tombstone that was read back; `false` if the key was not live. It is remembered
-    /// all the same: it is the one record that a compaction exactly at a deletion leaves behind,
-    /// and the next one has to remove it from the backend.
+    /// Records a tombstone that was read back; `false` if the key was not live, but recorded all
+    /// the same; see [`Restore::tombstone`], which is for many.
     pub fn restore_tombstone(&mut self, key: &[u8], revision: Revision) -> bool {
         self.newest = self.newest.max(revision.main);
         self.tree.upsert(
@@ -159,7 +167,8 @@ impl Index {
 
     /// A part of the compaction at `at`: visits at most `max_keys` keys (at least one) from the
     /// cursor `from` on, forgets what their compaction drops, and appends that to `dropped`
-    /// (`true`: a tombstone). Returns the next cursor; `None` when the compaction is done.
+    /// (`true`: a tombstone), each key's newest first. Returns the next cursor; `None` when the
+    /// compaction is done.
     ///
     /// Of each key stay the records after `at` and the last one not after it, but no tombstone
     /// before `at`. Keys with nothing left are removed; keys with nothing to drop are not touched.
