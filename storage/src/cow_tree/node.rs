@@ -8,7 +8,7 @@ use super::{At, Weight};
 
 // Small under test, so that small trees are deep.
 /// Most entries in a leaf.
-const LEAF_MAX: usize = if cfg!(test) { 8 } else { 16 };
+const LEAF_MAX: usize = if cfg!(test) { 8 } else { 48 };
 /// Most children of a branch.
 const BRANCH_MAX: usize = if cfg!(test) { 8 } else { 16 };
 /// How full a bulk build makes a leaf: the next insertion need not split it.
@@ -28,8 +28,8 @@ pub(super) enum Node<K, V> {
 }
 
 pub(super) struct Child<K, V> {
-    /// Not above any key below `node`, but above all keys below the child before. Means nothing
-    /// in the first child of a branch.
+    /// Not above any key below `node`, but above all keys below the child before. The first
+    /// child of a branch has the key of the branch; on the left edge of the tree it means nothing.
     pub(super) key: K,
     pub(super) node: Arc<Node<K, V>>,
     /// The total weight of the entries below `node`.
@@ -220,7 +220,7 @@ pub(super) fn mend_root<K: Clone, V: Clone + Weight>(root: &mut Arc<Node<K, V>>)
     if root.len() > root.max() {
         let right = split(root, root.max());
         let left = Child {
-            key: right.key.clone(), // the first child's means nothing
+            key: right.key.clone(), // means nothing
             weight: root.weight(),
             node: Arc::clone(root),
         };
@@ -283,10 +283,7 @@ fn merge<K: Clone, V: Clone + Weight>(children: &mut Vec<Child<K, V>>, i: usize)
     let mut taken = Arc::unwrap_or_clone(right.node);
     match (Arc::make_mut(&mut left.node), &mut taken) {
         (Node::Leaf(left), Node::Leaf(right)) => left.append(right),
-        (Node::Branch(left), Node::Branch(grandchildren)) => {
-            grandchildren[0].key = right.key;
-            left.append(grandchildren);
-        }
+        (Node::Branch(left), Node::Branch(right)) => left.append(right),
         _ => unreachable!("all leaves are equally deep"),
     }
     let len = left.node.len();
@@ -334,6 +331,12 @@ pub(super) fn check<K: Ord, V: Weight>(
         Node::Branch(children) => {
             let mut total = 0;
             for (i, child) in children.iter().enumerate() {
+                if let (0, Some(low)) = (i, low) {
+                    assert!(
+                        child.key == *low,
+                        "the first child has the key of the branch"
+                    );
+                }
                 let low = if i == 0 { low } else { Some(&child.key) };
                 let high = children.get(i + 1).map(|next| &next.key).or(high);
                 let exempt = exempt && i + 1 == children.len();

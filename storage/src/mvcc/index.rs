@@ -93,12 +93,18 @@ impl Index {
 
     /// Records a deletion; `false`, and nothing recorded, if the key is not live.
     pub fn tombstone(&mut self, key: &[u8], revision: Revision) -> bool {
-        if !self.tree.get(key).is_some_and(KeyIndex::is_live) {
-            return false;
+        let deleted = self.tree.update(key, |known| {
+            let live = known.is_live();
+            if live {
+                known.tombstone(revision);
+            }
+            live
+        });
+        let deleted = deleted == Some(true);
+        if deleted {
+            self.newest = self.newest.max(revision.main);
         }
-        self.newest = self.newest.max(revision.main);
-        self.tree.update(key, |known| known.tombstone(revision));
-        true
+        deleted
     }
 
     /// Records a put that was read back, with the numbers stored in its value: after a compaction
@@ -159,7 +165,8 @@ impl Index {
 
     /// A part of the compaction at `at`: visits at most `max_keys` keys (at least one) from the
     /// cursor `from` on, forgets what their compaction drops, and appends that to `dropped`
-    /// (`true`: a tombstone). Returns the next cursor; `None` when the compaction is done.
+    /// (`true`: a tombstone), each key's newest first. Returns the next cursor; `None` when the
+    /// compaction is done.
     ///
     /// Of each key stay the records after `at` and the last one not after it, but no tombstone
     /// before `at`. Keys with nothing left are removed; keys with nothing to drop are not touched.

@@ -55,13 +55,13 @@ pub(super) struct KeyIndex {
     older: Option<Arc<Chunk>>,
 }
 
-/// Some records of one generation without a gap, ascending; `records[i]` has version
-/// `version + i`. Chunks hang together newest first.
+/// Some records, ascending, that share `created`; `records[i]` has version `version + i`. Chunks
+/// hang together newest first.
 #[derive(Debug)]
 struct Chunk {
     created: i64,
     version: i64,
-    /// Never empty; only the last one may be a tombstone.
+    /// Never empty.
     records: Vec<Record>,
     older: Option<Arc<Chunk>>,
 }
@@ -293,9 +293,6 @@ impl Chunk {
     /// Whether a record with these numbers can be appended.
     fn continues(&self, created: i64, version: i64) -> bool {
         let len = self.records.len();
-        len < CHUNK
-            && self.created == created
-            && self.version.wrapping_add(len as i64) == version
-            && !self.records[len - 1].is_tombstone()
+        len < CHUNK && self.created == created && self.version.wrapping_add(len as i64) == version
     }
 }

@@ -172,6 +172,8 @@ fn stored_numbers_win_over_counting() {
     key.restore_put(rev(25), 3, 22);
     key.restore_put(rev(26), 3, 23);
     key.put(rev(27));
+    key.restore_put(rev(28), 20, 25);
+    key.put(rev(29));
     let expected = [(19, None), (20, found(20, 3, 17)), (24, found(21, 3, 18))];
     for (at, value) in expected {
         assert_eq!(key.get(at), value);
@@ -179,6 +181,7 @@ fn stored_numbers_win_over_counting() {
     assert_eq!(key.get(25), found(25, 3, 22));
     assert_eq!(key.get(26), found(26, 3, 23));
     assert_eq!(key.get(27), found(27, 3, 24));
+    assert_eq!(key.get(28), found(28, 20, 25));
 }
 
 #[test]
@@ -205,6 +208,7 @@ fn a_change_shares_old_chunks_with_clones() {
     key.put(rev(101));
     let old: Vec<_> = published.chunks().map(ptr).collect();
     let new: Vec<_> = key.chunks().map(ptr).collect();
+    assert_eq!(old.len(), 97_usize.div_ceil(CHUNK), "chunks are filled");
     assert_eq!(old[1..], new[new.len() - old.len() + 1..]);
     assert_eq!(published.get(1_000), found(99, 2, 98));
 
