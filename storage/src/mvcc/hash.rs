@@ -185,11 +185,9 @@ impl Records {
         }
     }
 
-    fn counts(&self, revision: Revision, tombstone: bool) -> bool {
-        if revision.main > self.compact_rev {
-            return true;
-        }
-        self.keep.contains(&revision) && !(tombstone && revision.main == self.compact_rev)
+    /// etcd also leaves out the tombstones at the compacted revision; `keep` has no tombstones at all.
+    fn counts(&self, revision: Revision) -> bool {
+        revision.main > self.compact_rev || self.keep.contains(&revision)
     }
 
     fn hash(&self, view: &dyn View, cancelled: impl Fn() -> bool) -> Result<Option<u32>, Error> {
@@ -200,10 +198,10 @@ impl Records {
                 return Ok(None);
             }
             for (key, value) in chunk? {
-                let (revision, tombstone) = Revision::from_key(&key).ok_or_else(|| {
+                let (revision, _) = Revision::from_key(&key).ok_or_else(|| {
                     Error::corrupt(Bucket::Key, &key, "the key is not a revision")
                 })?;
-                if self.counts(revision, tombstone) {
+                if self.counts(revision) {
                     hash = crc32c::crc32c_append(hash, &key);
                     hash = crc32c::crc32c_append(hash, &value);
                 }

@@ -260,8 +260,12 @@ fn a_failing_disk_stops_the_store_and_loses_nothing_durable() {
             durable,
             ..
         } = member;
-        let error = applied.and_then(|()| store.close()).unwrap_err();
-        assert!(matches!(error, Error::Backend(_)), "call {n}: {error}");
+        // The hash thread's commit may fall together with another one: then there are fewer calls.
+        match applied.and_then(|()| store.close()) {
+            Ok(()) => assert!(fs.calls() - first < n, "call {n} failed unnoticed"),
+            Err(Error::Backend(_)) => {}
+            Err(error) => panic!("call {n}: {error}"),
+        }
         let what = || format!("seed {seed}, call {n}");
         fs.heal();
         check(&fs.crash(), &states, durable, &what).abandon();

@@ -484,6 +484,21 @@ fn a_bumped_revision_is_taken_up() {
     );
 }
 
+/// Else a reader would take what it misses for damage.
+#[test]
+fn readers_know_the_compacted_revision_before_its_first_deletion() {
+    let mut store = open(&memory());
+    put(&mut store, "a", "1");
+    put(&mut store, "a", "2");
+    store.begin_compaction(3).unwrap();
+    let reader = store.reader();
+    assert_eq!((store.compact_rev(), reader.compact_rev()), (3, -1));
+    assert_eq!(step(&mut store, 10), Compaction::More);
+    assert_eq!(reader.compact_rev(), 3);
+    let records = reader.backend().scan(Bucket::Key, b"", None, 0).unwrap();
+    assert_eq!(records.len(), 2);
+}
+
 /// Two compactions asked for in a row are done one after the other.
 #[test]
 fn compactions_are_first_in_first_out() {
