@@ -357,7 +357,16 @@ impl Member {
         let text = self.log.text();
         let lines: Vec<_> = text.lines().collect();
         let mut out = format!("{} on {}", self.setup.program.display(), self.dir.display());
-        for line in &lines[lines.len().saturating_sub(20)..] {
+        // A panic of Go: its reason stands before many lines of stacks.
+        let from = lines
+            .iter()
+            .position(|l| l.starts_with("panic:"))
+            .unwrap_or(usize::MAX);
+        for line in lines
+            .iter()
+            .skip(from.min(lines.len().saturating_sub(20)))
+            .take(20)
+        {
             let _ = write!(out, "\n    {line}");
         }
         out
