@@ -130,6 +130,21 @@ impl Member {
         panic!("no free ports for {}", setup.program.display());
     }
 
+    /// Ends this member, loses its data and starts another server in its place: on its ports and under
+    /// its name, so with its ids.
+    ///
+    /// # Panics
+    /// If it does not come up; with its log.
+    #[must_use]
+    pub fn replaced(mut self, setup: Setup) -> Self {
+        self.kill();
+        let (client, peer) = (self.client.again(), self.peer.again());
+        let mut member = Self::prepare(setup);
+        (member.client, member.peer) = (client, peer);
+        member.restart();
+        member
+    }
+
     /// A member that does not run yet.
     #[must_use]
     pub fn prepare(setup: Setup) -> Self {

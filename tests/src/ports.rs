@@ -37,6 +37,15 @@ impl Port {
         panic!("no free port in {FIRST}..{}", FIRST + COUNT);
     }
 
+    /// The same one for somebody else, after its release.
+    #[must_use]
+    pub const fn again(&self) -> Self {
+        Self {
+            number: self.number,
+            held: None,
+        }
+    }
+
     /// Its number.
     #[must_use]
     pub const fn number(&self) -> u16 {
