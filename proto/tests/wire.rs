@@ -35,7 +35,10 @@ fn proto_files_match_the_table_of_etcd() {
             }
         }
     }
-    let etcd: BTreeSet<String> = include_str!("wire.txt").lines().map(str::to_owned).collect();
+    let etcd: BTreeSet<String> = include_str!("wire.txt")
+        .lines()
+        .map(str::to_owned)
+        .collect();
 
     let missing: Vec<_> = etcd.difference(&ours).collect();
     let extra: Vec<_> = ours.difference(&etcd).collect();
@@ -69,7 +72,9 @@ fn describe(lines: &mut BTreeSet<String>, package: &str, message: &DescriptorPro
             format!(" oneof {}", message.oneof_decl[i as usize].name())
         });
         let (number, field) = (field.number(), field.name());
-        lines.insert(format!("{package}.{name} {number} {field} {repeated}{kind}{oneof}"));
+        lines.insert(format!(
+            "{package}.{name} {number} {field} {repeated}{kind}{oneof}"
+        ));
     }
     for values in &message.enum_type {
         describe_enum(lines, &format!("{package}.{name}"), values);
