@@ -12,6 +12,8 @@ use slog::{Logger, info};
 
 use crate::conf_state::{self, CONF_STATE};
 use crate::config::Resolved;
+use crate::engine::Timed;
+use crate::metrics::Metrics;
 use crate::server::StartError;
 
 /// The key of the term of the last applied entry, in the bucket `meta` (disk-format 6.3).
@@ -33,10 +35,13 @@ impl Disk {
     pub(crate) fn open(
         resolved: &Resolved,
         fs: Arc<dyn Fs>,
+        metrics: &Arc<Metrics>,
         logger: &Logger,
     ) -> Result<Self, StartError> {
-        let engine: Arc<dyn Backend> =
-            Arc::new(SledBackend::open(fs, &resolved.snap_dir.join("sled"))?);
+        let engine: Arc<dyn Backend> = Arc::new(Timed {
+            engine: SledBackend::open(fs, &resolved.snap_dir.join("sled"))?,
+            metrics: metrics.clone(),
+        });
         info!(logger, "opened backend db"; "path" => %resolved.snap_dir.display(), "engine" => engine.name());
 
         let durable = Arc::new(AtomicU64::new(0));
