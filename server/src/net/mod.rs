@@ -152,3 +152,6 @@ impl Drop for Net {
         self.stop(Duration::ZERO);
     }
 }
+
+#[cfg(test)]
+mod tests;
