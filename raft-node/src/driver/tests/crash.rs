@@ -8,7 +8,7 @@ use retcd_storage::fs::{Fs, SimFs};
 use retcd_storage::fs::sim::{Plan, Trace};
 use retcd_storage::wal;
 
-use super::rig::{Rig, new_member, restart, wait_for};
+use super::rig::{PATIENCE, Rig, new_member, restart, wait_for};
 use crate::Error;
 
 const DIR: &str = "/m";
@@ -64,6 +64,8 @@ fn life(writes: u64) -> (Trace, BTreeMap<u64, String>) {
         }
     }
     rig.stop();
+    let names = fs.read_dir(format!("{DIR}/wal").as_ref()).unwrap();
+    assert!(names.iter().filter(|n| n.ends_with(".wal")).count() > 2, "{names:?}");
     (fs.take_trace(), by_index)
 }
 
@@ -71,13 +73,13 @@ fn life(writes: u64) -> (Trace, BTreeMap<u64, String>) {
 /// there, and nothing that was never written.
 #[test]
 fn a_member_starts_after_every_power_failure() {
-    let writes = 12 * crate::test_scale();
+    let writes = 40 * crate::test_scale();
     let (trace, by_index) = life(writes);
     let plan = Plan {
         seed: 0x5eed,
         bytes: false,
-        sectors: 4,
-        random: 2,
+        sectors: 16,
+        random: 8,
     };
     let mut begun = 0;
     let count = trace.images(&plan, |image| {
@@ -101,4 +103,71 @@ fn a_member_starts_after_every_power_failure() {
         rig.stop();
     });
     assert!(begun > 0, "{count} images, none with the snapshot");
+    assert!(count > 1000, "{count} images");
+}
+
+/// D2, D10: whichever call to the disk fails, the member stops and says why, what it applied before
+/// is there after a power failure, and what it could not sync it never applied.
+#[test]
+fn a_member_survives_every_failing_call() {
+    for n in 1.. {
+        let fs = SimFs::new();
+        fs.create_dir_all(&Path::new(DIR).join("snap")).unwrap();
+        fs.sync_dir("/".as_ref()).unwrap();
+        fs.fail_at(n, std::io::ErrorKind::Other, true);
+        let Ok((mut rig, _)) = boot(&fs) else {
+            continue;
+        };
+        let mut sent = 0;
+        let mut snapshot = 0;
+        let failed = loop {
+            if sent == 12 {
+                break false;
+            }
+            sent += 1;
+            let text = format!("{sent}:{}", "x".repeat(300));
+            if rig.handle.propose(text.into()).is_err() {
+                break true;
+            }
+            let before = rig.applied.len();
+            while rig.applied.len() == before && rig.apply_some(PATIENCE) {}
+            if rig.applied.len() == before {
+                break true;
+            }
+            if sent == 8 {
+                snapshot = rig.index;
+                let saved =
+                    rig.handle
+                        .save_snapshot(snapshot, rig.conf_state.clone(), b"{}".to_vec());
+                if saved.is_err() {
+                    break true;
+                }
+            }
+        };
+        if failed {
+            rig.ears.fatal.recv_timeout(PATIENCE).expect("it says why");
+        }
+        let applied = rig.texts();
+        rig.stop();
+        let calls = fs.calls();
+
+        let disk = fs.crash();
+        let (mut after, from) = boot(&disk).unwrap_or_else(|e| panic!("call {n}: {e}"));
+        assert!(from == 0 || from == snapshot);
+        after.put("end");
+        let got = after.texts();
+        let skipped = if from == 0 { 0 } else { 8 };
+        assert_eq!(
+            got[..(applied.len() - skipped).min(got.len())],
+            applied[skipped..],
+            "call {n}: applied entries are there"
+        );
+        // Only what was sent, in order.
+        for (at, text) in got[..got.len() - 1].iter().enumerate() {
+            assert!(text.starts_with(&format!("{}:", at + 1 + skipped)), "call {n}");
+        }
+        if calls < n {
+            break;
+        }
+    }
 }

@@ -110,8 +110,8 @@ fn snapshots_trim_the_log_and_restarts_begin_there() {
         let names = names(fs, "/m/wal");
         names.iter().filter(|n| n.ends_with(".wal")).count()
     };
-    for _ in 0..100 {
-        rig.put(&payload);
+    for n in 0..100 {
+        rig.put(&format!("{n}{payload}"));
     }
     assert!(segments(&fs) > 5, "{:?}", names(&fs, "/m/wal"));
     let index = rig.index;
@@ -156,8 +156,8 @@ fn old_segments_and_snapshots_are_purged() {
     // The thread looks at the clock when it has saved a snapshot.
     let deadline = std::time::Instant::now() + PATIENCE;
     for round in 0.. {
-        for _ in 0..20 {
-            rig.put(&"x".repeat(500));
+        for n in 0..20 {
+            rig.put(&format!("{round}.{n}{}", "x".repeat(500)));
         }
         clock.leap(Duration::from_secs(31));
         rig.handle
@@ -280,4 +280,47 @@ impl retcd_storage::clock::Clock for FastClock {
     fn unix(&self) -> Duration {
         retcd_storage::clock::SystemClock.unix()
     }
+}
+
+/// `cargo test --release -p retcd-raft-node -- --ignored --nocapture throughput`
+#[test]
+#[ignore = "a measurement"]
+fn throughput() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(Arc::new(RealFs), dir.path(), new_member()).unwrap();
+    rig.put("warm");
+    let begin = std::time::Instant::now();
+    let rounds = 500;
+    for n in 0..rounds {
+        rig.put(&n.to_string());
+    }
+    let each = begin.elapsed() / rounds;
+    eprintln!("one client: {each:?} for each proposal, with its sync");
+
+    let total = 300_000_usize;
+    let producers: Vec<_> = (0..2)
+        .map(|_| {
+            let handle = rig.handle.clone();
+            std::thread::spawn(move || {
+                for _ in 0..total / 2 {
+                    let data = Bytes::from(vec![7; 256]);
+                    while handle.propose(data.clone()) == Err(ProposeError::Full) {
+                        std::thread::yield_now();
+                    }
+                }
+            })
+        })
+        .collect();
+    let begin = std::time::Instant::now();
+    let target = rig.index + total as u64;
+    while rig.index < target {
+        assert!(rig.apply_some(PATIENCE));
+        rig.applied.clear();
+    }
+    let took = begin.elapsed();
+    eprintln!(
+        "{total} proposals of 256 bytes in {took:?}: {:.0}/s",
+        total as f64 / took.as_secs_f64()
+    );
+    producers.into_iter().for_each(|p| p.join().unwrap());
 }
