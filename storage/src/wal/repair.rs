@@ -32,7 +32,7 @@ fn copy(fs: &dyn Fs, path: &Path, from: &dyn File, to: &Path) -> Result<(), Erro
         .map_err(Error::io("create", to))?;
     let size = from.len().map_err(Error::io("read", path))?;
     target.set_len(size).map_err(Error::io("write", to))?;
-    let mut buf = vec![0; 64 << 10];
+    let mut buf = vec![0; size.min(64 << 10) as usize];
     let mut at = 0;
     while at < size {
         let read = read_full(from, &mut buf, at).map_err(Error::io("read", path))?;

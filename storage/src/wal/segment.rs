@@ -78,11 +78,11 @@ pub(super) fn from_index(
     Ok(segments)
 }
 
-/// Checks that no segment is missing in between.
+/// Checks that no segment is missing in between. Indexes may go back: a new leader's entries can
+/// replace some of the segment before.
 pub(super) fn check_order(segments: &[Segment], dir: &Path) -> Result<(), Error> {
     for pair in segments.windows(2) {
-        let follows = pair[0].sequence.checked_add(1) == Some(pair[1].sequence);
-        if !follows || pair[1].index < pair[0].index {
+        if pair[0].sequence.checked_add(1) != Some(pair[1].sequence) {
             return Err(Error::Sequence {
                 dir: dir.to_owned(),
                 start: segments[0].sequence,

@@ -156,8 +156,8 @@ fn tears(
 ) {
     let last = items
         .iter()
-        .rposition(|item| matches!(item, Item::Data { end, .. } if *end > 0));
-    let Some((at, Item::Data { start, end })) = last.map(|at| (at, items[at])) else {
+        .rposition(|item| matches!(item, Item::Data { plain: false, .. }));
+    let Some((at, Item::Data { start, end, .. })) = last.map(|at| (at, items[at])) else {
         return;
     };
     keep.fill(Keep::Yes);

@@ -83,7 +83,7 @@ struct Pending {
 
 #[derive(Debug, Clone, Copy)]
 enum Range {
-    Write { start: u64, end: u64 },
+    Write { start: u64, end: u64, plain: bool },
     SetLen(u64),
 }
 
@@ -114,9 +114,11 @@ pub(super) enum Keep {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Item {
     /// A write of so many bytes from `start`, or a change of length (`end` 0).
+    /// With `plain` it is only zeros: pieces of it are of no interest.
     Data {
         start: u64,
         end: u64,
+        plain: bool,
     },
     Names,
 }
@@ -169,6 +171,10 @@ impl Disk {
 
     pub(super) fn apply(&mut self, op: &Op) {
         self.seq += 1;
+        if let Op::Mkdir { node, .. } | Op::Create { node, .. } = op {
+            // A replayed recording brings its numbers along.
+            self.next = self.next.max(node + 1);
+        }
         match op {
             Op::Mkdir { dir, name, node } => {
                 self.nodes.insert(*node, Node::Dir(DirNode::default()));
@@ -187,6 +193,7 @@ impl Disk {
                 Range::Write {
                     start: *offset,
                     end: *offset + data.len() as u64,
+                    plain: data.iter().all(|byte| *byte == 0),
                 },
                 |live| live.write(data, *offset),
             ),
@@ -355,8 +362,12 @@ impl Disk {
 impl Pending {
     fn item(&self) -> Item {
         match self.range {
-            Range::Write { start, end } => Item::Data { start, end },
-            Range::SetLen(_) => Item::Data { start: 0, end: 0 },
+            Range::Write { start, end, plain } => Item::Data { start, end, plain },
+            Range::SetLen(_) => Item::Data {
+                start: 0,
+                end: 0,
+                plain: true,
+            },
         }
     }
 
@@ -365,7 +376,7 @@ impl Pending {
         match (self.range, keep) {
             (_, Keep::No) => {}
             (Range::SetLen(len), _) => content.set_len(len),
-            (Range::Write { start, end }, Keep::Yes) => {
+            (Range::Write { start, end, .. }, Keep::Yes) => {
                 content.copy_from(&self.after, start - start % SECTOR, sector_end(end));
             }
             (Range::Write { start, .. }, Keep::Bytes(bytes)) => {
@@ -373,7 +384,7 @@ impl Pending {
                     content.copy_from(&self.after, start - start % SECTOR, start + bytes);
                 }
             }
-            (Range::Write { start, end }, Keep::Sectors(mask)) => {
+            (Range::Write { start, end, .. }, Keep::Sectors(mask)) => {
                 let first = start / SECTOR;
                 for sector in first..end.div_ceil(SECTOR) {
                     if mask >> ((sector - first) % 64) & 1 == 1 {
