@@ -12,8 +12,11 @@ use super::key::Key;
 use super::key_index::KeyIndex;
 use crate::cow_tree::{self, CowTree};
 
+mod restore;
 #[cfg(test)]
 mod tests;
+
+pub use restore::Restore;
 
 /// What the index knows of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,8 +110,8 @@ impl Index {
         deleted
     }
 
-    /// Records a put that was read back, with the numbers stored in its value: after a compaction
-    /// a key's first record may have a version above 1.
+    /// Records a put that was read back, with the numbers stored in its value; see
+    /// [`Restore::put`], which is for many.
     pub fn restore_put(&mut self, key: &[u8], revision: Revision, created: i64, version: i64) {
         self.newest = self.newest.max(revision.main);
         self.tree.upsert(
@@ -118,9 +121,8 @@ impl Index {
         );
     }
 
-    /// Records a tombstone that was read back; `false` if the key was not live. It is remembered
-    /// all the same: it is the one record that a compaction exactly at a deletion leaves behind,
-    /// and the next one has to remove it from the backend.
+    /// Records a tombstone that was read back; `false` if the key was not live, but recorded all
+    /// the same; see [`Restore::tombstone`], which is for many.
     pub fn restore_tombstone(&mut self, key: &[u8], revision: Revision) -> bool {
         self.newest = self.newest.max(revision.main);
         self.tree.upsert(

@@ -146,14 +146,14 @@ impl Model {
 type Backend = BTreeMap<Revision, (Vec<u8>, Option<(i64, i64)>)>;
 
 fn rebuild(backend: &Backend) -> Index {
-    let mut index = Index::new();
+    let mut restore = Restore::default();
     for (revision, (key, value)) in backend {
         match value {
-            Some((created, version)) => index.restore_put(key, *revision, *created, *version),
-            None => _ = index.restore_tombstone(key, *revision),
+            Some((created, version)) => restore.put(key, *revision, *created, *version),
+            None => restore.tombstone(key, *revision),
         }
     }
-    index
+    restore.finish()
 }
 
 fn remove_dropped(backend: &mut Backend, dropped: &[(Revision, bool)]) {
