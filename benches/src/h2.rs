@@ -1,0 +1,526 @@
+//! The client's side of HTTP/2 and gRPC, as little of it as a load generator needs.
+//!
+//! A connection calls one method. Its header block is sent once in full and by index from then on, as other clients
+//! do. Replies' header blocks are not decoded: a gRPC server that fails a unary call sends no message, so a reply with
+//! a message is a success and one without is a failure. Windows towards us are as large as HTTP/2 allows.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const MAX_WINDOW: u32 = i32::MAX as u32;
+/// Window a peer starts with, for the connection and for each stream (RFC 9113, 6.9.2).
+const FIRST_WINDOW: u32 = 65_535;
+/// Largest frame a peer takes unless it says otherwise (RFC 9113, 6.5.2).
+const FIRST_MAX_FRAME: usize = 16_384;
+/// Received bytes after which the connection's window is filled up again.
+const REFILL: u32 = 1 << 29;
+const FRAME_HEADER: usize = 9;
+/// A gRPC message is preceded by a flag and its length.
+const GRPC_PREFIX: usize = 5;
+
+mod frame {
+    pub(super) const DATA: u8 = 0;
+    pub(super) const HEADERS: u8 = 1;
+    pub(super) const RST_STREAM: u8 = 3;
+    pub(super) const SETTINGS: u8 = 4;
+    pub(super) const PING: u8 = 6;
+    pub(super) const GOAWAY: u8 = 7;
+    pub(super) const WINDOW_UPDATE: u8 = 8;
+
+    pub(super) const ACK: u8 = 1;
+    pub(super) const END_STREAM: u8 = 1;
+    pub(super) const END_HEADERS: u8 = 4;
+    pub(super) const PADDED: u8 = 8;
+}
+
+/// What a call ended with.
+#[derive(Debug)]
+pub struct Done<T> {
+    /// As handed to [`Connection::send`].
+    pub tag: T,
+    /// When it was handed over.
+    pub sent: Instant,
+    /// The reply's message (empty unless kept); `Err`: the call failed.
+    pub reply: Result<Vec<u8>, &'static str>,
+}
+
+/// One HTTP/2 connection, blocking.
+#[derive(Debug)]
+pub struct Connection<T> {
+    stream: TcpStream,
+    headers: Headers,
+    keep_replies: bool,
+    /// To be written.
+    out: Vec<u8>,
+    /// Received; `parsed..filled` is not handled yet.
+    buffer: Vec<u8>,
+    parsed: usize,
+    filled: usize,
+    next_id: u32,
+    calls: HashMap<u32, Call<T>>,
+    send_window: i64,
+    received: u32,
+    max_streams: usize,
+    max_frame: usize,
+    stream_window: usize,
+}
+
+#[derive(Debug)]
+struct Call<T> {
+    tag: T,
+    sent: Instant,
+    bytes: usize,
+    reply: Vec<u8>,
+}
+
+/// The request's header block: literals that the peer is to remember, then indices of what it remembered.
+#[derive(Debug)]
+struct Headers {
+    first: Vec<u8>,
+    again: Vec<u8>,
+}
+
+impl Headers {
+    fn new(authority: &str, path: &str) -> Self {
+        // RFC 7541: static entries 3 (:method POST) and 6 (:scheme http); then literals with indexing whose names are
+        // static entries 4 (:path), 1 (:authority), 31 (content-type) or new.
+        let mut first = vec![0x83, 0x86];
+        for (name, value) in [
+            (&[0x44][..], path),
+            (&[0x41], authority),
+            (&[0x5f], "application/grpc"),
+            (b"\x40\x02te", "trailers"),
+        ] {
+            first.extend_from_slice(name);
+            // Lengths below 127 take one byte; authority and path are shorter.
+            first.push(value.len().min(126) as u8);
+            first.extend_from_slice(&value.as_bytes()[..value.len().min(126)]);
+        }
+        // The newest entry is 62, so the path, remembered first of four, is 65.
+        Self {
+            first,
+            again: vec![0x83, 0x86, 0x80 | 65, 0x80 | 64, 0x80 | 63, 0x80 | 62],
+        }
+    }
+}
+
+impl<T> Connection<T> {
+    /// Connects and says hello. `path` is the method, e.g. `/etcdserverpb.KV/Put`; `keep_replies`: hand out messages.
+    pub fn open(address: SocketAddr, path: &str, keep_replies: bool) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        let mut connection = Self {
+            stream,
+            headers: Headers::new(&address.to_string(), path),
+            keep_replies,
+            out: Vec::with_capacity(256 << 10),
+            buffer: vec![0; 256 << 10],
+            parsed: 0,
+            filled: 0,
+            next_id: 1,
+            calls: HashMap::new(),
+            send_window: FIRST_WINDOW.into(),
+            received: 0,
+            max_streams: usize::MAX,
+            max_frame: FIRST_MAX_FRAME,
+            stream_window: FIRST_WINDOW as usize,
+        };
+        connection.out.extend_from_slice(PREFACE);
+        let mut settings = Vec::new();
+        // SETTINGS_ENABLE_PUSH off, SETTINGS_INITIAL_WINDOW_SIZE.
+        for (id, value) in [(2u16, 0), (4, MAX_WINDOW)] {
+            settings.extend_from_slice(&id.to_be_bytes());
+            settings.extend_from_slice(&value.to_be_bytes());
+        }
+        push_frame(&mut connection.out, frame::SETTINGS, 0, 0, &settings);
+        connection.push_window(MAX_WINDOW - FIRST_WINDOW);
+        Ok(connection)
+    }
+
+    /// How long [`Connection::receive`] waits for something to come.
+    pub fn set_timeout(&self, timeout: Duration) -> io::Result<()> {
+        self.stream.set_read_timeout(Some(timeout))
+    }
+
+    /// Calls without a reply so far.
+    pub fn in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether the peer takes another call with a message of about `size` bytes now.
+    pub fn ready(&self, size: usize) -> bool {
+        self.calls.len() < self.max_streams && self.send_window >= (size + GRPC_PREFIX) as i64
+    }
+
+    /// Queues a call. Written by the next [`Connection::receive`] or [`Connection::flush`].
+    ///
+    /// # Errors
+    /// If the message is larger than the window of a stream: this client does not wait in the middle of a message.
+    pub fn send(&mut self, tag: T, message: &[u8]) -> io::Result<()> {
+        let length = message.len() + GRPC_PREFIX;
+        if length > self.stream_window {
+            let text = format!(
+                "a request of {} bytes exceeds the server's stream window",
+                message.len()
+            );
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        let id = self.next_id;
+        self.next_id += 2;
+        let block = if id == 1 {
+            &self.headers.first
+        } else {
+            &self.headers.again
+        };
+        push_frame(&mut self.out, frame::HEADERS, frame::END_HEADERS, id, block);
+        let mut prefix = [0; GRPC_PREFIX];
+        prefix[1..].copy_from_slice(&(message.len() as u32).to_be_bytes());
+        let first = message.len().min(self.max_frame - GRPC_PREFIX);
+        let (head, mut rest) = message.split_at(first);
+        push_header(
+            &mut self.out,
+            GRPC_PREFIX + first,
+            frame::DATA,
+            end_if(rest.is_empty()),
+            id,
+        );
+        self.out.extend_from_slice(&prefix);
+        self.out.extend_from_slice(head);
+        while !rest.is_empty() {
+            let (head, tail) = rest.split_at(rest.len().min(self.max_frame));
+            push_frame(
+                &mut self.out,
+                frame::DATA,
+                end_if(tail.is_empty()),
+                id,
+                head,
+            );
+            rest = tail;
+        }
+        self.send_window -= length as i64;
+        self.calls.insert(
+            id,
+            Call {
+                tag,
+                sent: Instant::now(),
+                bytes: 0,
+                reply: Vec::new(),
+            },
+        );
+        Ok(())
+    }
+
+    /// Writes what is queued.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if !self.out.is_empty() {
+            self.stream.write_all(&self.out)?;
+            self.out.clear();
+        }
+        Ok(())
+    }
+
+    /// Writes what is queued, waits for anything from the peer, and hands every call that ended to `done`.
+    ///
+    /// # Errors
+    /// `WouldBlock` or `TimedOut` after the time set; anything else means that the connection is gone.
+    pub fn receive(&mut self, mut done: impl FnMut(Done<T>)) -> io::Result<()> {
+        self.flush()?;
+        if self.filled == self.buffer.len() {
+            if self.parsed == 0 {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+            self.buffer.copy_within(self.parsed..self.filled, 0);
+            self.filled -= self.parsed;
+            self.parsed = 0;
+        }
+        let read = self.stream.read(&mut self.buffer[self.filled..])?;
+        if read == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::UnexpectedEof,
+                "the server closed the connection",
+            ));
+        }
+        self.filled += read;
+        // The buffer is lent out while its frames are handled.
+        let buffer = std::mem::take(&mut self.buffer);
+        let mut result = Ok(());
+        while result.is_ok()
+            && let Some((kind, flags, id, payload)) = next_frame(&buffer[self.parsed..self.filled])
+        {
+            self.parsed += FRAME_HEADER + payload.len();
+            result = self.handle(kind, flags, id, payload, &mut done);
+        }
+        self.buffer = buffer;
+        if self.parsed == self.filled {
+            (self.parsed, self.filled) = (0, 0);
+        }
+        result
+    }
+
+    fn handle(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        id: u32,
+        payload: &[u8],
+        done: &mut impl FnMut(Done<T>),
+    ) -> io::Result<()> {
+        match kind {
+            frame::DATA => {
+                self.received += payload.len() as u32;
+                if self.received > REFILL {
+                    let received = std::mem::take(&mut self.received);
+                    self.push_window(received);
+                }
+                if let Some(call) = self.calls.get_mut(&id) {
+                    let data = if flags & frame::PADDED == 0 {
+                        payload
+                    } else {
+                        unpad(payload)
+                    };
+                    call.bytes += data.len();
+                    if self.keep_replies {
+                        call.reply.extend_from_slice(data);
+                    }
+                    if flags & frame::END_STREAM != 0 {
+                        self.finish(id, Some("the reply has no status"), done);
+                    }
+                }
+            }
+            frame::HEADERS if flags & frame::END_STREAM != 0 => self.finish(id, None, done),
+            frame::RST_STREAM => self.finish(id, Some("the server reset the stream"), done),
+            frame::SETTINGS if flags & frame::ACK == 0 => {
+                for setting in payload.chunks_exact(6) {
+                    let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]])
+                        as usize;
+                    match u16::from_be_bytes([setting[0], setting[1]]) {
+                        3 => self.max_streams = value,
+                        4 => self.stream_window = value,
+                        5 => self.max_frame = value,
+                        _ => {}
+                    }
+                }
+                push_frame(&mut self.out, frame::SETTINGS, frame::ACK, 0, &[]);
+            }
+            frame::PING if flags & frame::ACK == 0 => {
+                push_frame(&mut self.out, frame::PING, frame::ACK, 0, payload)
+            }
+            frame::GOAWAY => {
+                let reason =
+                    String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
+                return Err(io::Error::other(format!(
+                    "the server says go away: {reason}"
+                )));
+            }
+            frame::WINDOW_UPDATE if id == 0 && payload.len() == 4 => {
+                let more = u32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]])
+                    & MAX_WINDOW;
+                self.send_window += i64::from(more);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, id: u32, failure: Option<&'static str>, done: &mut impl FnMut(Done<T>)) {
+        let Some(call) = self.calls.remove(&id) else {
+            return;
+        };
+        let Call {
+            tag,
+            sent,
+            bytes,
+            mut reply,
+        } = call;
+        let reply = match failure {
+            Some(failure) => Err(failure),
+            None if bytes < GRPC_PREFIX => Err("the server answered with an error"),
+            None => {
+                reply.drain(..GRPC_PREFIX.min(reply.len()));
+                Ok(reply)
+            }
+        };
+        done(Done { tag, sent, reply });
+    }
+
+    fn push_window(&mut self, bytes: u32) {
+        push_frame(
+            &mut self.out,
+            frame::WINDOW_UPDATE,
+            0,
+            0,
+            &bytes.to_be_bytes(),
+        );
+    }
+}
+
+fn end_if(last: bool) -> u8 {
+    if last { frame::END_STREAM } else { 0 }
+}
+
+fn push_header(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, id: u32) {
+    // Frames never exceed the peer's limit, which fits 24 bits.
+    out.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
+    out.extend_from_slice(&[kind, flags]);
+    out.extend_from_slice(&id.to_be_bytes());
+}
+
+fn push_frame(out: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
+    push_header(out, payload.len(), kind, flags, id);
+    out.extend_from_slice(payload);
+}
+
+/// Kind, flags, stream and payload of the first frame, if it is complete.
+fn next_frame(bytes: &[u8]) -> Option<(u8, u8, u32, &[u8])> {
+    let header = bytes.get(..FRAME_HEADER)?;
+    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+    let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) & MAX_WINDOW;
+    let payload = bytes.get(FRAME_HEADER..FRAME_HEADER + length)?;
+    Some((header[3], header[4], id, payload))
+}
+
+fn unpad(payload: &[u8]) -> &[u8] {
+    let Some((padding, data)) = payload.split_first() else {
+        return payload;
+    };
+    &data[..data.len().saturating_sub(usize::from(*padding))]
+}
+
+/// One call on a connection of its own; the reply's message.
+///
+/// # Errors
+/// If the server cannot be reached, refuses, or does not answer within `timeout`.
+pub fn call(
+    address: SocketAddr,
+    path: &str,
+    message: &[u8],
+    timeout: Duration,
+) -> io::Result<Vec<u8>> {
+    let mut connection = Connection::open(address, path, true)?;
+    connection.set_timeout(timeout)?;
+    connection.send((), message)?;
+    let mut reply = None;
+    while reply.is_none() {
+        connection.receive(|done| reply = Some(done.reply))?;
+    }
+    match reply {
+        Some(Ok(reply)) => Ok(reply),
+        Some(Err(failure)) => Err(io::Error::other(format!("{path}: {failure}"))),
+        None => Err(io::Error::other(format!("{path}: no reply"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    fn read_exact(stream: &mut TcpStream, length: usize) -> Vec<u8> {
+        let mut bytes = vec![0; length];
+        stream.read_exact(&mut bytes).expect("read");
+        bytes
+    }
+
+    fn read_frame(stream: &mut TcpStream) -> (u8, u8, u32, Vec<u8>) {
+        let header = read_exact(stream, FRAME_HEADER);
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+        let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+        (header[3], header[4], id, read_exact(stream, length))
+    }
+
+    /// A peer that answers stream 1 with a message in two frames and stream 3 with an error only.
+    #[test]
+    fn replies_and_failures_are_told_apart() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("address");
+        let peer = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("accept");
+            assert_eq!(read_exact(&mut stream, PREFACE.len()), PREFACE);
+            let kinds: Vec<_> = (0..2).map(|_| read_frame(&mut stream).0).collect();
+            assert_eq!(kinds, [frame::SETTINGS, frame::WINDOW_UPDATE]);
+            let mut blocks = Vec::new();
+            for id in [1, 3] {
+                let (kind, flags, stream_id, block) = read_frame(&mut stream);
+                assert_eq!(
+                    (kind, flags, stream_id),
+                    (frame::HEADERS, frame::END_HEADERS, id)
+                );
+                blocks.push(block.len());
+                let (kind, flags, stream_id, data) = read_frame(&mut stream);
+                assert_eq!(
+                    (kind, flags, stream_id),
+                    (frame::DATA, frame::END_STREAM, id)
+                );
+                assert_eq!(data, b"\0\0\0\0\x05hello");
+            }
+            assert!(blocks[0] > 40 && blocks[1] == 6, "{blocks:?}");
+            let mut out = Vec::new();
+            push_frame(&mut out, frame::SETTINGS, 0, 0, &[]);
+            push_frame(&mut out, frame::PING, 0, 0, b"12345678");
+            push_frame(&mut out, frame::HEADERS, frame::END_HEADERS, 1, &[0x88]);
+            push_frame(&mut out, frame::DATA, 0, 1, b"\0\0\0\0\x02o");
+            push_frame(&mut out, frame::DATA, frame::PADDED, 1, b"\x02k\0\0");
+            push_frame(
+                &mut out,
+                frame::HEADERS,
+                frame::END_HEADERS | frame::END_STREAM,
+                1,
+                &[0x88],
+            );
+            push_frame(
+                &mut out,
+                frame::HEADERS,
+                frame::END_HEADERS | frame::END_STREAM,
+                3,
+                &[0x88],
+            );
+            // In two writes that cut a frame.
+            stream.write_all(&out[..40]).expect("write");
+            stream.flush().expect("flush");
+            assert_eq!(read_frame(&mut stream).0, frame::SETTINGS);
+            stream.write_all(&out[40..]).expect("write");
+            stream
+        });
+        let mut connection = Connection::open(address, "/p.S/M", true).expect("open");
+        connection
+            .set_timeout(Duration::from_secs(10))
+            .expect("timeout");
+        connection.send('a', b"hello").expect("send");
+        connection.send('b', b"hello").expect("send");
+        let mut replies = Vec::new();
+        while connection.in_flight() > 0 {
+            connection
+                .receive(|done| replies.push((done.tag, done.reply.ok())))
+                .expect("receive");
+        }
+        assert_eq!(replies, [('a', Some(b"ok".to_vec())), ('b', None)]);
+        drop(peer.join().expect("peer"));
+        let gone = std::iter::repeat_with(|| connection.receive(|_| ())).find_map(Result::err);
+        assert!(gone.is_some());
+    }
+
+    #[test]
+    fn large_messages_are_cut_into_frames() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("address");
+        let mut connection = Connection::open(address, "/p.S/M", false).expect("open");
+        connection.out.clear();
+        connection.send((), &[7; 40_000]).expect("send");
+        let mut frames = Vec::new();
+        let mut at = 0;
+        while let Some((kind, flags, _, payload)) = next_frame(&connection.out[at..]) {
+            at += FRAME_HEADER + payload.len();
+            frames.push((kind, flags, payload.len()));
+        }
+        assert_eq!(
+            frames[1..],
+            [(0, 0, 16_384), (0, 0, 16_384), (0, 1, 40_005 - 2 * 16_384)]
+        );
+        assert_eq!(connection.send_window, 65_535 - 40_005);
+        assert!(!connection.ready(30_000) && connection.ready(20_000));
+        assert!(connection.send((), &[0; 70_000]).is_err());
+    }
+}

@@ -1,0 +1,305 @@
+//! Drives a [`Plan`] over several connections and measures.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use hdrhistogram::Histogram;
+
+use crate::Error;
+use crate::h2::Connection;
+use crate::process::{self, Memory};
+use crate::workload::{Plan, Source};
+
+/// How to drive.
+#[derive(Debug, Clone)]
+pub struct Drive {
+    /// The server.
+    pub endpoint: SocketAddr,
+    /// Connections, each with a thread.
+    pub connections: usize,
+    /// Calls under way at any time, over all connections.
+    pub clients: usize,
+    /// Not measured.
+    pub warm_up: Duration,
+    /// Measured; not looked at for plans that end by themselves.
+    pub duration: Duration,
+    /// The server's process, to see what it spends.
+    pub pid: Option<u32>,
+}
+
+/// What was measured.
+#[derive(Debug, Clone)]
+pub struct Measured {
+    /// Calls answered well.
+    pub calls: u64,
+    /// Operations they stand for.
+    pub ops: u64,
+    /// Calls that failed.
+    pub failures: u64,
+    /// The first failure.
+    pub failure: Option<String>,
+    /// The time it took.
+    pub elapsed: Duration,
+    /// Nanoseconds from sending to the end of the reply, per call.
+    pub latency: Histogram<u64>,
+    /// CPU time of the server.
+    pub server_cpu: Option<Duration>,
+    /// CPU time of this client.
+    pub client_cpu: Duration,
+    /// The server's memory at the end.
+    pub memory: Option<Memory>,
+    /// CPU time of neither server nor client, as a part of all there is.
+    pub other_cpu: Option<f64>,
+}
+
+impl Measured {
+    /// Operations per second.
+    pub fn throughput(&self) -> f64 {
+        self.ops as f64 / self.elapsed.as_secs_f64().max(1e-9)
+    }
+
+    /// Server CPU per operation in microseconds.
+    pub fn cpu_per_op(&self) -> Option<f64> {
+        Some(self.server_cpu?.as_secs_f64() * 1e6 / self.ops.max(1) as f64)
+    }
+
+    /// Latency at a quantile, in microseconds.
+    pub fn latency_us(&self, quantile: f64) -> f64 {
+        self.latency.value_at_quantile(quantile) as f64 / 1e3
+    }
+}
+
+/// Stages of a run, shared with the connections' threads.
+const WARM_UP: u8 = 0;
+const MEASURE: u8 = 1;
+const STOP: u8 = 2;
+/// A read that brings nothing for this long lets the thread look at the stage.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Calls without an answer for this long after the end are failures.
+const DRAIN: Duration = Duration::from_secs(30);
+
+/// Runs a plan.
+///
+/// # Errors
+/// If the server cannot be reached, or a connection breaks.
+pub fn run(plan: &Plan, drive: &Drive) -> Result<Measured, Error> {
+    let finite = plan.calls().is_some();
+    let stage = AtomicU8::new(if finite { MEASURE } else { WARM_UP });
+    let lanes = drive.connections.clamp(1, drive.clients.max(1));
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..lanes)
+            .map(|lane| {
+                let clients = drive.clients / lanes + usize::from(lane < drive.clients % lanes);
+                let stage = &stage;
+                scope.spawn(move || {
+                    Lane::open(plan, drive.endpoint, lane, lanes, clients)?.run(stage)
+                })
+            })
+            .collect();
+        if !finite {
+            std::thread::sleep(drive.warm_up);
+        }
+        let before = Usage::now(drive.pid)?;
+        let start = Instant::now();
+        stage.store(MEASURE, Ordering::Relaxed);
+        if !finite {
+            // A thread that ends early has lost its connection.
+            while start.elapsed() < drive.duration
+                && !threads.iter().any(|thread| thread.is_finished())
+            {
+                std::thread::sleep(Duration::from_millis(10).min(drive.duration));
+            }
+        }
+        let (mut elapsed, mut after) = (start.elapsed(), Usage::now(drive.pid)?);
+        stage.store(if finite { MEASURE } else { STOP }, Ordering::Relaxed);
+        let mut total = Tally::new();
+        for thread in threads {
+            let tally = thread
+                .join()
+                .map_err(|_| Error::Server("a client thread panicked".into()))?;
+            total.add(tally.map_err(Error::io(drive.endpoint.to_string()))?);
+        }
+        if finite {
+            (elapsed, after) = (start.elapsed(), Usage::now(drive.pid)?);
+        }
+        Ok(total.measured(plan, elapsed, &before, &after))
+    })
+}
+
+/// CPU time of all concerned at one moment.
+struct Usage {
+    server: Option<Duration>,
+    client: Duration,
+    machine: Duration,
+    memory: Option<Memory>,
+}
+
+impl Usage {
+    fn now(pid: Option<u32>) -> Result<Self, Error> {
+        Ok(Self {
+            server: pid.map(process::cpu).transpose()?,
+            client: process::cpu(std::process::id())?,
+            machine: process::machine_cpu()?,
+            memory: pid.map(process::memory).transpose()?,
+        })
+    }
+}
+
+/// What one connection counts.
+struct Tally {
+    calls: u64,
+    failures: u64,
+    failure: Option<String>,
+    latency: Histogram<u64>,
+}
+
+impl Tally {
+    fn new() -> Self {
+        // One nanosecond to two minutes, three digits.
+        let latency = Histogram::new_with_bounds(1, 120_000_000_000, 3).expect("bounds in order");
+        Self {
+            calls: 0,
+            failures: 0,
+            failure: None,
+            latency,
+        }
+    }
+
+    fn fail(&mut self, failure: impl Into<String>) {
+        self.failures += 1;
+        self.failure.get_or_insert_with(|| failure.into());
+    }
+
+    fn add(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.failures += other.failures;
+        self.failure = self.failure.take().or(other.failure);
+        // Both have the same bounds, so adding cannot fail.
+        let _ = self.latency.add(other.latency);
+    }
+
+    fn measured(self, plan: &Plan, elapsed: Duration, before: &Usage, after: &Usage) -> Measured {
+        let server_cpu = before
+            .server
+            .zip(after.server)
+            .map(|(before, after)| after.saturating_sub(before));
+        let client_cpu = after.client.saturating_sub(before.client);
+        let other_cpu = server_cpu.map(|server| {
+            let ours = server + client_cpu;
+            let other = after
+                .machine
+                .saturating_sub(before.machine)
+                .saturating_sub(ours);
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            other.as_secs_f64() / (elapsed.as_secs_f64() * cores as f64).max(1e-9)
+        });
+        let ops = match plan.calls() {
+            Some(_) if self.failures == 0 => plan.keys,
+            _ => self.calls * plan.ops_per_call(),
+        };
+        Measured {
+            calls: self.calls,
+            ops,
+            failures: self.failures,
+            failure: self.failure,
+            elapsed,
+            latency: self.latency,
+            server_cpu,
+            client_cpu,
+            memory: after.memory,
+            other_cpu,
+        }
+    }
+}
+
+/// One connection and its work.
+struct Lane {
+    connection: Connection<u64>,
+    source: Source,
+    clients: usize,
+}
+
+impl Lane {
+    fn open(
+        plan: &Plan,
+        endpoint: SocketAddr,
+        lane: usize,
+        lanes: usize,
+        clients: usize,
+    ) -> io::Result<Self> {
+        let connection = Connection::open(endpoint, plan.path(), plan.keeps_replies())?;
+        connection.set_timeout(PATIENCE)?;
+        Ok(Self {
+            connection,
+            source: Source::new(plan, lane as u64, lanes as u64),
+            clients,
+        })
+    }
+
+    fn run(mut self, stage: &AtomicU8) -> io::Result<Tally> {
+        let mut tally = Tally::new();
+        let mut stopped: Option<Instant> = None;
+        let mut exhausted = false;
+        loop {
+            let now = stage.load(Ordering::Relaxed);
+            if now == STOP {
+                if stopped.get_or_insert_with(Instant::now).elapsed() > DRAIN {
+                    tally.fail(format!(
+                        "{} calls without an answer",
+                        self.connection.in_flight()
+                    ));
+                    return Ok(tally);
+                }
+            } else if !exhausted {
+                exhausted = self.fill()?;
+            }
+            if self.connection.in_flight() == 0 && (exhausted || now == STOP) {
+                return Ok(tally);
+            }
+            let source = &mut self.source;
+            let received = self.connection.receive(|done| {
+                let outcome = done
+                    .reply
+                    .and_then(|reply| source.finished(done.tag, &reply));
+                match outcome {
+                    Err(failure) => tally.fail(failure),
+                    Ok(()) if now == MEASURE => {
+                        tally.calls += 1;
+                        tally
+                            .latency
+                            .saturating_record(done.sent.elapsed().as_nanos() as u64);
+                    }
+                    Ok(()) => {}
+                }
+            });
+            match received {
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    ) => {}
+                other => other?,
+            }
+        }
+    }
+
+    /// Puts as many calls under way as wanted and allowed. True: the source has no more.
+    fn fill(&mut self) -> io::Result<bool> {
+        while self.connection.in_flight() < self.clients
+            && self.connection.ready(self.source.size())
+        {
+            let connection = &mut self.connection;
+            match self
+                .source
+                .next(|number, message| connection.send(number, message))
+            {
+                Some(sent) => sent?,
+                // Keys that are all busy come back with their replies.
+                None => return Ok(self.connection.in_flight() == 0),
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,219 @@
+//! What must hold before a member starts for the first time: the cluster contains it, as it advertises itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::ToSocketAddrs;
+
+use super::url::{self, Scheme, Url, UrlError};
+use super::{ClusterState, Resolved};
+
+/// A member that cannot start for the first time with these flags: logged as `bootstrap failed` and
+/// `discovery failed`, exit code 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is")]
+pub enum BootstrapError {
+    #[error("error setting up initial cluster: {0}")]
+    Url(#[from] UrlError),
+    #[error("couldn't find local name {0:?} in the initial cluster configuration")]
+    NoLocalName(String),
+    #[error(
+        "--initial-cluster has {missing} but missing from --initial-advertise-peer-urls={advertised} ({reason})"
+    )]
+    NotAdvertised {
+        missing: String,
+        advertised: String,
+        reason: String,
+    },
+    #[error(
+        "--initial-advertise-peer-urls has {missing} but missing from --initial-cluster={cluster}"
+    )]
+    NotInCluster { missing: String, cluster: String },
+    #[error("failed to resolve {advertised} to match --initial-cluster={cluster} ({reason})")]
+    Unresolved {
+        advertised: String,
+        cluster: String,
+        reason: String,
+    },
+    #[error("initial cluster {0} has duplicate url")]
+    DuplicateUrl(String),
+    #[error(
+        "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
+    )]
+    NoPeers,
+    #[error(
+        "--initial-cluster={0:?} names more than one member, which retcd does not implement yet: \
+         name this member alone"
+    )]
+    ManyMembers(String),
+    #[error(
+        "TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme"
+    )]
+    ClientTls(Url),
+    #[error("cannot listen on TLS for {0}: KeyFile and CertFile are not presented")]
+    PeerTls(String),
+}
+
+impl Resolved {
+    /// Why no URL can be served that asks for TLS: there is no certificate. Checked at every start.
+    ///
+    /// # Errors
+    /// The first such URL.
+    pub fn check_tls(&self) -> Result<(), BootstrapError> {
+        if let Some(url) = self
+            .listen_peer_urls
+            .iter()
+            .find(|url| url.scheme() == Scheme::Https)
+        {
+            return Err(BootstrapError::PeerTls(url.authority().to_owned()));
+        }
+        match self
+            .listen_client_urls
+            .iter()
+            .find(|url| url.scheme() == Scheme::Https)
+        {
+            Some(url) => Err(BootstrapError::ClientTls(url.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Members by name, each with its sorted peer URLs, for a data directory that holds no member yet.
+    ///
+    /// Resolves host names if `--initial-cluster` and `--initial-advertise-peer-urls` differ in spelling.
+    ///
+    /// # Errors
+    /// If the cluster does not contain this member as it advertises itself, or more members than this one.
+    pub fn bootstrap(&self) -> Result<BTreeMap<String, Vec<Url>>, BootstrapError> {
+        let cluster = parse_cluster(&self.initial_cluster)?;
+        let own = cluster
+            .get(&self.name)
+            .ok_or_else(|| BootstrapError::NoLocalName(self.name.clone()))?;
+        let existing = self.initial_cluster_state == ClusterState::Existing;
+        if !existing {
+            self.check_advertised(own)?;
+        }
+        let mut seen = BTreeSet::new();
+        if !cluster.values().flatten().all(|url| seen.insert(url)) {
+            return Err(BootstrapError::DuplicateUrl(show_cluster(&cluster)));
+        }
+        if cluster.len() > 1 {
+            return Err(BootstrapError::ManyMembers(self.initial_cluster.clone()));
+        }
+        if existing {
+            return Err(BootstrapError::NoPeers);
+        }
+        Ok(cluster)
+    }
+
+    fn check_advertised(&self, own: &[Url]) -> Result<(), BootstrapError> {
+        let mut advertised = self.initial_advertise_peer_urls.clone();
+        advertised.sort();
+        let Err(reason) = same_addresses(&advertised, own) else {
+            return Ok(());
+        };
+        let cluster = || {
+            show_cluster(&BTreeMap::from([(
+                self.name.clone(),
+                self.initial_advertise_peer_urls.clone(),
+            )]))
+        };
+        let missing: Vec<String> = own
+            .iter()
+            .filter(|url| !advertised.contains(url))
+            .map(|url| format!("{}={url}", self.name))
+            .collect();
+        if !missing.is_empty() {
+            let (missing, advertised) = (missing.join(","), url::join(&advertised));
+            return Err(BootstrapError::NotAdvertised {
+                missing,
+                advertised,
+                reason,
+            });
+        }
+        let missing: Vec<Url> = advertised
+            .iter()
+            .filter(|url| !own.contains(url))
+            .cloned()
+            .collect();
+        Err(if missing.is_empty() {
+            BootstrapError::Unresolved {
+                advertised: url::join(&advertised),
+                cluster: cluster(),
+                reason,
+            }
+        } else {
+            BootstrapError::NotInCluster {
+                missing: url::join(&missing),
+                cluster: cluster(),
+            }
+        })
+    }
+}
+
+/// `name=url,name=url`; a name may come back to add another URL.
+fn parse_cluster(text: &str) -> Result<BTreeMap<String, Vec<Url>>, UrlError> {
+    let mut cluster: BTreeMap<String, Vec<Url>> = BTreeMap::new();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let (name, url) = part.split_once('=').unwrap_or((part, ""));
+        cluster
+            .entry(name.to_owned())
+            .or_default()
+            .push(url.parse()?);
+    }
+    cluster.values_mut().for_each(|urls| urls.sort());
+    Ok(cluster)
+}
+
+fn show_cluster(cluster: &BTreeMap<String, Vec<Url>>) -> String {
+    let pairs = cluster
+        .iter()
+        .flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+/// Equal as text, or after host names became addresses; otherwise what tells them apart.
+fn same_addresses(a: &[Url], b: &[Url]) -> Result<(), String> {
+    if a == b {
+        return Ok(());
+    }
+    let quoted = |urls: &[Url]| {
+        let quoted: Vec<String> = urls
+            .iter()
+            .map(|url| format!("{:?}", url.as_str()))
+            .collect();
+        format!("[{}]", quoted.join(" "))
+    };
+    if a.len() != b.len() {
+        return Err(format!("len({}) != len({})", quoted(a), quoted(b)));
+    }
+    let mut resolved = [Vec::new(), Vec::new()];
+    for (urls, resolved) in [a, b].into_iter().zip(&mut resolved) {
+        for url in urls {
+            resolved.push(resolve(url)?);
+        }
+        resolved.sort();
+    }
+    let [a, b] = resolved;
+    match a.iter().zip(&b).find(|(a, b)| a != b) {
+        Some((a, b)) => Err(format!("resolved urls: {a:?} != {b:?}")),
+        None => Ok(()),
+    }
+}
+
+/// The URL with its host name replaced by an address; `localhost` stays what it is, as in etcd.
+fn resolve(url: &Url) -> Result<String, String> {
+    match url.host_port() {
+        Some((host, _)) if host != "localhost" && host.parse::<std::net::IpAddr>().is_err() => {
+            let found = url
+                .authority()
+                .to_socket_addrs()
+                .map_err(|error| error.to_string())?;
+            let address = found
+                .into_iter()
+                .next()
+                .ok_or_else(|| format!("no address for {host}"))?;
+            Ok(url
+                .as_str()
+                .replacen(url.authority(), &address.to_string(), 1))
+        }
+        _ => Ok(url.as_str().to_owned()),
+    }
+}

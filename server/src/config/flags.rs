@@ -1,0 +1,412 @@
+//! The command line and the environment, read as etcd reads them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+
+use slog::Level;
+
+use super::notice::Notice;
+use super::table::{self, FLAGS, Flag, IGNORED, Kind};
+use super::text;
+use super::value::{self, ValueError};
+use super::{ClusterState, Config};
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Invocation {
+    /// Run a member.
+    Serve {
+        /// As given; not checked for contradictions yet.
+        config: Box<Config>,
+        /// To be logged once there is a logger.
+        notices: Vec<Notice>,
+    },
+    /// Print this and exit with code 0.
+    Print {
+        /// For standard output.
+        stdout: String,
+        /// For standard error.
+        stderr: String,
+    },
+}
+
+/// A command line that cannot be used.
+#[derive(Debug)]
+pub struct Refusal {
+    /// Plain text for standard error, before anything is logged.
+    pub stderr: String,
+    /// Log lines for the default logger: JSON on standard error.
+    pub notices: Vec<Notice>,
+    /// The exit code: 2 for a malformed flag, 1 for anything else.
+    pub code: u8,
+}
+
+impl Refusal {
+    fn malformed(message: impl std::fmt::Display) -> Self {
+        Self {
+            stderr: format!("{message}\n{}", text::USAGE),
+            notices: Vec::new(),
+            code: 2,
+        }
+    }
+
+    fn unverified(mut notices: Vec<Notice>, error: impl ToString) -> Self {
+        notices.push(Notice::unverified(error));
+        Self {
+            stderr: String::new(),
+            notices,
+            code: 1,
+        }
+    }
+}
+
+/// Reads `args` (without the program's name) and the environment.
+///
+/// # Errors
+/// A [`Refusal`] with etcd's texts and exit codes; a flag of etcd that is not implemented yet and is not at its
+/// default is refused too.
+pub fn from_command_line(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Invocation, Refusal> {
+    let mut reader = Reader::new();
+    match reader.read_args(args)? {
+        Outcome::Help => {
+            return Ok(Invocation::Print {
+                stdout: text::flag_list(),
+                stderr: text::USAGE.into(),
+            });
+        }
+        Outcome::Positional(extra) => {
+            return Err(Refusal::unverified(
+                Vec::new(),
+                format!("{extra:?} is not a valid flag"),
+            ));
+        }
+        Outcome::Flags => {}
+    }
+    if reader.print_version {
+        return Ok(Invocation::Print {
+            stdout: text::version(),
+            stderr: String::new(),
+        });
+    }
+    let mut notices = Vec::new();
+    reader.read_env(env, &mut notices)?;
+    reader.finish(notices)
+}
+
+enum Outcome {
+    Flags,
+    Help,
+    Positional(String),
+}
+
+struct Reader {
+    config: Config,
+    print_version: bool,
+    /// Flags named on the command line.
+    named: BTreeSet<&'static str>,
+    /// Flags with a value, from wherever it came.
+    set: BTreeSet<&'static str>,
+    /// Values that differ from the default of a flag that is not implemented.
+    unimplemented: BTreeMap<&'static str, String>,
+    ignored: BTreeSet<String>,
+}
+
+impl Reader {
+    fn new() -> Self {
+        Self {
+            config: Config::new(""),
+            print_version: false,
+            named: BTreeSet::new(),
+            set: BTreeSet::new(),
+            unimplemented: BTreeMap::new(),
+            ignored: BTreeSet::new(),
+        }
+    }
+
+    /// Go's rules: one dash or two; `=value` or the next argument; a boolean never takes the next argument;
+    /// `--` or the first argument that is no flag ends the flags.
+    fn read_args(&mut self, args: impl IntoIterator<Item = OsString>) -> Result<Outcome, Refusal> {
+        let mut args = args.into_iter();
+        let utf8 = |arg: OsString| {
+            arg.into_string().map_err(|arg| {
+                Refusal::malformed(format!("argument is not UTF-8: {}", arg.display()))
+            })
+        };
+        while let Some(arg) = args.next() {
+            let arg = utf8(arg)?;
+            if arg == "--" {
+                return Ok(args.next().map_or(Outcome::Flags, |arg| {
+                    Outcome::Positional(arg.to_string_lossy().into())
+                }));
+            }
+            let Some(body) = arg.strip_prefix('-').filter(|body| !body.is_empty()) else {
+                return Ok(Outcome::Positional(arg));
+            };
+            let body = body.strip_prefix('-').unwrap_or(body);
+            if body.is_empty() || body.starts_with(['-', '=']) {
+                return Err(Refusal::malformed(format!("bad flag syntax: {arg}")));
+            }
+            let (name, value) = match body.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None => (body, None),
+            };
+            if matches!(name, "h" | "help") {
+                return Ok(Outcome::Help);
+            }
+            if IGNORED.contains(&name) {
+                self.ignored.insert(name.to_owned());
+                continue;
+            }
+            let flag = table::find(name).ok_or_else(|| {
+                Refusal::malformed(format!("flag provided but not defined: -{name}"))
+            })?;
+            let value = match (value, flag.kind) {
+                (Some(value), _) => value,
+                (None, Kind::Bool) => "true".to_owned(),
+                (None, _) => match args.next() {
+                    Some(value) => utf8(value)?,
+                    None => {
+                        return Err(Refusal::malformed(format!(
+                            "flag needs an argument: -{name}"
+                        )));
+                    }
+                },
+            };
+            self.named.insert(flag.name);
+            self.assign(flag, &value).map_err(|error| {
+                Refusal::malformed(match flag.kind {
+                    Kind::Bool => format!("invalid boolean value {value:?} for -{name}: {error}"),
+                    _ => format!("invalid value {value:?} for flag -{name}: {error}"),
+                })
+            })?;
+        }
+        Ok(Outcome::Flags)
+    }
+
+    /// A variable fills in for a flag that was not named; for one that was, it is fatal, even when empty.
+    fn read_env(
+        &mut self,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+        notices: &mut Vec<Notice>,
+    ) -> Result<(), Refusal> {
+        let mut variables: Vec<(String, String)> = Vec::new();
+        for (key, value) in env {
+            let Ok(key) = key.into_string() else { continue };
+            if !key.starts_with("ETCD_") {
+                continue;
+            }
+            match value.into_string() {
+                Ok(value) => variables.push((key, value)),
+                Err(_) => {
+                    return Err(Refusal::unverified(
+                        std::mem::take(notices),
+                        format!("{key} is not UTF-8"),
+                    ));
+                }
+            }
+        }
+        variables.retain(|(key, value)| {
+            let special = key == "ETCD_VERSION";
+            if special {
+                let fields = vec![("key", key.clone()), ("value", value.clone())];
+                notices.push(Notice::new(
+                    Level::Warning,
+                    "cannot set special environment variable",
+                    fields,
+                ));
+            }
+            !special
+        });
+        let mut used = BTreeSet::new();
+        let mut failure = None;
+        for flag in FLAGS.iter().filter(|flag| flag.name != "version") {
+            let key = flag.env();
+            let value = variables
+                .iter()
+                .find(|(k, v)| *k == key && !v.is_empty())
+                .map(|(_, v)| v.clone());
+            let Some(value) = value.filter(|_| !self.named.contains(flag.name)) else {
+                continue;
+            };
+            if let Err(error) = self.assign(flag, &value) {
+                failure = Some(format!("invalid value {value:?} for {key}: {error}"));
+            }
+            used.insert(key);
+        }
+        for (key, value) in &variables {
+            if used.contains(key) {
+                continue;
+            }
+            if FLAGS
+                .iter()
+                .any(|flag| self.named.contains(flag.name) && flag.env() == *key)
+            {
+                notices.push(Notice::new(
+                    Level::Critical,
+                    "conflicting environment variable is shadowed by corresponding command-line flag \
+                     (either unset environment variable or disable flag))",
+                    vec![("environment-variable", key.clone())],
+                ));
+                return Err(Refusal {
+                    stderr: String::new(),
+                    notices: std::mem::take(notices),
+                    code: 1,
+                });
+            }
+            let field = ("environment-variable", format!("{key}={value}"));
+            notices.push(Notice::new(
+                Level::Warning,
+                "unrecognized environment variable",
+                vec![field],
+            ));
+        }
+        match failure {
+            Some(error) => Err(Refusal::unverified(std::mem::take(notices), error)),
+            None => Ok(()),
+        }
+    }
+
+    fn assign(&mut self, flag: &'static Flag, text: &str) -> Result<(), ValueError> {
+        self.set.insert(flag.name);
+        if flag.help.is_none() || is_constant(flag.name) {
+            if flag.is_default(text)? {
+                self.unimplemented.remove(flag.name);
+            } else {
+                self.unimplemented.insert(flag.name, text.to_owned());
+            }
+            return Ok(());
+        }
+        let config = &mut self.config;
+        match flag.name {
+            "version" => self.print_version = value::parse_bool(text)?,
+            "name" => config.name = text.to_owned(),
+            "data-dir" => config.data_dir = text.into(),
+            "wal-dir" => config.wal_dir = (!text.is_empty()).then(|| text.into()),
+            "listen-peer-urls" => config.listen_peer_urls = table::parse_urls(text)?,
+            "listen-client-urls" => config.listen_client_urls = table::parse_urls(text)?,
+            "initial-advertise-peer-urls" => {
+                config.initial_advertise_peer_urls = Some(table::parse_urls(text)?)
+            }
+            "advertise-client-urls" => {
+                config.advertise_client_urls = Some(table::parse_urls(text)?)
+            }
+            "initial-cluster" => config.initial_cluster = Some(text.to_owned()),
+            "initial-cluster-state" => {
+                flag.is_default(text)?;
+                config.initial_cluster_state = if text == "new" {
+                    ClusterState::New
+                } else {
+                    ClusterState::Existing
+                };
+            }
+            "initial-cluster-token" => config.initial_cluster_token = text.to_owned(),
+            "snapshot-count" => config.snapshot_count = value::parse_uint(text)?,
+            "snapshot-catchup-entries" => {
+                config.snapshot_catchup_entries = value::parse_uint(text)?
+            }
+            "max-wals" => config.max_wals = value::parse_uint(text)?,
+            "max-snapshots" => config.max_snapshots = value::parse_uint(text)?,
+            "quota-backend-bytes" => config.quota_backend_bytes = value::parse_int(text)?,
+            "max-request-bytes" => config.max_request_bytes = value::parse_uint(text)?,
+            "max-txn-ops" => config.max_txn_ops = value::parse_uint(text)?,
+            "max-concurrent-streams" => config.max_concurrent_streams = table::parse_uint32(text)?,
+            "heartbeat-interval" => config.heartbeat_interval = value::parse_uint(text)?,
+            "election-timeout" => config.election_timeout = value::parse_uint(text)?,
+            "initial-election-tick-advance" => {
+                config.initial_election_tick_advance = value::parse_bool(text)?
+            }
+            "pre-vote" => config.pre_vote = value::parse_bool(text)?,
+            "backend-batch-interval" => {
+                config.backend_batch_interval = value::parse_duration(text)?
+            }
+            "backend-batch-limit" => config.backend_batch_limit = value::parse_int(text)?,
+            "compaction-batch-limit" => config.compaction_batch_limit = value::parse_int(text)?,
+            "compaction-sleep-interval" => {
+                config.compaction_sleep_interval = value::parse_duration(text)?
+            }
+            "warning-apply-duration" => {
+                config.warning_apply_duration = value::parse_duration(text)?
+            }
+            "unsafe-no-fsync" => config.unsafe_no_fsync = value::parse_bool(text)?,
+            "logger" => config.log.logger = text.to_owned(),
+            "log-level" => config.log.level = text.to_owned(),
+            "log-format" => config.log.format = text.to_owned(),
+            "log-outputs" => {
+                config.log.outputs = text.split(',').map(|s| s.trim().to_owned()).collect()
+            }
+            "v2-deprecation" => {
+                flag.is_default(text)
+                    .map_err(|_| ValueError::Other(format!("invalid value {text:?}")))?;
+            }
+            other => return Err(ValueError::Other(format!("no field for --{other}"))),
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, mut notices: Vec<Notice>) -> Result<Invocation, Refusal> {
+        if self
+            .unimplemented
+            .get("discovery-fallback")
+            .is_some_and(|value| value == "proxy")
+        {
+            let error =
+                "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"";
+            return Err(Refusal::unverified(notices, error));
+        }
+        if let Some((name, value)) = self.unimplemented.pop_first() {
+            return Err(Refusal::unverified(notices, refuse(name, &value)));
+        }
+        if self.set.contains("max-snapshots") {
+            notices.push(Notice::warn(
+                "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.",
+            ));
+        }
+        if self.set.contains("v2-deprecation") {
+            notices.push(Notice::warn(
+                "--v2-deprecation is deprecated and scheduled for removal in v3.8. \
+                 The default value is enforced, ignoring user input.",
+            ));
+        }
+        for name in self.ignored {
+            let flag = ("flag", format!("--{name}"));
+            notices.push(Notice::new(
+                Level::Warning,
+                "flag is no longer supported and is ignored",
+                vec![flag],
+            ));
+        }
+        self.config.advertise_or_fail = self.set.contains("listen-client-urls");
+        // etcd derives the cluster from the other flags only for a member with a name of its own.
+        let unnamed = self.config.name == super::resolved::DEFAULT_NAME;
+        if self.config.initial_cluster.is_none() && unnamed {
+            self.config.initial_cluster = Some(super::resolved::default_initial_cluster());
+        }
+        Ok(Invocation::Serve {
+            config: Box::new(self.config),
+            notices,
+        })
+    }
+}
+
+/// Flags with an effect of which only one value exists so far.
+fn is_constant(name: &str) -> bool {
+    matches!(name, "metrics" | "experimental-backend-engine")
+}
+
+fn refuse(name: &str, value: &str) -> String {
+    let shown = if matches!(name, "discovery-password" | "discovery-user") {
+        "(hidden)"
+    } else {
+        value
+    };
+    let default = table::find(name).map_or("", |flag| flag.default);
+    format!(
+        "--{name}={shown:?} is not implemented by retcd yet: leave the flag out (its default is {default:?})"
+    )
+}
+
+#[cfg(test)]
+mod tests;

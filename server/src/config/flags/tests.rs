@@ -1,0 +1,491 @@
+use super::super::{ConfigError, Resolved};
+use super::*;
+
+fn parse(args: &[&str], env: &[(&str, &str)]) -> Result<Invocation, Refusal> {
+    let args = args.iter().map(OsString::from);
+    from_command_line(
+        args,
+        env.iter()
+            .map(|(k, v)| (OsString::from(k), OsString::from(v))),
+    )
+}
+
+fn config(args: &[&str], env: &[(&str, &str)]) -> (Config, Vec<Notice>) {
+    match parse(args, env) {
+        Ok(Invocation::Serve { config, notices }) => (*config, notices),
+        other => panic!("{args:?}: {other:?}"),
+    }
+}
+
+fn refusal(args: &[&str], env: &[(&str, &str)]) -> Refusal {
+    parse(args, env)
+        .err()
+        .unwrap_or_else(|| panic!("{args:?} {env:?} accepted"))
+}
+
+/// The `error` field of the last log line.
+fn logged(refusal: &Refusal) -> String {
+    let notice = refusal.notices.last().expect("a log line");
+    assert_eq!(
+        (notice.level, notice.message),
+        (Level::Warning, "failed to verify flags")
+    );
+    assert_eq!(notice.fields[0].0, "error");
+    notice.fields[0].1.clone()
+}
+
+fn resolve(args: &[&str]) -> Result<Resolved, ConfigError> {
+    config(args, &[]).0.resolve()
+}
+
+#[test]
+fn every_spelling_of_a_flag_is_read() {
+    for args in [
+        &["-name", "x"][..],
+        &["--name", "x"],
+        &["-name=x"],
+        &["--name=x"],
+        &["--name=y", "--name=x"],
+    ] {
+        assert_eq!(config(args, &[]).0.name, "x");
+    }
+    for (args, value) in [
+        (&["--pre-vote"][..], true),
+        (&["-pre-vote=0"], false),
+        (&["--pre-vote=False"], false),
+        (&["--pre-vote=false", "--pre-vote"], true),
+    ] {
+        assert_eq!(config(args, &[]).0.pre_vote, value, "{args:?}");
+    }
+    // A value may look like a flag.
+    assert_eq!(config(&["--name", "--data-dir"], &[]).0.name, "--data-dir");
+    assert_eq!(config(&["--name=a=b"], &[]).0.name, "a=b");
+    assert_eq!(config(&["--name", "x", "--"], &[]).0.name, "x");
+}
+
+#[test]
+fn every_implemented_flag_reaches_its_field() {
+    let (config, _) = config(
+        &[
+            "--data-dir=/d",
+            "--wal-dir=/w",
+            "--snapshot-count=7",
+            "--snapshot-catchup-entries=8",
+            "--max-wals=2",
+            "--max-snapshots=3",
+            "--quota-backend-bytes=-1",
+            "--max-request-bytes=0x10",
+            "--max-txn-ops=9",
+            "--heartbeat-interval=10",
+            "--election-timeout=100",
+            "--initial-election-tick-advance=false",
+            "--backend-batch-interval=1h2m",
+            "--backend-batch-limit=4",
+            "--compaction-batch-limit=5",
+            "--compaction-sleep-interval=6ms",
+            "--max-concurrent-streams=11",
+            "--warning-apply-duration=1s",
+            "--log-level=debug",
+            "--log-format=console",
+            "--log-outputs=stderr,/tmp/x",
+            "--logger=zap",
+            "--unsafe-no-fsync",
+            "--metrics=basic",
+            "--experimental-backend-engine=sled",
+            "--initial-cluster=a=http://h:1",
+            "--initial-cluster-state=existing",
+            "--initial-cluster-token=t",
+            "--listen-peer-urls=http://10.0.0.1:1",
+            "--listen-client-urls=http://10.0.0.1:2,http://10.0.0.1:1",
+            "--initial-advertise-peer-urls=http://p:1",
+            "--advertise-client-urls=http://c:1",
+        ],
+        &[],
+    );
+    assert_eq!(config.data_dir, std::path::Path::new("/d"));
+    assert_eq!(config.wal_dir.as_deref(), Some(std::path::Path::new("/w")));
+    assert_eq!(
+        (config.snapshot_count, config.snapshot_catchup_entries),
+        (7, 8)
+    );
+    assert_eq!((config.max_wals, config.max_snapshots), (2, 3));
+    assert_eq!(
+        (
+            config.quota_backend_bytes,
+            config.max_request_bytes,
+            config.max_txn_ops
+        ),
+        (-1, 16, 9)
+    );
+    assert_eq!(
+        (config.heartbeat_interval, config.election_timeout),
+        (10, 100)
+    );
+    assert_eq!(
+        (config.initial_election_tick_advance, config.unsafe_no_fsync),
+        (false, true)
+    );
+    assert_eq!(
+        (config.backend_batch_interval, config.backend_batch_limit),
+        (3_720_000_000_000, 4)
+    );
+    assert_eq!(
+        (
+            config.compaction_batch_limit,
+            config.compaction_sleep_interval
+        ),
+        (5, 6_000_000)
+    );
+    assert_eq!(
+        (config.max_concurrent_streams, config.warning_apply_duration),
+        (11, 1_000_000_000)
+    );
+    assert_eq!(
+        (config.log.level.as_str(), config.log.format.as_str()),
+        ("debug", "console")
+    );
+    assert_eq!(config.log.outputs, ["stderr", "/tmp/x"]);
+    assert_eq!(config.initial_cluster.as_deref(), Some("a=http://h:1"));
+    assert_eq!(
+        (
+            config.initial_cluster_state,
+            config.initial_cluster_token.as_str()
+        ),
+        (ClusterState::Existing, "t")
+    );
+    let texts =
+        |urls: &[super::super::Url]| urls.iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(texts(&config.listen_peer_urls), ["http://10.0.0.1:1"]);
+    assert_eq!(
+        texts(&config.listen_client_urls),
+        ["http://10.0.0.1:1", "http://10.0.0.1:2"]
+    );
+    assert_eq!(
+        texts(&config.initial_advertise_peer_urls.expect("set")),
+        ["http://p:1"]
+    );
+    assert_eq!(
+        texts(&config.advertise_client_urls.expect("set")),
+        ["http://c:1"]
+    );
+}
+
+/// Texts and codes of etcd 3.7.1.
+#[test]
+fn malformed_flags_end_with_usage_and_code_2() {
+    for (args, text) in [
+        (&["-bogus"][..], "flag provided but not defined: -bogus"),
+        (
+            &["--version", "-bogus"],
+            "flag provided but not defined: -bogus",
+        ),
+        (
+            &["--experimental-corrupt-check-time=1s"],
+            "flag provided but not defined: -experimental-corrupt-check-time",
+        ),
+        (&["--name"], "flag needs an argument: -name"),
+        (&["---name"], "bad flag syntax: ---name"),
+        (&["--=x"], "bad flag syntax: --=x"),
+        (
+            &["--initial-cluster-state=foo"],
+            "invalid value \"foo\" for flag -initial-cluster-state: invalid value",
+        ),
+        (
+            &["--heartbeat-interval=abc"],
+            "invalid value \"abc\" for flag -heartbeat-interval: parse error",
+        ),
+        (
+            &["--max-txn-ops=-1"],
+            "invalid value \"-1\" for flag -max-txn-ops: parse error",
+        ),
+        (
+            &["--bcrypt-cost=abc"],
+            "invalid value \"abc\" for flag -bcrypt-cost: parse error",
+        ),
+        (
+            &["--heartbeat-interval=99999999999999999999"],
+            "invalid value \"99999999999999999999\" for flag -heartbeat-interval: value out of range",
+        ),
+        (
+            &["--pre-vote=maybe"],
+            "invalid boolean value \"maybe\" for -pre-vote: parse error",
+        ),
+        (
+            &["--backend-batch-interval=5"],
+            "invalid value \"5\" for flag -backend-batch-interval: parse error",
+        ),
+        (
+            &["--max-concurrent-streams=99999999999"],
+            "invalid value \"99999999999\" for flag -max-concurrent-streams: \
+             strconv.ParseUint: parsing \"99999999999\": value out of range",
+        ),
+        (
+            &["--listen-client-urls=ftp://127.0.0.1:1"],
+            "invalid value \"ftp://127.0.0.1:1\" for flag -listen-client-urls: \
+             URL scheme must be http, https, unix, or unixs: ftp://127.0.0.1:1",
+        ),
+        (
+            &["--cors=foo"],
+            "invalid value \"foo\" for flag -cors: URL scheme must be http, https, unix, or unixs: foo",
+        ),
+        (
+            &["--v2-deprecation=foo"],
+            "invalid value \"foo\" for flag -v2-deprecation: invalid value \"foo\"",
+        ),
+    ] {
+        let refusal = refusal(args, &[]);
+        assert_eq!(refusal.stderr.lines().next(), Some(text));
+        assert!(refusal.stderr.contains("\nUsage:\n"), "{args:?}");
+        assert_eq!((refusal.code, refusal.notices.len()), (2, 0), "{args:?}");
+    }
+}
+
+#[test]
+fn anything_else_on_the_line_is_no_flag() {
+    for (args, extra) in [
+        (&["extra"][..], "extra"),
+        (&["-"], "-"),
+        (&["--pre-vote", "false"], "false"),
+        (&["--", "--name"], "--name"),
+        (&["--version", "extra"], "extra"),
+        (&["gateway", "start"], "gateway"),
+        (&["--snapshot", "5"], "5"),
+    ] {
+        let refusal = refusal(args, &[("ETCD_HEARTBEAT_INTERVAL", "abc")]);
+        assert_eq!(logged(&refusal), format!("{extra:?} is not a valid flag"));
+        assert_eq!((refusal.code, refusal.stderr.as_str()), (1, ""));
+    }
+}
+
+#[test]
+fn version_and_help_are_printed() {
+    let Ok(Invocation::Print { stdout, .. }) = parse(&["--version"], &[("ETCD_FOO", "1")]) else {
+        panic!()
+    };
+    let lines: Vec<&str> = stdout.lines().collect();
+    assert_eq!((lines.len(), lines[0]), (4, "etcd Version: 3.7.1"));
+    assert!(lines[1].starts_with("Git SHA: ") && lines[2].starts_with("Go Version: none (retcd "));
+    assert!(lines[3].starts_with("Go OS/Arch: "));
+    for args in [&["-h"][..], &["--help"], &["-help"], &["--name", "x", "-h"]] {
+        let Ok(Invocation::Print { stdout, stderr }) = parse(args, &[]) else {
+            panic!("{args:?}")
+        };
+        assert!(stderr.starts_with("Usage:\n"));
+        for flag in FLAGS {
+            assert!(
+                stdout.contains(&format!("\n  --{} '", flag.name)),
+                "{}",
+                flag.name
+            );
+        }
+    }
+    assert!(matches!(
+        parse(&["--version=false"], &[]),
+        Ok(Invocation::Serve { .. })
+    ));
+}
+
+#[test]
+fn what_is_not_implemented_is_refused_unless_it_is_the_default() {
+    for flag in FLAGS
+        .iter()
+        .filter(|flag| flag.help.is_none() || is_constant(flag.name))
+    {
+        config(&[&format!("--{}={}", flag.name, flag.default)], &[]);
+        let other = match flag.kind {
+            Kind::Text => "other",
+            Kind::Bool if flag.default == "true" => "false",
+            Kind::Bool => "true",
+            Kind::Uint | Kind::Uint32 | Kind::Int => "12345",
+            Kind::Duration => "17s",
+            Kind::Urls => "http://127.0.0.1:1",
+            Kind::Choice(values) => values[1],
+        };
+        let by_flag = refusal(&[&format!("--{}={other}", flag.name)], &[]);
+        let by_env = refusal(&[], &[(&flag.env(), other)]);
+        assert_eq!((by_flag.code, by_env.code), (1, 1));
+        assert_eq!(logged(&by_flag), logged(&by_env));
+        if flag.name != "discovery-fallback" {
+            let text = logged(&by_flag);
+            assert!(
+                text.starts_with(&format!("--{}=", flag.name)) && text.contains("not implemented"),
+                "{text}"
+            );
+            assert_eq!(
+                text.contains(other),
+                !matches!(flag.name, "discovery-password" | "discovery-user"),
+                "{text}"
+            );
+        }
+    }
+    // The last word counts.
+    config(&["--auto-tls", "--auto-tls=false"], &[]);
+}
+
+#[test]
+fn the_environment_fills_in() {
+    let (config, notices) = config(
+        &["--data-dir=/d"],
+        &[
+            ("ETCD_NAME", "x"),
+            ("ETCD_PRE_VOTE", "false"),
+            ("HOME", "/"),
+        ],
+    );
+    assert_eq!(
+        (config.name.as_str(), config.pre_vote, notices.len()),
+        ("x", false, 0)
+    );
+}
+
+#[test]
+fn a_flag_and_its_variable_together_are_fatal() {
+    for value in ["abc", "x", ""] {
+        let refusal = refusal(&["--name", "x"], &[("ETCD_FOO", "1"), ("ETCD_NAME", value)]);
+        assert_eq!(refusal.code, 1);
+        let [warning, fatal] = &refusal.notices[..] else {
+            panic!("{:?}", refusal.notices)
+        };
+        assert_eq!(
+            (warning.level, fatal.level),
+            (Level::Warning, Level::Critical)
+        );
+        assert_eq!(
+            fatal.message,
+            "conflicting environment variable is shadowed by corresponding command-line flag \
+             (either unset environment variable or disable flag))"
+        );
+        assert_eq!(
+            fatal.fields,
+            [("environment-variable", "ETCD_NAME".to_owned())]
+        );
+    }
+}
+
+#[test]
+fn strange_variables_are_warned_of() {
+    let (_, notices) = config(
+        &[],
+        &[("ETCD_FOO", "a"), ("ETCD_NAME", ""), ("ETCD_VERSION", "1")],
+    );
+    let shown: Vec<_> = notices
+        .iter()
+        .map(|n| (n.message, n.fields[0].1.as_str()))
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            ("cannot set special environment variable", "ETCD_VERSION"),
+            ("unrecognized environment variable", "ETCD_FOO=a"),
+            ("unrecognized environment variable", "ETCD_NAME="),
+        ]
+    );
+}
+
+#[test]
+fn bad_variables_are_refused() {
+    for (key, value, text) in [
+        (
+            "ETCD_HEARTBEAT_INTERVAL",
+            "abc",
+            "invalid value \"abc\" for ETCD_HEARTBEAT_INTERVAL: parse error",
+        ),
+        (
+            "ETCD_PRE_VOTE",
+            "abc",
+            "invalid value \"abc\" for ETCD_PRE_VOTE: parse error",
+        ),
+        (
+            "ETCD_INITIAL_CLUSTER_STATE",
+            "foo",
+            "invalid value \"foo\" for ETCD_INITIAL_CLUSTER_STATE: invalid value",
+        ),
+        (
+            "ETCD_LISTEN_CLIENT_URLS",
+            "ftp://x",
+            "invalid value \"ftp://x\" for ETCD_LISTEN_CLIENT_URLS: \
+             URL scheme must be http, https, unix, or unixs: ftp://x",
+        ),
+    ] {
+        let refusal = refusal(&[], &[(key, value)]);
+        assert_eq!((logged(&refusal).as_str(), refusal.code), (text, 1));
+    }
+    // Of several, etcd reports the last by name of the flag.
+    let refusal = refusal(
+        &[],
+        &[("ETCD_PRE_VOTE", "abc"), ("ETCD_HEARTBEAT_INTERVAL", "abc")],
+    );
+    assert!(logged(&refusal).contains("ETCD_PRE_VOTE"));
+}
+
+#[test]
+fn a_config_file_is_refused_for_now() {
+    assert!(
+        logged(&refusal(&["--config-file=/etc/etcd.yml"], &[]))
+            .contains("--config-file=\"/etc/etcd.yml\"")
+    );
+    assert!(
+        logged(&refusal(&[], &[("ETCD_CONFIG_FILE", "/x")]))
+            .contains("not implemented by retcd yet")
+    );
+}
+
+#[test]
+fn deprecated_flags_are_warned_of() {
+    let (_, notices) = config(
+        &["--max-snapshots=5", "--v2-deprecation=gone", "--force"],
+        &[],
+    );
+    let messages: Vec<_> = notices.iter().map(|notice| notice.message).collect();
+    assert_eq!(
+        messages[0],
+        "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."
+    );
+    assert!(
+        messages[1]
+            .starts_with("--v2-deprecation is deprecated and scheduled for removal in v3.8.")
+    );
+    assert_eq!(messages[2], "flag is no longer supported and is ignored");
+}
+
+#[test]
+fn listening_elsewhere_needs_an_advertised_url() {
+    for url in [
+        "--listen-client-urls=http://127.0.0.1:2379",
+        "--listen-client-urls=http://localhost:2379",
+    ] {
+        let error = resolve(&[url]).expect_err("no advertised URL");
+        assert_eq!(error, ConfigError::AdvertiseClientMissing);
+        assert_eq!(
+            error.notices()[1].message,
+            "advertise client URLs are not set"
+        );
+    }
+    assert!(
+        resolve(&[
+            "--listen-client-urls=http://127.0.0.1:2379",
+            "--advertise-client-urls="
+        ])
+        .is_ok()
+    );
+}
+
+#[test]
+fn the_cluster_is_derived_only_for_a_name_of_its_own() {
+    let bootstrap = |args: &[&str]| {
+        resolve(args)
+            .expect("sound")
+            .bootstrap()
+            .map_err(|error| error.to_string())
+    };
+    let peer = "--initial-advertise-peer-urls=http://127.0.0.1:1111";
+    assert!(bootstrap(&["--name=x", peer]).is_ok());
+    assert!(bootstrap(&["--name=x"]).is_ok());
+    assert!(bootstrap(&[]).is_ok());
+    assert_eq!(
+        bootstrap(&[peer]).expect_err("etcd refuses it too"),
+        "--initial-cluster has default=http://localhost:2380 but missing from \
+         --initial-advertise-peer-urls=http://127.0.0.1:1111 \
+         (resolved urls: \"http://127.0.0.1:1111\" != \"http://localhost:2380\")"
+    );
+}

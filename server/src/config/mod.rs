@@ -1,0 +1,159 @@
+//! Configuration: as given ([`Config`], with etcd's names and units), then resolved ([`Resolved`], only sound values).
+
+mod bootstrap;
+mod flags;
+mod notice;
+mod resolved;
+mod table;
+mod text;
+mod url;
+mod value;
+
+use std::path::PathBuf;
+
+pub use bootstrap::BootstrapError;
+pub use flags::{Invocation, Refusal, from_command_line};
+pub use notice::Notice;
+pub use resolved::{ConfigError, Resolved};
+pub use text::{ETCD_VERSION, SERVER_NAME};
+pub use url::{Scheme, Url, UrlError};
+pub use value::GoDuration;
+
+/// What a user asks for. Fields carry the names, units and special values of etcd's flags.
+///
+/// ```
+/// let mut config = retcd::config::Config::new("/var/lib/etcd");
+/// config.name = "one".into();
+/// config.listen_client_urls = vec!["http://127.0.0.1:0".parse()?]; // port chosen by the system
+/// # Ok::<(), retcd::config::UrlError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `--name`.
+    pub name: String,
+    /// `--data-dir`; empty: `<name>.etcd` in the current directory.
+    pub data_dir: PathBuf,
+    /// `--wal-dir`; `None`: inside the data directory.
+    pub wal_dir: Option<PathBuf>,
+    /// `--listen-peer-urls`: IP addresses or `localhost`.
+    pub listen_peer_urls: Vec<Url>,
+    /// `--listen-client-urls`: IP addresses or `localhost`; port 0 lets the system choose.
+    pub listen_client_urls: Vec<Url>,
+    /// `--initial-advertise-peer-urls`; `None`: etcd's default.
+    pub initial_advertise_peer_urls: Option<Vec<Url>>,
+    /// `--advertise-client-urls`; `None`: the URLs listened on.
+    pub advertise_client_urls: Option<Vec<Url>>,
+    /// `--initial-cluster`, `name=url[,name=url...]`; `None`: this member alone.
+    pub initial_cluster: Option<String>,
+    /// `--initial-cluster-state`.
+    pub initial_cluster_state: ClusterState,
+    /// `--initial-cluster-token`.
+    pub initial_cluster_token: String,
+    /// `--snapshot-count`: applied entries.
+    pub snapshot_count: u64,
+    /// `--snapshot-catchup-entries`: log entries kept behind a snapshot.
+    pub snapshot_catchup_entries: u64,
+    /// `--max-wals`: files; 0 keeps all.
+    pub max_wals: u64,
+    /// `--max-snapshots`: files; 0 keeps all.
+    pub max_snapshots: u64,
+    /// `--quota-backend-bytes`: 0 is 2 GiB, below 0 no limit.
+    pub quota_backend_bytes: i64,
+    /// `--max-request-bytes`.
+    pub max_request_bytes: u64,
+    /// `--max-txn-ops`.
+    pub max_txn_ops: u64,
+    /// `--max-concurrent-streams` per client connection.
+    pub max_concurrent_streams: u32,
+    /// `--heartbeat-interval`: milliseconds.
+    pub heartbeat_interval: u64,
+    /// `--election-timeout`: milliseconds.
+    pub election_timeout: u64,
+    /// `--initial-election-tick-advance`.
+    pub initial_election_tick_advance: bool,
+    /// `--pre-vote`.
+    pub pre_vote: bool,
+    /// `--backend-batch-interval`: nanoseconds; 0 is 100 ms.
+    pub backend_batch_interval: i64,
+    /// `--backend-batch-limit`: operations; 0 is 10000.
+    pub backend_batch_limit: i64,
+    /// `--compaction-batch-limit`: revisions; 0 is 1000.
+    pub compaction_batch_limit: i64,
+    /// `--compaction-sleep-interval`: nanoseconds; 0 is 10 ms.
+    pub compaction_sleep_interval: i64,
+    /// `--warning-apply-duration`: nanoseconds.
+    pub warning_apply_duration: i64,
+    /// `--unsafe-no-fsync`.
+    pub unsafe_no_fsync: bool,
+    /// `--logger`, `--log-level`, `--log-format`, `--log-outputs`.
+    pub log: crate::log::Settings,
+    /// Set by the command line: whoever says where to listen must say what to advertise.
+    advertise_or_fail: bool,
+}
+
+/// `--initial-cluster-state`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClusterState {
+    /// All members of `--initial-cluster` start together for the first time.
+    New,
+    /// The cluster runs already.
+    Existing,
+}
+
+impl ClusterState {
+    /// As the flag spells it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::New => "new",
+            Self::Existing => "existing",
+        }
+    }
+}
+
+impl Config {
+    /// etcd's defaults with the given data directory.
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            name: resolved::DEFAULT_NAME.into(),
+            data_dir: data_dir.into(),
+            wal_dir: None,
+            listen_peer_urls: vec![resolved::default_url(2380)],
+            listen_client_urls: vec![resolved::default_url(2379)],
+            initial_advertise_peer_urls: None,
+            advertise_client_urls: None,
+            initial_cluster: None,
+            initial_cluster_state: ClusterState::New,
+            initial_cluster_token: "etcd-cluster".into(),
+            snapshot_count: 10_000,
+            snapshot_catchup_entries: 5_000,
+            max_wals: 5,
+            max_snapshots: 5,
+            quota_backend_bytes: 0,
+            max_request_bytes: 1_572_864,
+            max_txn_ops: 128,
+            max_concurrent_streams: u32::MAX,
+            heartbeat_interval: 100,
+            election_timeout: 1_000,
+            initial_election_tick_advance: true,
+            pre_vote: true,
+            backend_batch_interval: 0,
+            backend_batch_limit: 0,
+            compaction_batch_limit: 0,
+            compaction_sleep_interval: 0,
+            warning_apply_duration: 100_000_000,
+            unsafe_no_fsync: false,
+            log: crate::log::Settings::default(),
+            advertise_or_fail: false,
+        }
+    }
+
+    /// As [`Config::new`], listening on the loopback interface on ports the system chooses.
+    pub fn ephemeral(data_dir: impl Into<PathBuf>) -> Self {
+        let any_port = Url::http(([127, 0, 0, 1], 0).into());
+        Self {
+            listen_peer_urls: vec![any_port.clone()],
+            listen_client_urls: vec![any_port],
+            ..Self::new(data_dir)
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What reading the configuration has to say before there is a logger to say it to.
+
+use slog::{Level, Logger};
+
+/// A log line in waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// Severity; `Critical` is etcd's `fatal`.
+    pub level: Level,
+    /// The `msg`.
+    pub message: &'static str,
+    /// Fields, in order.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl Notice {
+    pub(super) fn new(
+        level: Level,
+        message: &'static str,
+        fields: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self {
+            level,
+            message,
+            fields,
+        }
+    }
+
+    pub(super) fn warn(message: &'static str) -> Self {
+        Self::new(Level::Warning, message, Vec::new())
+    }
+
+    /// What etcd says of an error class A: the flags do not add up.
+    pub(super) fn unverified(error: impl ToString) -> Self {
+        Self::new(
+            Level::Warning,
+            "failed to verify flags",
+            vec![("error", error.to_string())],
+        )
+    }
+
+    /// Writes the line.
+    pub fn log(&self, logger: &Logger) {
+        let Self {
+            level,
+            message,
+            fields,
+        } = self;
+        let fields = Fields(fields);
+        match level {
+            Level::Critical => slog::crit!(logger, "{}", message; fields),
+            Level::Error => slog::error!(logger, "{}", message; fields),
+            Level::Warning => slog::warn!(logger, "{}", message; fields),
+            _ => slog::info!(logger, "{}", message; fields),
+        }
+    }
+}
+
+/// In the order slog keeps: the newest first.
+struct Fields<'a>(&'a [(&'static str, String)]);
+
+impl slog::KV for Fields<'_> {
+    fn serialize(
+        &self,
+        _: &slog::Record<'_>,
+        serializer: &mut dyn slog::Serializer,
+    ) -> slog::Result {
+        self.0
+            .iter()
+            .rev()
+            .try_for_each(|(key, value)| serializer.emit_str((*key).into(), value))
+    }
+}

@@ -1,0 +1,492 @@
+//! The configuration as the server uses it: checked, with durations and addresses.
+
+use std::net::{SocketAddr, UdpSocket};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use slog::Level;
+
+use super::notice::Notice;
+use super::url::{self, Url};
+use super::{ClusterState, Config};
+
+pub(super) const DEFAULT_NAME: &str = "default";
+/// Longest `--election-timeout` in milliseconds.
+const MAX_ELECTION_MS: u64 = 50_000;
+const DEFAULT_QUOTA: u64 = 2 << 30;
+const RECOMMENDED_QUOTA: u64 = 8 << 30;
+const RECOMMENDED_REQUEST_BYTES: u64 = 10 << 20;
+/// Room that gRPC framing and message wrapping may add to a request, as etcd allows for.
+const REQUEST_OVERHEAD: usize = 512 << 10;
+
+pub(super) fn default_url(port: u16) -> Url {
+    match format!("http://localhost:{port}").parse() {
+        Ok(url) => url,
+        Err(_) => Url::http(([127, 0, 0, 1], port).into()),
+    }
+}
+
+pub(super) fn default_initial_cluster() -> String {
+    format!("{DEFAULT_NAME}={}", default_url(2380))
+}
+
+/// What the server runs with. Every value is sound; what cannot be checked without touching the network or the
+/// data directory is left to [`Resolved::bootstrap`].
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// `--name`.
+    pub name: String,
+    /// `--data-dir`, never empty.
+    pub data_dir: PathBuf,
+    /// `<data-dir>/member`.
+    pub member_dir: PathBuf,
+    /// `<data-dir>/member/snap`.
+    pub snap_dir: PathBuf,
+    /// Where the log lives: `--wal-dir` or `<data-dir>/member/wal`.
+    pub wal_dir: PathBuf,
+    /// Whether `--wal-dir` names it.
+    pub wal_dir_dedicated: bool,
+
+    /// Sockets for other members.
+    pub listen_peers: Vec<SocketAddr>,
+    /// Sockets for clients.
+    pub listen_clients: Vec<SocketAddr>,
+    /// As given, for log lines.
+    pub listen_peer_urls: Vec<Url>,
+    /// As given, for log lines.
+    pub listen_client_urls: Vec<Url>,
+    /// How other members reach this one.
+    pub initial_advertise_peer_urls: Vec<Url>,
+    /// How clients reach this member; see [`Resolved::bound`] for ports chosen by the system.
+    pub advertise_client_urls: Vec<Url>,
+    /// HTTP/2 streams per client connection.
+    pub max_concurrent_streams: u32,
+
+    // What follows must be the same on every member of a cluster.
+    /// `--initial-cluster` as given or derived.
+    pub initial_cluster: String,
+    /// `--initial-cluster-state`.
+    pub initial_cluster_state: ClusterState,
+    /// `--initial-cluster-token`.
+    pub initial_cluster_token: String,
+    /// One tick of the raft clock.
+    pub heartbeat: Duration,
+    /// Time without a leader before an election.
+    pub election: Duration,
+    /// The same in ticks.
+    pub election_ticks: usize,
+    /// Shorten the first wait for an election.
+    pub initial_election_tick_advance: bool,
+    /// Ask before an election.
+    pub pre_vote: bool,
+    /// Bytes of the store above which writes are refused; `None`: no limit.
+    pub quota_backend_bytes: Option<u64>,
+    /// Largest request a proposal may hold.
+    pub max_request_bytes: usize,
+    /// Largest gRPC message taken from a client: a request and what wraps it.
+    pub max_receive_bytes: usize,
+    /// Operations in one transaction.
+    pub max_txn_ops: usize,
+
+    // What follows may differ.
+    /// Applied entries between snapshots.
+    pub snapshot_count: u64,
+    /// Log entries kept behind a snapshot.
+    pub snapshot_catchup_entries: u64,
+    /// WAL files kept; `None`: all.
+    pub max_wals: Option<usize>,
+    /// Snapshot files kept; `None`: all.
+    pub max_snapshots: Option<usize>,
+    /// Longest wait before the backend commits.
+    pub backend_batch_interval: Duration,
+    /// Operations after which the backend commits.
+    pub backend_batch_limit: usize,
+    /// Revisions removed in one step of a compaction.
+    pub compaction_batch_limit: usize,
+    /// Pause between two steps.
+    pub compaction_sleep_interval: Duration,
+    /// Applying one request longer than this is logged.
+    pub warning_apply_duration: Duration,
+    /// Do not wait for the disk: loses acknowledged writes in a crash.
+    pub unsafe_no_fsync: bool,
+
+    /// Warnings to be logged at start.
+    pub notices: Vec<Notice>,
+}
+
+/// Flags that do not add up: logged as `failed to verify flags`, exit code 1. Texts are etcd's where etcd has one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the message of each variant says what it is")]
+pub enum ConfigError {
+    #[error("expected IP in URL for binding ({0})")]
+    BindAddress(Url),
+    #[error(
+        "--initial-advertise-peer-urls {urls:?} must be \"host:port\" (unexpected empty host ({url}))"
+    )]
+    AdvertisePeer { urls: String, url: Url },
+    #[error(
+        "--advertise-client-urls {urls:?} must be in the format \"host:port\", \"unix:/path/to/socket\" or \
+         \"unixs:/path/to/socket\" (unexpected empty host ({url}))"
+    )]
+    AdvertiseClient { urls: String, url: Url },
+    #[error("--heartbeat-interval must be >0 (set to {0}ms)")]
+    Heartbeat(u64),
+    #[error("--election-timeout must be >0 (set to {0}ms)")]
+    Election(u64),
+    #[error(
+        "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+    )]
+    Ratio { election: u64, heartbeat: u64 },
+    #[error(
+        "--election-timeout[{0}ms] is too long, and should be set less than {MAX_ELECTION_MS}ms"
+    )]
+    ElectionTooLong(u64),
+    #[error("--advertise-client-urls is required when --listen-client-urls is set explicitly")]
+    AdvertiseClientMissing,
+    #[error("--{flag}={value} is below 0: give a value of 0 (the default) or more")]
+    Negative { flag: &'static str, value: i64 },
+    #[error("--{flag}={value} does not fit this machine")]
+    TooLarge { flag: &'static str, value: u64 },
+    #[error("--{flag}={url} is not implemented by retcd yet: use an http URL with an IP address")]
+    Socket { flag: &'static str, url: Url },
+    #[error("--{0} is empty: name at least one URL")]
+    NoListener(&'static str),
+    #[error(transparent)]
+    Log(#[from] crate::log::SettingsError),
+}
+
+impl ConfigError {
+    /// What to log before exiting with [`ConfigError::code`].
+    pub fn notices(&self) -> Vec<Notice> {
+        let mut notices = vec![Notice::unverified(self)];
+        if matches!(self, Self::AdvertiseClientMissing) {
+            let error = vec![("error", self.to_string())];
+            notices.push(Notice::new(
+                Level::Warning,
+                "advertise client URLs are not set",
+                error,
+            ));
+        }
+        notices
+    }
+
+    /// The exit code of the binary: 1, but 2 for an unknown log level, where etcd panics.
+    pub fn code(&self) -> u8 {
+        match self {
+            Self::Log(crate::log::SettingsError::Level(_)) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl Config {
+    /// Checks the whole configuration and turns it into what the server works with.
+    ///
+    /// # Errors
+    /// The first contradiction, in etcd's order.
+    pub fn resolve(&self) -> Result<Resolved, ConfigError> {
+        self.log.check()?;
+        let mut notices = Vec::new();
+        check_bind("listen-peer-urls", &self.listen_peer_urls)?;
+        check_bind("listen-client-urls", &self.listen_client_urls)?;
+        if self.listen_client_urls.is_empty() {
+            return Err(ConfigError::NoListener("listen-client-urls"));
+        }
+        notices.push(Notice::warn(
+            "Running http and grpc server on single port. This is not recommended for production.",
+        ));
+        let peer_urls = self.peer_urls(&mut notices);
+        if let Some(url) = without_host(&peer_urls) {
+            return Err(ConfigError::AdvertisePeer {
+                urls: url::join(&peer_urls),
+                url,
+            });
+        }
+        let client_urls = self.client_urls();
+        if let Some(url) = client_urls.as_deref().and_then(without_host) {
+            let urls = url::join(client_urls.as_deref().unwrap_or_default());
+            return Err(ConfigError::AdvertiseClient { urls, url });
+        }
+        self.check_timing()?;
+        let advertise_client_urls = client_urls.ok_or(ConfigError::AdvertiseClientMissing)?;
+        self.add_warnings(&mut notices);
+
+        let data_dir = self.data_dir(&mut notices);
+        let member_dir = data_dir.join("member");
+        let max_request_bytes = to_usize("max-request-bytes", self.max_request_bytes)?;
+        Ok(Resolved {
+            name: self.name.clone(),
+            snap_dir: member_dir.join("snap"),
+            wal_dir: self
+                .wal_dir
+                .clone()
+                .unwrap_or_else(|| member_dir.join("wal")),
+            wal_dir_dedicated: self.wal_dir.is_some(),
+            member_dir,
+            data_dir,
+
+            listen_peers: addresses(&self.listen_peer_urls),
+            listen_clients: addresses(&self.listen_client_urls),
+            listen_peer_urls: self.listen_peer_urls.clone(),
+            listen_client_urls: self.listen_client_urls.clone(),
+            advertise_client_urls,
+            max_concurrent_streams: self.max_concurrent_streams,
+
+            initial_cluster: self
+                .initial_cluster
+                .clone()
+                .unwrap_or_else(|| self.alone(&peer_urls)),
+            initial_advertise_peer_urls: peer_urls,
+            initial_cluster_state: self.initial_cluster_state,
+            initial_cluster_token: self.initial_cluster_token.clone(),
+            heartbeat: Duration::from_millis(self.heartbeat_interval),
+            election: Duration::from_millis(self.election_timeout),
+            election_ticks: to_usize(
+                "election-timeout",
+                self.election_timeout / self.heartbeat_interval,
+            )?,
+            initial_election_tick_advance: self.initial_election_tick_advance,
+            pre_vote: self.pre_vote,
+            quota_backend_bytes: match self.quota_backend_bytes {
+                0 => Some(DEFAULT_QUOTA),
+                quota => u64::try_from(quota).ok(),
+            },
+            max_request_bytes,
+            max_receive_bytes: max_request_bytes.saturating_add(REQUEST_OVERHEAD),
+            max_txn_ops: to_usize("max-txn-ops", self.max_txn_ops)?,
+
+            snapshot_count: match self.snapshot_count {
+                0 => 10_000,
+                count => count,
+            },
+            snapshot_catchup_entries: self.snapshot_catchup_entries,
+            max_wals: limit("max-wals", self.max_wals)?,
+            max_snapshots: limit("max-snapshots", self.max_snapshots)?,
+            backend_batch_interval: duration(
+                "backend-batch-interval",
+                self.backend_batch_interval,
+                100,
+            )?,
+            backend_batch_limit: count("backend-batch-limit", self.backend_batch_limit, 10_000)?,
+            compaction_batch_limit: count(
+                "compaction-batch-limit",
+                self.compaction_batch_limit,
+                1_000,
+            )?,
+            compaction_sleep_interval: duration(
+                "compaction-sleep-interval",
+                self.compaction_sleep_interval,
+                10,
+            )?,
+            warning_apply_duration: duration(
+                "warning-apply-duration",
+                self.warning_apply_duration,
+                0,
+            )?,
+            unsafe_no_fsync: self.unsafe_no_fsync,
+            notices,
+        })
+    }
+
+    fn check_timing(&self) -> Result<(), ConfigError> {
+        let (heartbeat, election) = (self.heartbeat_interval, self.election_timeout);
+        if heartbeat == 0 {
+            return Err(ConfigError::Heartbeat(heartbeat));
+        }
+        if election == 0 {
+            return Err(ConfigError::Election(election));
+        }
+        if heartbeat.saturating_mul(5) > election {
+            return Err(ConfigError::Ratio {
+                election,
+                heartbeat,
+            });
+        }
+        if election > MAX_ELECTION_MS {
+            return Err(ConfigError::ElectionTooLong(election));
+        }
+        Ok(())
+    }
+
+    fn add_warnings(&self, notices: &mut Vec<Notice>) {
+        if self.name == DEFAULT_NAME {
+            notices.push(Notice::new(
+                Level::Warning,
+                "it isn't recommended to use default name, please set a value for --name. Note that etcd might run \
+                 into issue when multiple members have the same default name",
+                vec![("name", self.name.clone())],
+            ));
+        }
+        if self.max_request_bytes > RECOMMENDED_REQUEST_BYTES {
+            let fields = vec![
+                ("max-request-bytes", self.max_request_bytes.to_string()),
+                (
+                    "recommended-request-bytes",
+                    RECOMMENDED_REQUEST_BYTES.to_string(),
+                ),
+            ];
+            notices.push(Notice::new(
+                Level::Warning,
+                "exceeded recommended request limit",
+                fields,
+            ));
+        }
+        if u64::try_from(self.quota_backend_bytes).is_ok_and(|quota| quota > RECOMMENDED_QUOTA) {
+            let fields = vec![
+                ("quota-size-bytes", self.quota_backend_bytes.to_string()),
+                ("quota-maximum-size-bytes", RECOMMENDED_QUOTA.to_string()),
+            ];
+            notices.push(Notice::new(
+                Level::Warning,
+                "quota exceeds the maximum value",
+                fields,
+            ));
+        }
+        if self.unsafe_no_fsync {
+            notices.push(Notice::warn(
+                "running without fsync: a crash of the machine loses writes that were acknowledged",
+            ));
+        }
+    }
+
+    fn data_dir(&self, notices: &mut Vec<Notice>) -> PathBuf {
+        if !self.data_dir.as_os_str().is_empty() {
+            return self.data_dir.clone();
+        }
+        let dir = format!("{}.etcd", self.name);
+        let field = ("data-dir", dir.clone());
+        notices.push(Notice::new(
+            Level::Warning,
+            "'data-dir' was empty; using default",
+            vec![field],
+        ));
+        dir.into()
+    }
+
+    /// The default, when listening on all interfaces, is the address of the interface with the default route.
+    fn peer_urls(&self, notices: &mut Vec<Notice>) -> Vec<Url> {
+        if let Some(urls) = &self.initial_advertise_peer_urls
+            && !urls.is_empty()
+        {
+            return urls.clone();
+        }
+        let everywhere = self.listen_peer_urls.first().and_then(Url::host_port);
+        if let Some(("0.0.0.0", port)) = everywhere
+            && let Some(host) = default_host()
+            && let Ok(port) = port.parse()
+        {
+            let field = ("host", host.ip().to_string());
+            notices.push(Notice::new(
+                Level::Info,
+                "detected default host for advertise",
+                vec![field],
+            ));
+            return vec![Url::http(SocketAddr::new(host.ip(), port))];
+        }
+        vec![default_url(2380)]
+    }
+
+    /// `None`: the command line says where to listen but not what to advertise.
+    fn client_urls(&self) -> Option<Vec<Url>> {
+        match &self.advertise_client_urls {
+            Some(urls) => Some(urls.clone()),
+            None if self.advertise_or_fail => None,
+            None => Some(self.listen_client_urls.clone()),
+        }
+    }
+
+    /// A cluster of this member only.
+    fn alone(&self, peer_urls: &[Url]) -> String {
+        let members: Vec<String> = peer_urls
+            .iter()
+            .map(|url| format!("{}={url}", self.name))
+            .collect();
+        members.join(",")
+    }
+}
+
+impl Resolved {
+    /// Puts the ports the system chose into what is advertised to clients, in the order of `listen_clients`.
+    pub fn bound(&mut self, clients: &[SocketAddr]) {
+        for (listened, bound) in self.listen_client_urls.iter().zip(clients) {
+            for url in self
+                .advertise_client_urls
+                .iter_mut()
+                .filter(|url| *url == listened)
+            {
+                *url = url.with_port(bound.port());
+            }
+        }
+    }
+}
+
+/// The address the system would send from by its default route. Nothing is sent.
+fn default_host() -> Option<SocketAddr> {
+    let socket = UdpSocket::bind(("0.0.0.0", 0)).ok()?;
+    // An address of the range reserved for documentation, thus on no network but the default route's.
+    socket
+        .connect(("192.0.2.1", 9))
+        .or_else(|_| socket.connect(("203.0.113.1", 9)))
+        .ok()?;
+    socket
+        .local_addr()
+        .ok()
+        .filter(|address| !address.ip().is_loopback())
+}
+
+fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
+    for url in urls {
+        if url.scheme().is_socket() {
+            return Err(ConfigError::Socket {
+                flag,
+                url: url.clone(),
+            });
+        }
+        if url.bind_address().is_none() {
+            return Err(ConfigError::BindAddress(url.clone()));
+        }
+    }
+    Ok(())
+}
+
+fn addresses(urls: &[Url]) -> Vec<SocketAddr> {
+    urls.iter().filter_map(Url::bind_address).collect()
+}
+
+fn without_host(urls: &[Url]) -> Option<Url> {
+    urls.iter()
+        .find(|url| url.host_port().is_some_and(|(host, _)| host.is_empty()))
+        .cloned()
+}
+
+fn to_usize(flag: &'static str, value: u64) -> Result<usize, ConfigError> {
+    usize::try_from(value).map_err(|_| ConfigError::TooLarge { flag, value })
+}
+
+fn limit(flag: &'static str, files: u64) -> Result<Option<usize>, ConfigError> {
+    if files == 0 {
+        Ok(None)
+    } else {
+        to_usize(flag, files).map(Some)
+    }
+}
+
+/// Nanoseconds; 0 stands for `default_ms`.
+fn duration(flag: &'static str, nanos: i64, default_ms: u64) -> Result<Duration, ConfigError> {
+    match u64::try_from(nanos) {
+        Ok(0) => Ok(Duration::from_millis(default_ms)),
+        Ok(nanos) => Ok(Duration::from_nanos(nanos)),
+        Err(_) => Err(ConfigError::Negative { flag, value: nanos }),
+    }
+}
+
+fn count(flag: &'static str, value: i64, default: usize) -> Result<usize, ConfigError> {
+    match u64::try_from(value) {
+        Ok(0) => Ok(default),
+        Ok(value) => to_usize(flag, value),
+        Err(_) => Err(ConfigError::Negative { flag, value }),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,337 @@
+use super::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+fn config() -> Config {
+    Config::new("/data")
+}
+
+fn urls(text: &str) -> Vec<Url> {
+    url::parse_list(text).expect(text)
+}
+
+fn error(change: impl FnOnce(&mut Config)) -> String {
+    let mut config = config();
+    change(&mut config);
+    config.resolve().expect_err("must be refused").to_string()
+}
+
+fn bootstrap(change: impl FnOnce(&mut Config)) -> Result<BTreeMap<String, Vec<Url>>, String> {
+    let mut config = config();
+    change(&mut config);
+    config
+        .resolve()
+        .expect("sound")
+        .bootstrap()
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn defaults_become_etcds_effective_values() {
+    let resolved = config().resolve().expect("defaults");
+    assert_eq!(resolved.wal_dir, Path::new("/data/member/wal"));
+    assert_eq!(resolved.snap_dir, Path::new("/data/member/snap"));
+    assert_eq!(resolved.listen_clients, [([127, 0, 0, 1], 2379).into()]);
+    assert_eq!(resolved.initial_cluster, "default=http://localhost:2380");
+    assert_eq!(
+        url::join(&resolved.advertise_client_urls),
+        "http://localhost:2379"
+    );
+    assert_eq!(resolved.quota_backend_bytes, Some(2 << 30));
+    assert_eq!(
+        (resolved.heartbeat, resolved.election_ticks),
+        (Duration::from_millis(100), 10)
+    );
+    assert_eq!(
+        (
+            resolved.backend_batch_interval,
+            resolved.backend_batch_limit
+        ),
+        (Duration::from_millis(100), 10_000)
+    );
+    let compaction = (
+        resolved.compaction_sleep_interval,
+        resolved.compaction_batch_limit,
+    );
+    assert_eq!(compaction, (Duration::from_millis(10), 1_000));
+    assert_eq!(
+        (resolved.max_wals, resolved.max_snapshots),
+        (Some(5), Some(5))
+    );
+    assert_eq!(resolved.max_request_bytes, 1_572_864);
+    let messages: Vec<_> = resolved
+        .notices
+        .iter()
+        .map(|notice| notice.message)
+        .collect();
+    assert!(messages[0].starts_with("Running http and grpc server on single port."));
+    assert!(messages[1].starts_with("it isn't recommended to use default name"));
+}
+
+#[test]
+fn special_values_are_resolved() {
+    let config = Config {
+        quota_backend_bytes: -1,
+        max_wals: 0,
+        max_snapshots: 0,
+        ..config()
+    };
+    let resolved = config.resolve().expect("sound");
+    assert_eq!(
+        (
+            resolved.quota_backend_bytes,
+            resolved.max_wals,
+            resolved.max_snapshots
+        ),
+        (None, None, None)
+    );
+    assert!(
+        error(|c| c.backend_batch_limit = -1).starts_with("--backend-batch-limit=-1 is below 0")
+    );
+    assert!(
+        error(|c| c.compaction_sleep_interval = -1)
+            .starts_with("--compaction-sleep-interval=-1 is below 0")
+    );
+}
+
+#[test]
+fn an_empty_data_dir_is_named_after_the_member() {
+    let resolved = Config {
+        name: "m1".into(),
+        ..Config::new("")
+    }
+    .resolve()
+    .expect("sound");
+    assert_eq!(resolved.data_dir, Path::new("m1.etcd"));
+    let notice = resolved.notices.last().expect("a warning");
+    assert_eq!(
+        (notice.level, notice.message),
+        (Level::Warning, "'data-dir' was empty; using default")
+    );
+    assert_eq!(notice.fields, [("data-dir", "m1.etcd".to_owned())]);
+}
+
+/// Texts of etcd 3.7.1.
+#[test]
+fn contradictions_are_refused_with_etcds_texts() {
+    assert_eq!(
+        error(|c| c.listen_client_urls = urls("http://foo.bar:2399")),
+        "expected IP in URL for binding (http://foo.bar:2399)"
+    );
+    assert_eq!(
+        error(|c| c.listen_peer_urls = urls("http://:1")),
+        "expected IP in URL for binding (http://:1)"
+    );
+    assert_eq!(
+        error(|c| c.initial_advertise_peer_urls = Some(urls("http://:1"))),
+        "--initial-advertise-peer-urls \"http://:1\" must be \"host:port\" (unexpected empty host (http://:1))"
+    );
+    assert_eq!(
+        error(|c| c.advertise_client_urls = Some(urls("http://:1"))),
+        "--advertise-client-urls \"http://:1\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \
+         \"unixs:/path/to/socket\" (unexpected empty host (http://:1))"
+    );
+    assert_eq!(
+        error(|c| c.heartbeat_interval = 0),
+        "--heartbeat-interval must be >0 (set to 0ms)"
+    );
+    assert_eq!(
+        error(|c| c.election_timeout = 0),
+        "--election-timeout must be >0 (set to 0ms)"
+    );
+    assert_eq!(
+        error(|c| c.heartbeat_interval = 500),
+        "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[500ms]"
+    );
+    assert_eq!(
+        error(|c| c.election_timeout = 60_000),
+        "--election-timeout[60000ms] is too long, and should be set less than 50000ms"
+    );
+    assert_eq!(
+        error(|c| c.log.logger = "foo".into()),
+        "unknown logger option \"foo\""
+    );
+    assert_eq!(
+        error(|c| c.log.logger = "capnslog".into()),
+        "--logger=capnslog is removed in v3.5"
+    );
+    assert_eq!(
+        error(|c| c.log.format = "foo".into()),
+        "unknown log format: foo, supported values json, console"
+    );
+    assert_eq!(
+        error(|c| c.log.outputs = vec!["default".into(), "stderr".into()]),
+        "multi logoutput for \"default\" is not supported yet"
+    );
+    let mut config = config();
+    config.log.level = "foo".into();
+    let level = config.resolve().expect_err("level");
+    assert_eq!(
+        (level.to_string().as_str(), level.code()),
+        ("unrecognized level: \"foo\"", 2)
+    );
+}
+
+#[test]
+fn sockets_are_refused_for_now() {
+    assert!(
+        error(|c| c.listen_client_urls = urls("unix://x:1"))
+            .contains("not implemented by retcd yet")
+    );
+    assert_eq!(
+        error(|c| c.listen_client_urls = vec![]),
+        "--listen-client-urls is empty: name at least one URL"
+    );
+}
+
+#[test]
+fn tls_needs_certificates() {
+    let with = |clients: &str, peers: &str| {
+        let (listen_client_urls, listen_peer_urls) = (urls(clients), urls(peers));
+        let resolved = Config {
+            listen_client_urls,
+            listen_peer_urls,
+            ..config()
+        }
+        .resolve()
+        .expect("sound");
+        resolved
+            .check_tls()
+            .expect_err("no certificate")
+            .to_string()
+    };
+    assert_eq!(
+        with("https://127.0.0.1:2379", "http://127.0.0.1:2380"),
+        "TLS key/cert (--cert-file, --key-file) must be provided for client url https://127.0.0.1:2379 with HTTPS scheme"
+    );
+    assert_eq!(
+        with("http://127.0.0.1:2379", "https://127.0.0.1:2380"),
+        "cannot listen on TLS for 127.0.0.1:2380: KeyFile and CertFile are not presented"
+    );
+}
+
+#[test]
+fn a_cluster_of_this_member_is_accepted() {
+    let members = bootstrap(|c| c.name = "m".into()).expect("alone");
+    assert_eq!(
+        members,
+        BTreeMap::from([("m".to_owned(), urls("http://localhost:2380"))])
+    );
+    let two = "a=http://10.0.0.1:1,a=http://10.0.0.1:2";
+    let members = bootstrap(|c| {
+        c.name = "a".into();
+        c.initial_cluster = Some(two.into());
+        c.initial_advertise_peer_urls = Some(urls("http://10.0.0.1:2,http://10.0.0.1:1"));
+    });
+    assert_eq!(members.expect("two URLs")["a"].len(), 2);
+    // The same address under a name and as a number.
+    let resolved = bootstrap(|c| {
+        c.name = "a".into();
+        c.initial_cluster = Some("a=http://ip6-localhost.:1".into());
+        c.initial_advertise_peer_urls = Some(urls("http://ip6-localhost.:1"));
+    });
+    assert!(
+        resolved.is_ok(),
+        "equal texts are not looked up: {resolved:?}"
+    );
+}
+
+/// Texts of etcd 3.7.1.
+#[test]
+fn a_cluster_without_this_member_is_refused() {
+    let with =
+        |cluster: &str| bootstrap(|c| c.initial_cluster = Some(cluster.into())).expect_err(cluster);
+    assert_eq!(
+        with(""),
+        "couldn't find local name \"default\" in the initial cluster configuration"
+    );
+    assert_eq!(with("a=http://127.0.0.1:2380"), with(""));
+    assert_eq!(
+        with("foo"),
+        "error setting up initial cluster: URL scheme must be http, https, unix, or unixs: "
+    );
+    assert_eq!(
+        with("default=b=http://localhost:2380"),
+        "error setting up initial cluster: parse \"b=http://localhost:2380\": \
+         first path segment in URL cannot contain colon"
+    );
+    assert_eq!(
+        with("default=http://127.0.0.1:2380"),
+        "--initial-cluster has default=http://127.0.0.1:2380 but missing from \
+         --initial-advertise-peer-urls=http://localhost:2380 \
+         (resolved urls: \"http://localhost:2380\" != \"http://127.0.0.1:2380\")"
+    );
+    assert_eq!(
+        with("default=http://localhost:2380,default=http://localhost:2381"),
+        "--initial-cluster has default=http://localhost:2381 but missing from \
+         --initial-advertise-peer-urls=http://localhost:2380 (len([\"http://localhost:2380\"]) != \
+         len([\"http://localhost:2380\" \"http://localhost:2381\"]))"
+    );
+    assert_eq!(
+        with("default=http://localhost:2380,b=http://localhost:2380"),
+        "initial cluster b=http://localhost:2380,default=http://localhost:2380 has duplicate url"
+    );
+    let more = bootstrap(|c| {
+        c.initial_advertise_peer_urls = Some(urls("http://localhost:2380,http://localhost:2381"))
+    });
+    assert!(more.is_ok(), "derived from what is advertised");
+    let reverse = bootstrap(|c| {
+        c.initial_cluster = Some("default=http://localhost:2380".into());
+        c.initial_advertise_peer_urls = Some(urls("http://localhost:2380,http://localhost:2381"));
+    });
+    assert!(
+        reverse.as_ref().is_err_and(|text| text.starts_with(
+            "--initial-advertise-peer-urls has http://localhost:2381 but missing from --initial-cluster=default="
+        )),
+        "{reverse:?}"
+    );
+}
+
+#[test]
+fn more_members_are_refused_for_now() {
+    let two = "default=http://localhost:2380,b=http://localhost:2381";
+    let error = bootstrap(|c| c.initial_cluster = Some(two.into())).expect_err("two members");
+    assert!(
+        error.contains("names more than one member, which retcd does not implement yet"),
+        "{error}"
+    );
+    let error =
+        bootstrap(|c| c.initial_cluster_state = ClusterState::Existing).expect_err("nobody to ask");
+    assert_eq!(
+        error,
+        "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
+    );
+}
+
+#[test]
+fn chosen_ports_are_advertised() {
+    let mut resolved = Config::ephemeral("/data").resolve().expect("sound");
+    assert_eq!(resolved.listen_clients[0].port(), 0);
+    resolved.bound(&[([127, 0, 0, 1], 4711).into()]);
+    assert_eq!(
+        url::join(&resolved.advertise_client_urls),
+        "http://127.0.0.1:4711"
+    );
+    assert!(resolved.bootstrap().is_ok());
+}
+
+#[test]
+fn the_default_route_names_the_host() {
+    let mut config = Config {
+        name: "x".into(),
+        listen_peer_urls: urls("http://0.0.0.0:2380"),
+        ..config()
+    };
+    let resolved = config.resolve().expect("sound");
+    let advertised = &resolved.initial_advertise_peer_urls[0];
+    let expected = default_host().map_or("http://localhost:2380".into(), |host| {
+        format!("http://{}:2380", host.ip())
+    });
+    assert_eq!(advertised.as_str(), expected);
+    assert!(resolved.bootstrap().is_ok());
+    config.initial_advertise_peer_urls = Some(urls("http://h:1"));
+    assert_eq!(
+        config.resolve().expect("sound").initial_advertise_peer_urls,
+        urls("http://h:1")
+    );
+}

@@ -1,0 +1,134 @@
+//! Counters of gRPC calls, one set per method, found by the request's path.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use tonic::Code;
+
+use super::Metrics;
+use crate::net::{CallObserver, Method};
+
+/// Names of gRPC's codes, by number.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+
+/// Calls and bytes of clients.
+#[derive(Debug)]
+pub struct Grpc {
+    /// Bytes of messages from clients.
+    pub received_bytes: IntCounter,
+    /// Bytes of messages to clients.
+    pub sent_bytes: IntCounter,
+    /// By [`Method`], in its order.
+    methods: Vec<Rpc>,
+}
+
+/// Counters of one method.
+#[derive(Debug)]
+struct Rpc {
+    /// Calls begun.
+    pub started: IntCounter,
+    /// Messages from clients.
+    pub received: IntCounter,
+    /// Messages to clients.
+    pub sent: IntCounter,
+    /// Calls ended, by code.
+    handled: [IntCounter; CODES.len()],
+}
+
+impl Grpc {
+    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        const LABELS: [&str; 3] = ["grpc_type", "grpc_service", "grpc_method"];
+        let vec =
+            |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
+                let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
+                registry.register(Box::new(vec.clone()))?;
+                Ok(vec)
+            };
+        let counter = |name: &str, help: &str| -> Result<IntCounter, prometheus::Error> {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
+        let started = vec("grpc_server_started_total", "Calls begun.", &LABELS)?;
+        let received = vec(
+            "grpc_server_msg_received_total",
+            "Messages from clients.",
+            &LABELS,
+        )?;
+        let sent = vec(
+            "grpc_server_msg_sent_total",
+            "Messages to clients.",
+            &LABELS,
+        )?;
+        let [kind, service, method] = LABELS;
+        let labels = [kind, service, method, "grpc_code"];
+        let handled = vec(
+            "grpc_server_handled_total",
+            "Calls ended, by code.",
+            &labels,
+        )?;
+        let methods = Method::ALL.iter().map(|method| {
+            let (kind, service, name) = (method.kind().label(), method.service(), method.name());
+            let labels = [kind, service, name];
+            Rpc {
+                started: started.with_label_values(&labels),
+                received: received.with_label_values(&labels),
+                sent: sent.with_label_values(&labels),
+                handled: CODES.map(|code| handled.with_label_values(&[kind, service, name, code])),
+            }
+        });
+        let methods = methods.collect();
+        Ok(Self {
+            received_bytes: counter(
+                "etcd_network_client_grpc_received_bytes_total",
+                "Bytes from clients.",
+            )?,
+            sent_bytes: counter(
+                "etcd_network_client_grpc_sent_bytes_total",
+                "Bytes to clients.",
+            )?,
+            methods,
+        })
+    }
+
+    /// The counters of a method.
+    fn rpc(&self, method: Method) -> &Rpc {
+        &self.methods[method as usize]
+    }
+}
+
+impl CallObserver for Metrics {
+    fn started(&self, method: Method) {
+        self.grpc.rpc(method).started.inc();
+    }
+
+    fn received(&self, method: Method, bytes: usize) {
+        self.grpc.rpc(method).received.inc();
+        self.grpc.received_bytes.inc_by(bytes as u64);
+    }
+
+    fn sent(&self, method: Method, bytes: usize) {
+        self.grpc.rpc(method).sent.inc();
+        self.grpc.sent_bytes.inc_by(bytes as u64);
+    }
+
+    fn finished(&self, method: Method, code: Code) {
+        self.grpc.rpc(method).handled[code as usize].inc();
+    }
+}
