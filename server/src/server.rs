@@ -269,7 +269,7 @@ impl Server {
             member,
         };
         server.become_ready(&resolved)?;
-        server.serve(clients, peers);
+        server.serve(clients, peers)?;
         Ok(server)
     }
 
@@ -306,24 +306,27 @@ impl Server {
         Ok(())
     }
 
-    fn serve(&self, clients: Vec<net::Listener>, peers: Vec<net::Listener>) {
+    fn serve(
+        &self,
+        clients: Vec<net::Listener>,
+        peers: Vec<net::Listener>,
+    ) -> Result<(), StartError> {
         let Some(running) = &self.running else {
-            return;
+            return Ok(());
         };
         let services: Arc<dyn net::Services> = Arc::new(self.api.clone());
         for listener in peers {
             info!(self.member.logger, "serving peer traffic"; "address" => %listener.addr());
-            running
-                .net
-                .serve(listener, net::Surface::Peer, services.clone());
+            let surface = net::Surface::Peer;
+            running.net.serve(listener, surface, services.clone())?;
         }
         for listener in clients {
             warn!(self.member.logger, "serving client traffic insecurely; this is strongly discouraged!";
                 "traffic" => "grpc+http", "address" => %listener.addr());
-            running
-                .net
-                .serve(listener, net::Surface::Client, services.clone());
+            let surface = net::Surface::Client;
+            running.net.serve(listener, surface, services.clone())?;
         }
+        Ok(())
     }
 
     /// The addresses on which clients are served, in the order of `listen_client_urls`.

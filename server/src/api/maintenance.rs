@@ -153,7 +153,7 @@ impl Api {
             info!(logger, "starting defragment"; "current-db-size-bytes" => before);
             let timer = disk.backend_defrag.start_timer();
             disk.defrag_inflight.set(1);
-            let done = member.backend.commit().and_then(|()| engine.defragment());
+            let done = member.backend.defragment();
             disk.defrag_inflight.set(0);
             let took = timer.stop_and_record();
             info!(logger, "finished defragment";
