@@ -287,7 +287,9 @@ impl Core {
             },
         )?;
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
-            return Err(StepError::Impossible("no election now: the log is not in order yet"));
+            return Err(StepError::Impossible(
+                "no election now: the log is not in order yet",
+            ));
         }
         let result = self.raw.step(message);
         self.settle();

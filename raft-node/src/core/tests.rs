@@ -147,7 +147,10 @@ fn a_lone_voter_waits_for_its_founding_conf_change() {
     assert!(!core.campaign_if_alone(), "its conf change is not applied");
     let outputs = drain(&mut core);
     assert_eq!(outputs[0].committed.len(), 1);
-    assert_eq!(outputs[0].committed[0].r#type(), raftpb::EntryType::EntryConfChange);
+    assert_eq!(
+        outputs[0].committed[0].r#type(),
+        raftpb::EntryType::EntryConfChange
+    );
     let cc = raftpb::ConfChange::decode(outputs[0].committed[0].data.clone().unwrap()).unwrap();
     assert_eq!(core.apply_conf_change(Some(&cc)).unwrap(), voters(&[1]));
     assert!(core.campaign_if_alone());
@@ -208,7 +211,10 @@ fn proposals_without_a_leader_are_dropped_whole() {
     let result = core.propose(&[Bytes::from_static(b"a")]);
     assert_eq!(result, Err(StepError::ProposalDropped));
     let cc = conf_change(raftpb::ConfChangeType::ConfChangeAddNode, 4);
-    assert_eq!(core.propose_conf_change(&cc), Err(StepError::ProposalDropped));
+    assert_eq!(
+        core.propose_conf_change(&cc),
+        Err(StepError::ProposalDropped)
+    );
     assert!(core.ready().is_none());
 }
 
@@ -229,7 +235,11 @@ fn conf_changes_keep_their_bytes() {
         core.propose_conf_change(&cc).unwrap();
         let bytes = cc.encode_to_vec();
         let mut outputs = drain(&mut core);
-        assert_eq!(outputs[0].entries[0].data.as_deref(), Some(&bytes[..]), "{kind:?}");
+        assert_eq!(
+            outputs[0].entries[0].data.as_deref(),
+            Some(&bytes[..]),
+            "{kind:?}"
+        );
         // The new voter 4 acknowledges by itself; before it is added, and as a learner, it need not.
         let mut delivered = Vec::new();
         while delivered.is_empty() {
@@ -295,7 +305,10 @@ fn a_second_conf_change_becomes_an_empty_entry() {
 fn the_last_voter_stays() {
     let mut core = lone_leader();
     let cc = conf_change(raftpb::ConfChangeType::ConfChangeRemoveNode, 1);
-    assert!(matches!(core.apply_conf_change(Some(&cc)), Err(StepError::Raft(_))));
+    assert!(matches!(
+        core.apply_conf_change(Some(&cc)),
+        Err(StepError::Raft(_))
+    ));
     assert_eq!(core.conf_state(), voters(&[1]));
 }
 
@@ -326,12 +339,19 @@ fn old_entries_are_forgotten_when_nobody_needs_them() {
         core.persisted(outputs.last().unwrap().number);
         drain(&mut core);
         core.applied(core.committed());
-        assert!(core.last_index() - core.first_index() < 120, "round {round}");
+        assert!(
+            core.last_index() - core.first_index() < 120,
+            "round {round}"
+        );
     }
     let index = core.committed() - 200;
     assert_eq!(core.term(index), Some(2), "snapshots can still be named");
     core.snapshot_saved(core.committed(), &voters(&[1]), Bytes::from_static(b"{}"));
-    assert_eq!(core.last_index() - core.first_index(), 2, "catch-up entries");
+    assert_eq!(
+        core.last_index() - core.first_index(),
+        2,
+        "catch-up entries"
+    );
     assert_eq!(core.term(index), None);
 }
 
@@ -361,34 +381,146 @@ fn messages_that_no_peer_sends_change_nothing() {
     let mut bad = vec![
         ("unknown type", message(99)),
         ("negative type", message(-1)),
-        ("not ours", raftpb::Message { to: Some(3), ..message(8) }),
-        ("no addressee", raftpb::Message { to: None, ..message(8) }),
-        ("no sender", raftpb::Message { from: None, ..message(8) }),
-        ("from itself", raftpb::Message { from: Some(1), ..message(8) }),
+        (
+            "not ours",
+            raftpb::Message {
+                to: Some(3),
+                ..message(8)
+            },
+        ),
+        (
+            "no addressee",
+            raftpb::Message {
+                to: None,
+                ..message(8)
+            },
+        ),
+        (
+            "no sender",
+            raftpb::Message {
+                from: None,
+                ..message(8)
+            },
+        ),
+        (
+            "from itself",
+            raftpb::Message {
+                from: Some(1),
+                ..message(8)
+            },
+        ),
         ("empty proposal", message(2)),
         ("empty read", message(15)),
         ("empty answer to a read", message(16)),
-        ("commit that is not here", raftpb::Message { commit: Some(99), ..message(8) }),
+        (
+            "commit that is not here",
+            raftpb::Message {
+                commit: Some(99),
+                ..message(8)
+            },
+        ),
         ("transfer at a follower", message(13)),
         ("no snapshot", message(7)),
-        ("snapshot of nobody", raftpb::Message { snapshot: Some(snapshot(voters(&[]), 9)), ..message(7) }),
-        ("snapshot of twins", raftpb::Message { snapshot: Some(snapshot(voters(&[1, 1]), 9)), ..message(7) }),
-        ("snapshot at 0", raftpb::Message { snapshot: Some(snapshot(voters(&[1]), 0)), ..message(7) }),
-        ("no term", raftpb::Message { index: Some(3), ..message(3) }),
-        ("gap", raftpb::Message { index: Some(3), log_term: Some(1), entries: vec![entry(5, 5, 0)], ..message(3) }),
-        ("later term", raftpb::Message { index: Some(3), log_term: Some(1), entries: vec![entry(4, 6, 0)], ..message(3) }),
-        ("terms going down", raftpb::Message { index: Some(3), log_term: Some(3), entries: vec![entry(4, 2, 0)], ..message(3) }),
-        ("unknown entry", raftpb::Message { index: Some(3), log_term: Some(1), entries: vec![entry(4, 5, 3)], ..message(3) }),
-        ("joint conf change", raftpb::Message { index: Some(3), log_term: Some(1), entries: vec![entry(4, 5, 2)], ..message(3) }),
-        ("huge term", raftpb::Message { term: Some(u64::MAX), ..message(8) }),
-        ("huge index", raftpb::Message { index: Some(u64::MAX), ..message(3) }),
+        (
+            "snapshot of nobody",
+            raftpb::Message {
+                snapshot: Some(snapshot(voters(&[]), 9)),
+                ..message(7)
+            },
+        ),
+        (
+            "snapshot of twins",
+            raftpb::Message {
+                snapshot: Some(snapshot(voters(&[1, 1]), 9)),
+                ..message(7)
+            },
+        ),
+        (
+            "snapshot at 0",
+            raftpb::Message {
+                snapshot: Some(snapshot(voters(&[1]), 0)),
+                ..message(7)
+            },
+        ),
+        (
+            "no term",
+            raftpb::Message {
+                index: Some(3),
+                ..message(3)
+            },
+        ),
+        (
+            "gap",
+            raftpb::Message {
+                index: Some(3),
+                log_term: Some(1),
+                entries: vec![entry(5, 5, 0)],
+                ..message(3)
+            },
+        ),
+        (
+            "later term",
+            raftpb::Message {
+                index: Some(3),
+                log_term: Some(1),
+                entries: vec![entry(4, 6, 0)],
+                ..message(3)
+            },
+        ),
+        (
+            "terms going down",
+            raftpb::Message {
+                index: Some(3),
+                log_term: Some(3),
+                entries: vec![entry(4, 2, 0)],
+                ..message(3)
+            },
+        ),
+        (
+            "unknown entry",
+            raftpb::Message {
+                index: Some(3),
+                log_term: Some(1),
+                entries: vec![entry(4, 5, 3)],
+                ..message(3)
+            },
+        ),
+        (
+            "joint conf change",
+            raftpb::Message {
+                index: Some(3),
+                log_term: Some(1),
+                entries: vec![entry(4, 5, 2)],
+                ..message(3)
+            },
+        ),
+        (
+            "huge term",
+            raftpb::Message {
+                term: Some(u64::MAX),
+                ..message(8)
+            },
+        ),
+        (
+            "huge index",
+            raftpb::Message {
+                index: Some(u64::MAX),
+                ..message(3)
+            },
+        ),
     ];
     // Local kinds, and those that only exist inside of other implementations.
     for kind in [0, 1, 10, 11, 12, 19, 20, 21, 22, 23] {
         bad.push(("local type", message(kind)));
     }
     for kind in [3, 4, 5, 6, 7, 8, 9, 13, 14, 16, 17, 18] {
-        bad.push(("no term", raftpb::Message { term: None, ..message(kind) }));
+        bad.push((
+            "no term",
+            raftpb::Message {
+                term: None,
+                ..message(kind)
+            },
+        ));
     }
     let mut core = core_with(1, &[1, 2, 3], 3);
     drain(&mut core);
@@ -544,7 +676,11 @@ impl Cluster {
                 core.applied(entry.index());
             }
             let applied = self.applied.get_mut(&id).unwrap();
-            applied.extend(texts(&output.committed).into_iter().filter(|t| !t.is_empty()));
+            applied.extend(
+                texts(&output.committed)
+                    .into_iter()
+                    .filter(|t| !t.is_empty()),
+            );
             self.reads
                 .extend(output.read_states.iter().map(|(r, i)| (id, *r, *i)));
         }
@@ -580,9 +716,10 @@ impl Cluster {
         for _ in 0..100 {
             self.tick(&[1, 2, 3], 1);
             let cut_off = self.cut_off.clone();
-            let leader = self.cores.iter().find(|(id, core)| {
-                core.soft_state().role == Role::Leader && !cut_off.contains(id)
-            });
+            let leader = self
+                .cores
+                .iter()
+                .find(|(id, core)| core.soft_state().role == Role::Leader && !cut_off.contains(id));
             if let Some((id, _)) = leader {
                 return *id;
             }
@@ -595,11 +732,17 @@ impl Cluster {
 fn three_members_elect_replicate_and_survive_a_leader() {
     let mut cluster = Cluster::new();
     let leader = cluster.leader();
-    cluster.core(leader).propose(&[Bytes::from_static(b"a")]).unwrap();
+    cluster
+        .core(leader)
+        .propose(&[Bytes::from_static(b"a")])
+        .unwrap();
     cluster.settle();
     let follower = [1, 2, 3].into_iter().find(|id| *id != leader).unwrap();
     // A follower passes proposals on, and may ask for a read index.
-    cluster.core(follower).propose(&[Bytes::from_static(b"b")]).unwrap();
+    cluster
+        .core(follower)
+        .propose(&[Bytes::from_static(b"b")])
+        .unwrap();
     cluster.core(follower).read_index(11);
     cluster.core(leader).read_index(12);
     cluster.settle();
@@ -609,7 +752,10 @@ fn three_members_elect_replicate_and_survive_a_leader() {
     }
     let mut reads = cluster.reads.clone();
     reads.sort_unstable_by_key(|r| r.1);
-    assert_eq!(reads.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>(), [(follower, 11), (leader, 12)]);
+    assert_eq!(
+        reads.iter().map(|r| (r.0, r.1)).collect::<Vec<_>>(),
+        [(follower, 11), (leader, 12)]
+    );
     assert!(reads.iter().all(|r| r.2 >= 5));
 
     cluster.cut_off = vec![leader];
@@ -618,7 +764,10 @@ fn three_members_elect_replicate_and_survive_a_leader() {
     cluster.tick(&[1, 2, 3], 40);
     let next = cluster.leader();
     assert_ne!(next, leader);
-    cluster.core(next).propose(&[Bytes::from_static(b"c")]).unwrap();
+    cluster
+        .core(next)
+        .propose(&[Bytes::from_static(b"c")])
+        .unwrap();
     cluster.settle();
     assert!(cluster.reads.iter().all(|r| r.1 != 13));
     cluster.cut_off.clear();
@@ -627,7 +776,11 @@ fn three_members_elect_replicate_and_survive_a_leader() {
         assert_eq!(applied[..], ["a", "b", "c"]);
     }
     let committed = cluster.core(next).committed();
-    let read = cluster.reads.iter().find(|r| r.1 == 13).expect("answered in the end");
+    let read = cluster
+        .reads
+        .iter()
+        .find(|r| r.1 == 13)
+        .expect("answered in the end");
     assert!(read.2 >= committed, "and with an index that covers `c`");
 }
 
@@ -671,7 +824,10 @@ fn nothing_leaves_a_follower_before_its_sync() {
     assert!(outputs[0].must_sync && outputs[0].messages.is_empty());
     assert_eq!(outputs[0].hard_state, Some(hard_state(7, 3, 4)));
     let answer = &outputs[0].persisted_messages[0];
-    assert_eq!((answer.r#type, answer.reject, answer.commit), (Some(6), None, None));
+    assert_eq!(
+        (answer.r#type, answer.reject, answer.commit),
+        (Some(6), None, None)
+    );
 }
 
 #[test]
@@ -681,20 +837,32 @@ fn a_member_far_behind_gets_a_snapshot() {
     let behind = [1, 2, 3].into_iter().find(|id| *id != leader).unwrap();
     cluster.cut_off = vec![behind];
     for _ in 0..20 {
-        cluster.core(leader).propose(&[Bytes::from_static(b"x")]).unwrap();
+        cluster
+            .core(leader)
+            .propose(&[Bytes::from_static(b"x")])
+            .unwrap();
         cluster.settle();
     }
     let index = cluster.core(leader).committed();
-    cluster.core(leader).snapshot_saved(index, &voters(&[1, 2, 3]), Bytes::from_static(b"{}"));
+    cluster
+        .core(leader)
+        .snapshot_saved(index, &voters(&[1, 2, 3]), Bytes::from_static(b"{}"));
     assert_eq!(cluster.core(leader).first_index(), index - 2);
-    cluster.core(leader).propose(&[Bytes::from_static(b"y")]).unwrap();
+    cluster
+        .core(leader)
+        .propose(&[Bytes::from_static(b"y")])
+        .unwrap();
     cluster.settle();
     cluster.cut_off.clear();
     for _ in 0..30 {
         cluster.tick(&[leader], 1);
     }
     let core = cluster.core(behind);
-    assert_eq!(core.first_index(), index + 1, "the log starts after the snapshot");
+    assert_eq!(
+        core.first_index(),
+        index + 1,
+        "the log starts after the snapshot"
+    );
     assert_eq!(cluster.applied[&behind], ["y"]);
 }
 

@@ -222,7 +222,13 @@ fn rules_are_checked_in_the_order_of_etcd() {
 
     // M9: an id that was removed never comes back, whatever the change.
     assert_eq!(cluster.apply(&remove(4)), Ok(Change::Removed(4)));
-    for cc in [add(4), add_learner(4), promote(4), remove(4), update(4, "http://x:1")] {
+    for cc in [
+        add(4),
+        add_learner(4),
+        promote(4),
+        remove(4),
+        update(4, "http://x:1"),
+    ] {
         assert_eq!(rejected(&cluster, &cc), E::IdRemoved);
     }
 }

@@ -129,10 +129,20 @@ fn snapshots_trim_the_log_and_restarts_begin_there() {
         Rig::start_with(Arc::new(fs.clone()), "/m".as_ref(), restart(index), small).unwrap();
     rig.put("end");
     assert_eq!(rig.texts(), ["after", "end"]);
-    assert_eq!(rig.conf_state.voters, [member().id], "known without replaying its entry");
-    let behind = open(&config(Arc::new(fs.fork()), "/m".as_ref()).0, restart(index - 1));
+    assert_eq!(
+        rig.conf_state.voters,
+        [member().id],
+        "known without replaying its entry"
+    );
+    let behind = open(
+        &config(Arc::new(fs.fork()), "/m".as_ref()).0,
+        restart(index - 1),
+    );
     let error = behind.unwrap_err().to_string();
-    assert!(error.contains("does not match with snapshot"), "D16: {error}");
+    assert!(
+        error.contains("does not match with snapshot"),
+        "D16: {error}"
+    );
 }
 
 #[test]
@@ -141,12 +151,17 @@ fn old_segments_and_snapshots_are_purged() {
     let clock = Arc::new(FastClock::default());
     let mut rig = {
         let clock = clock.clone();
-        Rig::start_with(Arc::new(fs.clone()), "/m".as_ref(), new_member(), |config| {
-            config.wal_segment_size = 4096;
-            config.max_wals = 2;
-            config.max_snapshots = 2;
-            config.clock = clock;
-        })
+        Rig::start_with(
+            Arc::new(fs.clone()),
+            "/m".as_ref(),
+            new_member(),
+            |config| {
+                config.wal_segment_size = 4096;
+                config.max_wals = 2;
+                config.max_snapshots = 2;
+                config.clock = clock;
+            },
+        )
         .unwrap()
     };
     let count = |dir: &str, end: &str| {
@@ -190,7 +205,10 @@ fn a_full_apply_channel_stops_nobody() {
             Err(e) => panic!("{e}"),
         }
     }
-    assert!(full > 0, "a member that applies nothing takes no end of proposals");
+    assert!(
+        full > 0,
+        "a member that applies nothing takes no end of proposals"
+    );
     // It still answers.
     rig.handle.read_index(3).unwrap();
     assert_eq!(rig.ears.reads.recv_timeout(PATIENCE).unwrap().0, 3);
@@ -209,12 +227,18 @@ fn an_interrupted_first_start_is_completed() {
     let metadata = prost::Message::encode_to_vec(&metadata);
     let options = config.wal_options();
     retcd_storage::wal::Wal::create(fs.clone(), &config.wal_dir, &metadata, options).unwrap();
-    assert!(matches!(open(&config, restart(0)), Err(Error::Unfinished { .. })));
+    assert!(matches!(
+        open(&config, restart(0)),
+        Err(Error::Unfinished { .. })
+    ));
     let mut rig = Rig::start(fs.clone(), "/m".as_ref(), new_member()).unwrap();
     rig.put("a");
     rig.stop();
     // But a member with a past is not created again.
-    assert!(matches!(open(&config, new_member()), Err(Error::Exists { .. })));
+    assert!(matches!(
+        open(&config, new_member()),
+        Err(Error::Exists { .. })
+    ));
 }
 
 #[test]
