@@ -30,7 +30,7 @@ impl Random {
 
     /// Evenly from `0..limit`.
     pub(crate) fn below(&mut self, limit: u32) -> u32 {
-        (u128::from(self.next()) * u128::from(limit) >> 64) as u32
+        ((u128::from(self.next()) * u128::from(limit)) >> 64) as u32
     }
 }
 

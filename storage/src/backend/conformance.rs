@@ -12,7 +12,7 @@ use crate::testing::{self, Random};
 
 /// An engine's place on a disk (or what stands for one), which outlives the engine.
 pub(super) trait Fixture {
-    fn open(&self) -> Result<Arc<dyn Backend>, Error>;
+    fn engine(&self) -> Result<Arc<dyn Backend>, Error>;
 
     /// From now on nothing can be written or synced.
     fn break_disk(&self);
@@ -62,7 +62,7 @@ fn value(found: Result<Option<Bytes>, Error>) -> Option<String> {
 }
 
 pub(super) fn batches_apply_in_order(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     let mut batch = Batch::default();
     batch.put(Bucket::Lease, "a", "1");
     batch.delete(Bucket::Lease, "a");
@@ -80,7 +80,7 @@ pub(super) fn batches_apply_in_order(fixture: &dyn Fixture) {
 }
 
 pub(super) fn buckets_are_apart(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     for bucket in Bucket::ALL {
         put(
             &*engine,
@@ -102,7 +102,7 @@ pub(super) fn buckets_are_apart(fixture: &dyn Fixture) {
 }
 
 pub(super) fn scans_keep_bounds(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     put(
         &*engine,
         Bucket::Key,
@@ -127,7 +127,7 @@ pub(super) fn scans_keep_bounds(fixture: &dyn Fixture) {
 }
 
 pub(super) fn views_do_not_change(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     put(&*engine, Bucket::Key, &[("a", "1"), ("b", "1")]);
     let old = engine.view().unwrap();
     let mut batch = Batch::default();
@@ -161,7 +161,7 @@ pub(super) fn views_do_not_change(fixture: &dyn Fixture) {
 fn round(n: u64) -> Batch {
     let mut batch = Batch::default();
     for key in 0..200u64 {
-        if (key + n) % 3 == 0 {
+        if (key + n).is_multiple_of(3) {
             batch.delete(Bucket::Key, key.to_be_bytes().to_vec());
         } else {
             batch.put(
@@ -178,7 +178,9 @@ fn round(n: u64) -> Batch {
 fn shown(view: &dyn View) -> u64 {
     let found = view.scan(Bucket::Key, b"", None, 0).unwrap();
     let n = u64::from_be_bytes(found[0].1[..].try_into().unwrap());
-    let expected: Vec<_> = (0..200u64).filter(|key| (key + n) % 3 != 0).collect();
+    let expected: Vec<_> = (0..200u64)
+        .filter(|key| !(key + n).is_multiple_of(3))
+        .collect();
     let keys: Vec<_> = found
         .iter()
         .map(|(k, _)| u64::from_be_bytes(k[..].try_into().unwrap()))
@@ -192,7 +194,7 @@ fn shown(view: &dyn View) -> u64 {
 }
 
 pub(super) fn views_during_commits(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     engine.commit(&round(0)).unwrap();
     let views: Vec<_> = (1..20)
         .map(|n| {
@@ -211,7 +213,7 @@ pub(super) fn views_during_commits(fixture: &dyn Fixture) {
 }
 
 pub(super) fn commits_are_whole_in_views(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     engine.commit(&round(0)).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -237,20 +239,20 @@ pub(super) fn commits_are_whole_in_views(fixture: &dyn Fixture) {
 
 pub(super) fn survives_reopening(fixture: &dyn Fixture) {
     for n in 0..4 {
-        let engine = fixture.open().unwrap();
+        let engine = fixture.engine().unwrap();
         if n > 0 {
             assert_eq!(shown(&*engine.view().unwrap()), n - 1);
         }
         engine.commit(&round(n)).unwrap();
     }
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     let mut batch = Batch::default();
     let big = vec![7; 3 << 20];
     batch.put(Bucket::Meta, vec![1; 40], big.clone());
     batch.put(Bucket::Meta, vec![255; 4000], "long key");
     engine.commit(&batch).unwrap();
     drop(engine);
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     assert_eq!(shown(&*engine.view().unwrap()), 3);
     assert_eq!(
         engine.get(Bucket::Meta, &[1; 40]).unwrap().as_deref(),
@@ -295,7 +297,7 @@ fn compare(view: &dyn View, model: &Model, rng: &mut Random) {
 
 pub(super) fn matches_a_model(fixture: &dyn Fixture) {
     let mut rng = Random::new(Random::seed("matches_a_model"));
-    let mut engine = fixture.open().unwrap();
+    let mut engine = fixture.engine().unwrap();
     let mut model = Model::new();
     let mut views: Vec<(Arc<dyn View>, Model)> = Vec::new();
     for _ in 0..150 * testing::scale() {
@@ -303,7 +305,7 @@ pub(super) fn matches_a_model(fixture: &dyn Fixture) {
             0 => {
                 views.clear();
                 drop(engine);
-                engine = fixture.open().unwrap();
+                engine = fixture.engine().unwrap();
             }
             1 => engine.defragment().unwrap(),
             2..5 => views.push((engine.view().unwrap(), model.clone())),
@@ -349,7 +351,7 @@ fn many(keys: std::ops::Range<u64>) -> Batch {
 }
 
 pub(super) fn sizes_follow_the_data(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     let empty = engine.size_in_use();
     engine.commit(&many(0..2000)).unwrap();
     let full = engine.size_in_use();
@@ -361,14 +363,14 @@ pub(super) fn sizes_follow_the_data(fixture: &dyn Fixture) {
     let less = engine.size_in_use();
     assert!(less <= full - 1500 * 308, "{full} {less}");
     drop(engine);
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     assert_eq!(engine.size_in_use(), less);
     engine.defragment().unwrap();
     assert_eq!(engine.size_in_use(), less);
 }
 
 pub(super) fn defragment_keeps_all(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     for n in 0..20 {
         engine.commit(&many(n * 200..(n + 1) * 200)).unwrap();
     }
@@ -384,13 +386,13 @@ pub(super) fn defragment_keeps_all(fixture: &dyn Fixture) {
     engine.commit(&round(8)).unwrap();
     engine.defragment().unwrap();
     drop(engine);
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     assert_eq!(shown(&*engine.view().unwrap()), 8);
     assert_eq!(value(engine.get(Bucket::Meta, b"x")).as_deref(), Some("1"));
 }
 
 pub(super) fn defragment_keeps_views(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     engine.commit(&round(0)).unwrap();
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -414,7 +416,7 @@ pub(super) fn defragment_keeps_views(fixture: &dyn Fixture) {
 }
 
 pub(super) fn copy_is_refused_or_given(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     match engine.copy() {
         Ok(mut copy) => assert!(std::io::copy(&mut copy, &mut std::io::sink()).unwrap() > 0),
         Err(error) => {
@@ -425,14 +427,14 @@ pub(super) fn copy_is_refused_or_given(fixture: &dyn Fixture) {
 }
 
 pub(super) fn a_failed_commit_is_final(fixture: &dyn Fixture) {
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     engine.commit(&round(1)).unwrap();
     fixture.break_disk();
     engine.commit(&round(2)).unwrap_err();
     fixture.mend_disk();
     engine.commit(&round(3)).unwrap_err();
     drop(engine);
-    let engine = fixture.open().unwrap();
+    let engine = fixture.engine().unwrap();
     let n = shown(&*engine.view().unwrap());
     assert!(n == 1 || n == 2, "{n}");
     engine.commit(&round(4)).unwrap();

@@ -4,17 +4,24 @@
 //! [`Reader`] sees everything the writer published, durable or not. Nothing else writes to an engine, so the
 //! consistent index can never be stored apart from the effects it stands for (lessons D1 and D3 of etcd's history).
 
+mod codec;
 mod error;
 mod flusher;
+#[cfg(feature = "sled")]
+mod journal;
 mod layers;
 mod mem;
 mod overlay;
 mod reader;
 mod shared;
+#[cfg(feature = "sled")]
+mod sled;
 mod writer;
 
 #[cfg(test)]
 mod conformance;
+#[cfg(all(test, feature = "sled"))]
+mod faulty_fs;
 #[cfg(test)]
 mod tests;
 
@@ -23,10 +30,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+#[cfg(feature = "sled")]
+pub use self::sled::SledBackend;
 pub use error::Error;
 pub use mem::MemBackend;
 pub use reader::Reader;
-pub use shared::{OnDurable, WriterOptions};
+pub use shared::{Committed, Observer, OnDurable, WriterOptions};
 pub use writer::Writer;
 
 /// Key in [`Bucket::Meta`] of the last applied raft index, 8 bytes big endian.
@@ -114,6 +123,22 @@ pub enum Op {
         /// Not empty.
         key: Bytes,
     },
+}
+
+impl Op {
+    /// Where.
+    pub fn bucket(&self) -> Bucket {
+        match self {
+            Op::Put { bucket, .. } | Op::Delete { bucket, .. } => *bucket,
+        }
+    }
+
+    /// Which key.
+    pub fn key(&self) -> &Bytes {
+        match self {
+            Op::Put { key, .. } | Op::Delete { key, .. } => key,
+        }
+    }
 }
 
 /// Ordered changes that are committed as one; of two changes to a key the later one wins.

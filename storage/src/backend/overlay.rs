@@ -63,8 +63,27 @@ impl PartialOrd for Key {
 
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.as_slice().cmp(other.as_slice())
+        match (self, other) {
+            // Padded with zeros, so only keys that differ in trailing zeros are told apart by their length.
+            (
+                Key::Inline {
+                    len: a_len,
+                    bytes: a,
+                },
+                Key::Inline {
+                    len: b_len,
+                    bytes: b,
+                },
+            ) => (words(a), a_len).cmp(&(words(b), b_len)),
+            _ => self.as_slice().cmp(other.as_slice()),
+        }
     }
+}
+
+/// The bytes as numbers of the same order; the last two overlap by two bytes.
+fn words(bytes: &[u8; INLINE]) -> [u64; 3] {
+    let word = |at: usize| u64::from_be_bytes(std::array::from_fn(|i| bytes[at + i]));
+    [word(0), word(8), word(INLINE - 8)]
 }
 
 /// The new value of a key, or `None` for a delete.
@@ -205,7 +224,7 @@ pub(super) fn scan(
 }
 
 /// Merges one stretch until `out` has `limit` keys (0: no limit).
-fn merge(
+pub(super) fn merge(
     base: Vec<(Bytes, Bytes)>,
     layers: &[&Overlay],
     bucket: Bucket,
@@ -261,4 +280,53 @@ pub(super) fn successor(key: &[u8]) -> Bytes {
     next.extend_from_slice(key);
     next.push(0);
     next.into()
+}
+
+impl From<&Op> for Entry {
+    fn from(op: &Op) -> Self {
+        match op {
+            Op::Put { bucket, key, value } => Entry {
+                bucket: *bucket,
+                key: Key::new(key),
+                change: Change(Some(value.clone())),
+            },
+            Op::Delete { bucket, key } => Entry {
+                bucket: *bucket,
+                key: Key::new(key),
+                change: Change(None),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_compare_as_their_bytes() {
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        for len in 0..30 {
+            keys.push(vec![0; len]);
+            keys.push(vec![1; len]);
+            for at in 0..len {
+                let mut key = vec![0; len];
+                key[at] = 0x80;
+                keys.push(key.clone());
+                key[len - 1] = 7;
+                keys.push(key);
+            }
+        }
+        for a in &keys {
+            assert_eq!(Key::new(a).as_slice(), a);
+            for b in &keys {
+                assert_eq!(Key::new(a).cmp(&Key::new(b)), a.cmp(b), "{a:?} {b:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_key_needs_no_more_than_three_words() {
+        assert_eq!(size_of::<Key>(), 24);
+    }
 }

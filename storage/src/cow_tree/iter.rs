@@ -65,9 +65,9 @@ impl<'a, K, V> Iter<'a, K, V> {
                     let end = to.child(b);
                     debug_assert_eq!(on_border, ptr::eq(a, b));
                     let children = if on_border {
-                        a.children.get(..=end).unwrap_or_default()
+                        a.get(..=end).unwrap_or_default()
                     } else {
-                        &a.children
+                        a
                     };
                     let Some(rest) = children.get(start + 1..) else {
                         return Self::empty();
@@ -78,8 +78,8 @@ impl<'a, K, V> Iter<'a, K, V> {
                         end: end + 1,
                     });
                     on_border = on_border && rest.is_empty();
-                    first = &a.children[start].node;
-                    last = &b.children[end].node;
+                    first = &a[start].node;
+                    last = &b[end].node;
                 }
                 (Node::Leaf(a), Node::Leaf(b)) => {
                     let end = to.entry(b);
@@ -115,9 +115,9 @@ impl<'a, K, V> Iter<'a, K, V> {
                 continue;
             };
             match &*child.node {
-                Node::Branch(branch) => {
+                Node::Branch(children) => {
                     depth += 1;
-                    self.levels[depth].enter(&branch.children, on_border);
+                    self.levels[depth].enter(children, on_border);
                 }
                 Node::Leaf(entries) => {
                     let end = if on_border { self.end } else { entries.len() };

@@ -21,7 +21,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 pub use iter::Iter;
-use node::{Branch, Child, Edge, Node};
+use node::{Child, Edge, Node};
 
 /// What an entry adds to the total of its subtree, for example 1 for a live key and 0 for a deleted one.
 pub trait Weight {
@@ -98,7 +98,7 @@ impl<K: Ord, V> CowTree<K, V> {
         let mut node = &*self.root;
         loop {
             match node {
-                Node::Branch(branch) => node = &branch.children[branch.child_of(key)].node,
+                Node::Branch(children) => node = &children[node::child_of(children, key)].node,
                 Node::Leaf(entries) => {
                     let i = node::search(entries, key).ok()?;
                     return Some(&entries[i].1);
@@ -153,10 +153,10 @@ impl<K, V: Weight> CowTree<K, V> {
         let mut node = &*self.root;
         loop {
             match node {
-                Node::Branch(branch) => {
-                    let i = edge.child(branch);
-                    total += branch.children[..i].iter().map(|c| c.weight).sum::<usize>();
-                    node = &branch.children[i].node;
+                Node::Branch(children) => {
+                    let i = edge.child(children);
+                    total += children[..i].iter().map(|c| c.weight).sum::<usize>();
+                    node = &children[i].node;
                 }
                 Node::Leaf(entries) => {
                     let before = &entries[..edge.entry(entries)];
@@ -172,35 +172,34 @@ impl<K: Ord + Clone, V: Clone + Weight> CowTree<K, V> {
     pub fn from_sorted(entries: impl IntoIterator<Item = (K, V)>) -> Self {
         let mut entries = entries.into_iter();
         let mut len = 0;
-        // Children of the level being built, each with the lowest key below it.
-        let mut level = Vec::new();
+        // The nodes of the level being built.
+        let mut level: Vec<Child<K, V>> = Vec::new();
         loop {
-            let leaf: Vec<_> = entries.by_ref().take(node::LEAF_FILL).collect();
+            let leaf = take(&mut entries, node::LEAF_FILL);
             let Some((lowest, _)) = leaf.first() else {
                 break;
             };
             debug_assert!(leaf.is_sorted_by(|(a, _), (b, _)| a < b));
             len += leaf.len();
-            level.push((lowest.clone(), Child::new(Node::Leaf(leaf))));
+            level.push(Child::new(lowest.clone(), Node::Leaf(leaf)));
         }
-        debug_assert!(level.is_sorted_by(|(a, _), (b, _)| a < b));
+        debug_assert!(level.is_sorted_by(|a, b| a.key < b.key));
         while level.len() > 1 {
-            let mut children = level.into_iter();
+            let mut nodes = level.into_iter();
             level = Vec::new();
-            while let Some((lowest, first)) = children.next() {
-                let (keys, rest): (Vec<_>, Vec<_>) =
-                    children.by_ref().take(node::BRANCH_FILL - 1).unzip();
-                let mut children = Vec::with_capacity(rest.len() + 1);
-                children.push(first);
-                children.extend(rest);
-                level.push((lowest, Child::new(Node::Branch(Branch { keys, children }))));
+            loop {
+                let children = take(&mut nodes, node::BRANCH_FILL);
+                let Some(first) = children.first() else {
+                    break;
+                };
+                level.push(Child::new(first.key.clone(), Node::Branch(children)));
             }
         }
         match level.pop() {
-            Some((_, Child { node, weight })) => Self {
-                root: node,
+            Some(root) => Self {
+                weight: root.weight,
+                root: root.node,
                 len,
-                weight,
             },
             None => Self::default(),
         }
@@ -310,14 +309,22 @@ impl<K: Ord + Clone, V: Clone + Weight> CowTree<K, V> {
         let weight = node::check(&self.root, (None, None), depth, true, &mut count);
         assert_eq!(self.weight, weight, "total weight");
         assert_eq!(self.len, count, "total length");
-        if let Node::Branch(root) = &*self.root {
-            assert!(root.children.len() > 1, "a root branch with one child");
+        if let Node::Branch(children) = &*self.root {
+            assert!(children.len() > 1, "a root branch with one child");
         }
     }
 }
 
 /// Where a key is in a leaf (`Ok`) or where it belongs (`Err`).
 type At = Result<usize, usize>;
+
+/// The next `n` items, or what is left, in no more room than they need.
+fn take<T>(items: &mut impl Iterator<Item = T>, n: usize) -> Vec<T> {
+    let mut taken = Vec::with_capacity(n);
+    taken.extend(items.take(n));
+    taken.shrink_to_fit();
+    taken
+}
 
 fn difference(new: usize, old: usize) -> isize {
     new.wrapping_sub(old).cast_signed()

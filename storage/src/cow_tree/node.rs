@@ -8,39 +8,38 @@ use super::{At, Weight};
 
 // Small under test, so that small trees are deep.
 /// Most entries in a leaf.
-const LEAF_MAX: usize = if cfg!(test) { 8 } else { 64 };
+const LEAF_MAX: usize = if cfg!(test) { 8 } else { 48 };
 /// Most children of a branch.
-const BRANCH_MAX: usize = if cfg!(test) { 8 } else { 32 };
+const BRANCH_MAX: usize = if cfg!(test) { 8 } else { 16 };
 /// How full a bulk build makes a leaf: the next insertion need not split it.
 pub(super) const LEAF_FILL: usize = LEAF_MAX - LEAF_MAX / 8;
 /// How full a bulk build makes a branch.
 pub(super) const BRANCH_FILL: usize = BRANCH_MAX - BRANCH_MAX / 8;
 /// Room that a growing node gets at a time; doubling would leave half of a node empty.
-const SLACK: usize = 8;
+const SLACK: usize = 4;
 
-/// A node; all leaves are equally deep.
+/// A node; all leaves are equally deep. Everything of a node is in one allocation beside its
+/// `Arc`: a lookup waits for memory more than for anything else.
 pub(super) enum Node<K, V> {
     /// Entries in strictly ascending key order.
     Leaf(Vec<(K, V)>),
-    Branch(Branch<K, V>),
-}
-
-pub(super) struct Branch<K, V> {
-    /// `keys[i]` is above all keys below `children[i]`, and not above any below `children[i + 1]`.
-    pub(super) keys: Vec<K>,
-    /// One more than keys.
-    pub(super) children: Vec<Child<K, V>>,
+    /// Never empty.
+    Branch(Vec<Child<K, V>>),
 }
 
 pub(super) struct Child<K, V> {
+    /// Not above any key below `node`, but above all keys below the child before. The first
+    /// child of a branch has the key of the branch; on the left edge of the tree it means nothing.
+    pub(super) key: K,
     pub(super) node: Arc<Node<K, V>>,
     /// The total weight of the entries below `node`.
     pub(super) weight: usize,
 }
 
-impl<K, V> Clone for Child<K, V> {
+impl<K: Clone, V> Clone for Child<K, V> {
     fn clone(&self) -> Self {
         Self {
+            key: self.key.clone(),
             node: Arc::clone(&self.node),
             weight: self.weight,
         }
@@ -52,10 +51,7 @@ impl<K: Clone, V: Clone> Clone for Node<K, V> {
     fn clone(&self) -> Self {
         match self {
             Self::Leaf(entries) => Self::Leaf(roomy_clone(entries)),
-            Self::Branch(branch) => Self::Branch(Branch {
-                keys: roomy_clone(&branch.keys),
-                children: roomy_clone(&branch.children),
-            }),
+            Self::Branch(children) => Self::Branch(roomy_clone(children)),
         }
     }
 }
@@ -90,15 +86,13 @@ where
     entries.binary_search_by(|(k, _)| k.borrow().cmp(key))
 }
 
-impl<K, V> Branch<K, V> {
-    /// The child below which `key` is or belongs.
-    pub(super) fn child_of<Q>(&self, key: &Q) -> usize
-    where
-        K: Borrow<Q>,
-        Q: Ord + ?Sized,
-    {
-        self.keys.partition_point(|k| k.borrow() <= key)
-    }
+/// The child below which `key` is or belongs.
+pub(super) fn child_of<K, V, Q>(children: &[Child<K, V>], key: &Q) -> usize
+where
+    K: Borrow<Q>,
+    Q: Ord + ?Sized,
+{
+    children[1..].partition_point(|child| child.key.borrow() <= key)
 }
 
 /// A place between two entries.
@@ -131,11 +125,11 @@ impl<'q, Q: ?Sized> Edge<'q, Q> {
 
 impl<Q: Ord + ?Sized> Edge<'_, Q> {
     /// The child that the place is below.
-    pub(super) fn child<K: Borrow<Q>, V>(&self, branch: &Branch<K, V>) -> usize {
+    pub(super) fn child<K: Borrow<Q>, V>(&self, children: &[Child<K, V>]) -> usize {
         match self {
             Self::First => 0,
-            Self::Before(key) | Self::After(key) => branch.child_of(key),
-            Self::Last => branch.children.len() - 1,
+            Self::Before(key) | Self::After(key) => child_of(children, *key),
+            Self::Last => children.len() - 1,
         }
     }
 
@@ -152,14 +146,14 @@ impl<Q: Ord + ?Sized> Edge<'_, Q> {
 
 impl<K, V> Node<K, V> {
     /// Entries or children.
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Leaf(entries) => entries.len(),
-            Self::Branch(branch) => branch.children.len(),
+            Self::Branch(children) => children.len(),
         }
     }
 
-    fn max(&self) -> usize {
+    pub(super) fn max(&self) -> usize {
         match self {
             Self::Leaf(_) => LEAF_MAX,
             Self::Branch(_) => BRANCH_MAX,
@@ -167,17 +161,8 @@ impl<K, V> Node<K, V> {
     }
 
     /// Fewer would be merged with a neighbour.
-    fn min(&self) -> usize {
+    pub(super) fn min(&self) -> usize {
         self.max() / 4
-    }
-}
-
-impl<K, V: Weight> Child<K, V> {
-    pub(super) fn new(node: Node<K, V>) -> Self {
-        Self {
-            weight: node.weight(),
-            node: Arc::new(node),
-        }
     }
 }
 
@@ -185,7 +170,17 @@ impl<K, V: Weight> Node<K, V> {
     fn weight(&self) -> usize {
         match self {
             Self::Leaf(entries) => entries.iter().map(|(_, v)| v.weight()).sum(),
-            Self::Branch(branch) => branch.children.iter().map(|c| c.weight).sum(),
+            Self::Branch(children) => children.iter().map(|c| c.weight).sum(),
+        }
+    }
+}
+
+impl<K, V: Weight> Child<K, V> {
+    pub(super) fn new(key: K, node: Node<K, V>) -> Self {
+        Self {
+            key,
+            weight: node.weight(),
+            node: Arc::new(node),
         }
     }
 }
@@ -208,13 +203,13 @@ where
             let at = search(entries, key);
             op(entries, at)
         }
-        Node::Branch(branch) => {
-            let i = branch.child_of(key);
-            let on_edge = on_edge && i + 1 == branch.children.len();
-            let child = &mut branch.children[i];
+        Node::Branch(children) => {
+            let i = child_of(children, key);
+            let on_edge = on_edge && i + 1 == children.len();
+            let child = &mut children[i];
             let (result, weight) = edit(&mut child.node, key, on_edge, op);
             child.weight = child.weight.wrapping_add_signed(weight);
-            branch.mend(i, on_edge);
+            mend(children, i, on_edge);
             (result, weight)
         }
     }
@@ -223,17 +218,16 @@ where
 /// Makes the root a node again that needs no parent.
 pub(super) fn mend_root<K: Clone, V: Clone + Weight>(root: &mut Arc<Node<K, V>>) {
     if root.len() > root.max() {
-        let old = std::mem::replace(root, Arc::new(Node::Leaf(Vec::new())));
-        let weight = 0; // set by the split
-        let mut branch = Branch {
-            keys: Vec::new(),
-            children: vec![Child { node: old, weight }],
+        let right = split(root, root.max());
+        let left = Child {
+            key: right.key.clone(), // means nothing
+            weight: root.weight(),
+            node: Arc::clone(root),
         };
-        branch.mend(0, true);
-        *root = Arc::new(Node::Branch(branch));
+        *root = Arc::new(Node::Branch(vec![left, right]));
     }
-    while let Node::Branch(branch) = &**root {
-        match branch.children.as_slice() {
+    while let Node::Branch(children) = &**root {
+        match children.as_slice() {
             [] => *root = Arc::new(Node::Leaf(Vec::new())),
             [only] => *root = Arc::clone(&only.node),
             _ => break,
@@ -241,69 +235,61 @@ pub(super) fn mend_root<K: Clone, V: Clone + Weight>(root: &mut Arc<Node<K, V>>)
     }
 }
 
-impl<K: Clone, V: Clone + Weight> Branch<K, V> {
-    /// Brings child `i`, which may have grown or shrunk by one, back within its limits.
-    fn mend(&mut self, i: usize, on_edge: bool) {
-        let child = &self.children[i].node;
-        let (len, max) = (child.len(), child.max());
-        if len > max {
-            // Appending leaves full nodes behind.
-            let keep = if on_edge { max } else { len / 2 };
-            self.split(i, keep);
-        } else if len == 0 {
-            self.children.remove(i);
-            if !self.keys.is_empty() {
-                self.keys.remove(i.saturating_sub(1));
-            }
-        } else if len < child.min() && self.children.len() > 1 {
-            self.merge(i.saturating_sub(1));
+/// Brings child `i`, which may have grown or shrunk by one, back within its limits.
+fn mend<K: Clone, V: Clone + Weight>(children: &mut Vec<Child<K, V>>, i: usize, on_edge: bool) {
+    let child = &children[i].node;
+    let (len, max) = (child.len(), child.max());
+    if len > max {
+        // Appending leaves full nodes behind.
+        split_child(children, i, if on_edge { max } else { len / 2 });
+    } else if len == 0 {
+        children.remove(i);
+    } else if len < child.min() && children.len() > 1 {
+        merge(children, i.saturating_sub(1));
+    }
+}
+
+/// Splits child `i`, which keeps `keep` of its entries or children.
+fn split_child<K: Clone, V: Clone + Weight>(
+    children: &mut Vec<Child<K, V>>,
+    i: usize,
+    keep: usize,
+) {
+    let child = &mut children[i];
+    let right = split(&mut child.node, keep);
+    child.weight = child.node.weight();
+    insert_at(children, i + 1, right);
+}
+
+/// Takes everything after the first `keep` entries or children out of `node`.
+fn split<K: Clone, V: Clone + Weight>(node: &mut Arc<Node<K, V>>, keep: usize) -> Child<K, V> {
+    match Arc::make_mut(node) {
+        Node::Leaf(entries) => {
+            let right = split_at(entries, keep);
+            Child::new(right[0].0.clone(), Node::Leaf(right))
+        }
+        Node::Branch(children) => {
+            let right = split_at(children, keep);
+            Child::new(right[0].key.clone(), Node::Branch(right))
         }
     }
+}
 
-    /// Splits child `i`, which keeps `keep` of its entries or children.
-    fn split(&mut self, i: usize, keep: usize) {
-        let (key, right) = match Arc::make_mut(&mut self.children[i].node) {
-            Node::Leaf(entries) => {
-                let right = split_at(entries, keep);
-                (right[0].0.clone(), Node::Leaf(right))
-            }
-            Node::Branch(branch) => {
-                let children = split_at(&mut branch.children, keep);
-                let keys = split_at(&mut branch.keys, keep);
-                let key = branch.keys.pop().expect("a key between the halves");
-                (key, Node::Branch(Branch { keys, children }))
-            }
-        };
-        let right = Child::new(right);
-        let left = &mut self.children[i];
-        left.weight = left.node.weight();
-        insert_at(&mut self.keys, i, key);
-        insert_at(&mut self.children, i + 1, right);
+/// Merges children `i` and `i + 1`, or balances them when that would make too full a node.
+fn merge<K: Clone, V: Clone + Weight>(children: &mut Vec<Child<K, V>>, i: usize) {
+    let right = children.remove(i + 1);
+    let left = &mut children[i];
+    left.weight += right.weight;
+    let mut taken = Arc::unwrap_or_clone(right.node);
+    match (Arc::make_mut(&mut left.node), &mut taken) {
+        (Node::Leaf(left), Node::Leaf(right)) => left.append(right),
+        (Node::Branch(left), Node::Branch(right)) => left.append(right),
+        _ => unreachable!("all leaves are equally deep"),
     }
-
-    /// Merges children `i` and `i + 1`, or balances them when that would make too full a node.
-    fn merge(&mut self, i: usize) {
-        let right = self.children.remove(i + 1);
-        let key = self.keys.remove(i);
-        let left = &mut self.children[i];
-        left.weight += right.weight;
-        match (
-            Arc::make_mut(&mut left.node),
-            Arc::unwrap_or_clone(right.node),
-        ) {
-            (Node::Leaf(left), Node::Leaf(right)) => left.extend(right),
-            (Node::Branch(left), Node::Branch(right)) => {
-                left.keys.push(key);
-                left.keys.extend(right.keys);
-                left.children.extend(right.children);
-            }
-            _ => unreachable!("all leaves are equally deep"),
-        }
-        let len = left.node.len();
-        // Not quite full, so that the next insertion does not split again.
-        if len > left.node.max() / 4 * 3 {
-            self.split(i, len / 2);
-        }
+    let len = left.node.len();
+    // Not quite full, so that the next insertion does not split again.
+    if len > left.node.max() / 4 * 3 {
+        split_child(children, i, len / 2);
     }
 }
 
@@ -311,9 +297,9 @@ impl<K: Clone, V: Clone + Weight> Branch<K, V> {
 pub(super) fn depth<K, V>(node: &Node<K, V>) -> usize {
     let mut depth = 0;
     let mut node = node;
-    while let Node::Branch(branch) = node {
+    while let Node::Branch(children) = node {
         depth += 1;
-        node = &branch.children[0].node;
+        node = &children[0].node;
     }
     depth
 }
@@ -342,12 +328,17 @@ pub(super) fn check<K: Ord, V: Weight>(
             *count += entries.len();
             entries.iter().map(|(_, v)| v.weight()).sum()
         }
-        Node::Branch(Branch { keys, children }) => {
-            assert_eq!(keys.len() + 1, children.len(), "keys of a branch");
+        Node::Branch(children) => {
             let mut total = 0;
             for (i, child) in children.iter().enumerate() {
-                let low = if i == 0 { low } else { Some(&keys[i - 1]) };
-                let high = keys.get(i).or(high);
+                if let (0, Some(low)) = (i, low) {
+                    assert!(
+                        child.key == *low,
+                        "the first child has the key of the branch"
+                    );
+                }
+                let low = if i == 0 { low } else { Some(&child.key) };
+                let high = children.get(i + 1).map(|next| &next.key).or(high);
                 let exempt = exempt && i + 1 == children.len();
                 assert!(child.node.len() > 0, "an empty node");
                 let weight = check(&child.node, (low, high), depth - 1, exempt, count);
@@ -364,6 +355,6 @@ pub(super) fn check<K: Ord, V: Weight>(
 pub(super) fn leaves<K, V>(node: &Node<K, V>) -> usize {
     match node {
         Node::Leaf(_) => 1,
-        Node::Branch(branch) => branch.children.iter().map(|c| leaves(&c.node)).sum(),
+        Node::Branch(children) => children.iter().map(|c| leaves(&c.node)).sum(),
     }
 }
