@@ -1,1 +1,20 @@
 //! The consensus driver of a member: raft core, write-ahead log, membership.
+//!
+//! [`open`] creates or recovers the log, [`Opened::run`] starts the node, [`Handle`] talks to it.
+//! What is committed comes out as [`Apply`]; what else happens is told to an [`Observer`].
+//! Normal entries are opaque here.
+
+mod bootstrap;
+pub mod core;
+mod driver;
+mod error;
+pub mod ids;
+pub mod membership;
+
+pub use bootstrap::{Opened, Start, open};
+pub use core::Role;
+pub use driver::{
+    Apply, ConfChangeError, Config, DEFAULT_WAL_SEGMENT_SIZE, Handle, NoPeers, Node, Observer,
+    ProposeError, Status, Stopped, Transport,
+};
+pub use error::Error;

@@ -1,5 +1,43 @@
 //! A member of an etcd cluster as a library.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let server = retcd::Server::start(retcd::Config::new("/var/lib/etcd"))?;
+//! let client = server.client();
+//! client.put("greeting", "hello").await?;
+//! server.stop();
+//! # Ok(()) }
+//! ```
+//!
+//! Nothing is global: logger, metrics, clock and limits belong to a [`Server`], and several of them
+//! run in one process.
 
+mod alarm;
+mod api;
+mod apply;
+mod client;
+mod conf_state;
 pub mod config;
+mod data_dir;
+mod disk;
+mod error;
+mod key_range;
 pub mod log;
-pub mod metrics;
+mod member;
+mod metrics;
+mod net;
+mod observer;
+mod propose;
+mod publish;
+mod quota;
+mod range;
+mod read;
+mod server;
+mod txn;
+mod wait;
+
+pub use client::Client;
+pub use config::Config;
+pub use data_dir::DataDirError;
+pub use error::Error;
+pub use server::{Server, StartError};

@@ -10,13 +10,14 @@ mod process;
 
 use std::time::Instant;
 
+use crate::txn::Tally;
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
     TextEncoder,
 };
 
-pub use grpc::{CODES, Grpc, Rpc};
+pub use grpc::Grpc;
 
 /// All metrics of one server.
 #[derive(Debug)]
@@ -217,6 +218,18 @@ impl Metrics {
         self.scrapes.in_flight.dec();
         self.scrapes.ok.inc();
         String::from_utf8(text).unwrap_or_default()
+    }
+
+    /// Counts what one request through the log did.
+    pub(crate) fn count(&self, tally: &Tally) {
+        let (ranges, puts, deletes) = (tally.ranges.get(), tally.puts.get(), tally.deletes.get());
+        self.mvcc.ranges.inc_by(ranges);
+        self.mvcc.puts.inc_by(puts);
+        self.mvcc.deletes.inc_by(deletes);
+        if ranges + puts + deletes > 1 {
+            self.mvcc.txns.inc();
+        }
+        self.mvcc.put_size.add(saturating(tally.put_bytes.get()));
     }
 
     /// Registers something more, e.g. of an embedding program.

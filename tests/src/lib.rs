@@ -1,1 +1,10 @@
-//! Support code of the tests.
+//! What the end-to-end suites share: processes, ports, peers, wires.
+
+pub mod binary;
+pub mod grpc;
+pub mod http1;
+pub mod member;
+pub mod peers;
+pub mod ports;
+pub mod random;
+pub mod tree;

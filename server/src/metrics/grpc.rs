@@ -1,11 +1,13 @@
 //! Counters of gRPC calls, one set per method, found by the request's path.
 
-use std::collections::HashMap;
-
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use tonic::Code;
+
+use super::Metrics;
+use crate::net::{CallObserver, Method};
 
 /// Names of gRPC's codes, by number.
-pub const CODES: [&str; 17] = [
+const CODES: [&str; 17] = [
     "OK",
     "Canceled",
     "Unknown",
@@ -25,85 +27,6 @@ pub const CODES: [&str; 17] = [
     "Unauthenticated",
 ];
 
-const UNARY: &str = "unary";
-const SERVER: &str = "server_stream";
-const BIDI: &str = "bidi_stream";
-
-/// Every method of etcd 3.7 on a client URL that its own metrics count.
-const METHODS: &[(&str, &[(&str, &str)])] = &[
-    (
-        "etcdserverpb.KV",
-        &[
-            ("Range", UNARY),
-            ("RangeStream", SERVER),
-            ("Put", UNARY),
-            ("DeleteRange", UNARY),
-            ("Txn", UNARY),
-            ("Compact", UNARY),
-        ],
-    ),
-    ("etcdserverpb.Watch", &[("Watch", BIDI)]),
-    (
-        "etcdserverpb.Lease",
-        &[
-            ("LeaseGrant", UNARY),
-            ("LeaseRevoke", UNARY),
-            ("LeaseKeepAlive", BIDI),
-            ("LeaseTimeToLive", UNARY),
-            ("LeaseLeases", UNARY),
-        ],
-    ),
-    (
-        "etcdserverpb.Cluster",
-        &[
-            ("MemberAdd", UNARY),
-            ("MemberRemove", UNARY),
-            ("MemberUpdate", UNARY),
-            ("MemberList", UNARY),
-            ("MemberPromote", UNARY),
-        ],
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        &[
-            ("Alarm", UNARY),
-            ("Status", UNARY),
-            ("Defragment", UNARY),
-            ("Hash", UNARY),
-            ("HashKV", UNARY),
-            ("Snapshot", SERVER),
-            ("MoveLeader", UNARY),
-            ("Downgrade", UNARY),
-        ],
-    ),
-    (
-        "etcdserverpb.Auth",
-        &[
-            ("AuthEnable", UNARY),
-            ("AuthDisable", UNARY),
-            ("AuthStatus", UNARY),
-            ("Authenticate", UNARY),
-            ("UserAdd", UNARY),
-            ("UserGet", UNARY),
-            ("UserList", UNARY),
-            ("UserDelete", UNARY),
-            ("UserChangePassword", UNARY),
-            ("UserGrantRole", UNARY),
-            ("UserRevokeRole", UNARY),
-            ("RoleAdd", UNARY),
-            ("RoleGet", UNARY),
-            ("RoleList", UNARY),
-            ("RoleDelete", UNARY),
-            ("RoleGrantPermission", UNARY),
-            ("RoleRevokePermission", UNARY),
-        ],
-    ),
-    (
-        "grpc.health.v1.Health",
-        &[("Check", UNARY), ("List", UNARY), ("Watch", SERVER)],
-    ),
-];
-
 /// Calls and bytes of clients.
 #[derive(Debug)]
 pub struct Grpc {
@@ -111,12 +34,13 @@ pub struct Grpc {
     pub received_bytes: IntCounter,
     /// Bytes of messages to clients.
     pub sent_bytes: IntCounter,
-    methods: HashMap<String, Rpc>,
+    /// By [`Method`], in its order.
+    methods: Vec<Rpc>,
 }
 
 /// Counters of one method.
 #[derive(Debug)]
-pub struct Rpc {
+struct Rpc {
     /// Calls begun.
     pub started: IntCounter,
     /// Messages from clients.
@@ -159,20 +83,17 @@ impl Grpc {
             "Calls ended, by code.",
             &labels,
         )?;
-        let mut methods = HashMap::new();
-        for (service, names) in METHODS {
-            for (method, kind) in *names {
-                let labels = [*kind, *service, *method];
-                let rpc = Rpc {
-                    started: started.with_label_values(&labels),
-                    received: received.with_label_values(&labels),
-                    sent: sent.with_label_values(&labels),
-                    handled: CODES
-                        .map(|code| handled.with_label_values(&[kind, service, method, code])),
-                };
-                methods.insert(format!("/{service}/{method}"), rpc);
+        let methods = Method::ALL.iter().map(|method| {
+            let (kind, service, name) = (method.kind().label(), method.service(), method.name());
+            let labels = [kind, service, name];
+            Rpc {
+                started: started.with_label_values(&labels),
+                received: received.with_label_values(&labels),
+                sent: sent.with_label_values(&labels),
+                handled: CODES.map(|code| handled.with_label_values(&[kind, service, name, code])),
             }
-        }
+        });
+        let methods = methods.collect();
         Ok(Self {
             received_bytes: counter(
                 "etcd_network_client_grpc_received_bytes_total",
@@ -186,29 +107,28 @@ impl Grpc {
         })
     }
 
-    /// The counters of the method at a path such as `/etcdserverpb.KV/Put`; `None` for unknown paths.
-    pub fn method(&self, path: &str) -> Option<&Rpc> {
-        self.methods.get(path)
+    /// The counters of a method.
+    fn rpc(&self, method: Method) -> &Rpc {
+        &self.methods[method as usize]
     }
 }
 
-impl Rpc {
-    /// Counts a call that ended with gRPC code `code`; a number that is no code counts as `Unknown`.
-    pub fn handled(&self, code: i32) {
-        let at = usize::try_from(code)
-            .ok()
-            .filter(|at| *at < CODES.len())
-            .unwrap_or(2);
-        self.handled[at].inc();
+impl CallObserver for Metrics {
+    fn started(&self, method: Method) {
+        self.grpc.rpc(method).started.inc();
     }
 
-    /// Counts one complete unary call.
-    pub fn unary(&self, code: i32) {
-        self.started.inc();
-        self.received.inc();
-        if code == 0 {
-            self.sent.inc();
-        }
-        self.handled(code);
+    fn received(&self, method: Method, bytes: usize) {
+        self.grpc.rpc(method).received.inc();
+        self.grpc.received_bytes.inc_by(bytes as u64);
+    }
+
+    fn sent(&self, method: Method, bytes: usize) {
+        self.grpc.rpc(method).sent.inc();
+        self.grpc.sent_bytes.inc_by(bytes as u64);
+    }
+
+    fn finished(&self, method: Method, code: Code) {
+        self.grpc.rpc(method).handled[code as usize].inc();
     }
 }

@@ -1,0 +1,104 @@
+//! What a message from a peer must fulfil before the consensus core may see it.
+//!
+//! The core answers several impossible values with a panic, so they end here, with an error that
+//! the transport logs. A sound peer never sends any of them.
+
+use raft::eraftpb::{ConfState, Message, MessageType};
+
+use super::StepError;
+
+/// What the checks need to know of the receiver.
+pub(super) struct Receiver {
+    pub(super) id: u64,
+    pub(super) last_index: u64,
+    pub(super) leads: bool,
+}
+
+/// Far above what any cluster reaches, far below where adding to it overflows.
+const MAX_NUMBER: u64 = 1 << 62;
+
+/// # Errors
+/// The first violated rule.
+pub(super) fn message(m: &Message, receiver: &Receiver) -> Result<(), StepError> {
+    use MessageType as T;
+    let bad = |what| Err(StepError::Impossible(what));
+    let kind = m.get_msg_type();
+    if m.to != receiver.id {
+        return Err(StepError::NotForUs { to: m.to });
+    }
+    if m.from == 0 || m.from == receiver.id {
+        return bad("the sender is nobody or the receiver itself");
+    }
+    if m.term == 0 && !matches!(kind, T::MsgPropose | T::MsgReadIndex) {
+        return bad("the term is missing");
+    }
+    if m.term
+        .max(m.index)
+        .max(m.log_term)
+        .max(m.commit)
+        .max(m.reject_hint)
+        > MAX_NUMBER
+    {
+        return bad("a term or an index is out of range");
+    }
+    match kind {
+        T::MsgPropose if m.get_entries().is_empty() => bad("a proposal without entries"),
+        T::MsgReadIndex | T::MsgReadIndexResp if m.get_entries().len() != 1 => {
+            bad("a read index message needs exactly one entry")
+        }
+        T::MsgAppend => entries_follow(m),
+        T::MsgAppendResponse if !m.reject && m.index > receiver.last_index && receiver.leads => {
+            bad("an entry is acknowledged that was never sent")
+        }
+        T::MsgHeartbeat if m.commit > receiver.last_index => {
+            // The leader sends what this member acknowledged at most. It did so before it lost
+            // its log: M11.
+            bad("the leader counts on entries that this member does not have")
+        }
+        T::MsgSnapshot => {
+            let meta = m.get_snapshot().get_metadata();
+            if meta.index == 0 || meta.term == 0 || meta.index > MAX_NUMBER || meta.term > m.term {
+                return bad("a snapshot without a place in the log");
+            }
+            conf_state(meta.get_conf_state()).map_err(StepError::Impossible)
+        }
+        // A follower would pass it on, and the crate cannot: it has a term already.
+        T::MsgTransferLeader if !receiver.leads => bad("leadership is asked of a non-leader"),
+        _ => Ok(()),
+    }
+}
+
+fn entries_follow(m: &Message) -> Result<(), StepError> {
+    let (mut index, mut term) = (m.index, m.log_term);
+    for entry in m.get_entries() {
+        if entry.index != index + 1 || entry.term < term || entry.term > m.term {
+            return Err(StepError::Impossible(
+                "the entries do not follow each other",
+            ));
+        }
+        (index, term) = (entry.index, entry.term);
+    }
+    Ok(())
+}
+
+/// A configuration that the core can start from: voters, each member once, no joint part (etcd has
+/// never used joint consensus).
+pub(super) fn conf_state(cs: &ConfState) -> Result<(), &'static str> {
+    if cs.get_voters().is_empty() {
+        return Err("a configuration without voters");
+    }
+    if !cs.get_voters_outgoing().is_empty() || !cs.get_learners_next().is_empty() || cs.auto_leave {
+        return Err("a joint configuration");
+    }
+    let mut ids: Vec<u64> = cs
+        .get_voters()
+        .iter()
+        .chain(cs.get_learners())
+        .copied()
+        .collect();
+    ids.sort_unstable();
+    if ids.first() == Some(&0) || ids.windows(2).any(|w| w[0] == w[1]) {
+        return Err("a configuration with a member twice or without an id");
+    }
+    Ok(())
+}

@@ -1,0 +1,643 @@
+//! The consensus core: the `raft` crate behind etcd's types, without IO, clock or thread.
+//!
+//! A driver feeds it ticks, messages, proposals and reports of what became durable, and executes
+//! each [`Output`] it returns. What may leave when:
+//!
+//! - `entries` and `hard_state` go to the WAL in the order of `number`; when they are durable the
+//!   driver says [`Core::persisted`].
+//! - `messages` may leave at once: the leader replicates while it writes (raft thesis, 10.2.1).
+//! - `persisted_messages` may leave only when this output and all before it are durable.
+//! - `committed` entries are durable here already and may be applied at once: a member's own
+//!   acknowledgement counts only after its own sync (D2), also when it is the only voter.
+
+mod check;
+mod convert;
+mod log;
+mod reads;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use prost::Message as _;
+use raft::eraftpb::{self, MessageType};
+use raft::{RawNode, StateRole};
+use retcd_proto::raftpb;
+
+use crate::ids::RequestIds;
+use log::LogView;
+use reads::Reads;
+
+/// Entries in one append message, in bytes; etcd's value.
+const MAX_SIZE_PER_MSG: u64 = 1024 * 1024;
+/// Append messages in flight to one peer; etcd's value.
+const MAX_INFLIGHT_MSGS: usize = 512;
+/// Payload that may be proposed and not committed. Beyond it proposals are dropped: a leader that
+/// lost its quorum must not fill its memory before it notices.
+const MAX_UNCOMMITTED_BYTES: u64 = 512 * 1024 * 1024;
+/// Ticks after which a read-index request without an answer is repeated; 500 ms at etcd's default.
+const READ_RETRY_TICKS: u32 = 5;
+/// Payload kept in memory behind the applied entries for peers that lag, whatever the number of
+/// entries asked for. Only applies while there are no peers.
+const CATCH_UP_BYTES: usize = 64 * 1024 * 1024;
+
+/// What a core is told once.
+#[derive(Debug, Clone)]
+pub struct CoreConfig {
+    /// Own id, not 0.
+    pub id: u64,
+    /// Ticks without a leader before an election, at least 2.
+    pub election_ticks: usize,
+    /// Ask for votes before raising the term.
+    pub pre_vote: bool,
+    /// Entries kept behind the applied one for peers that lag.
+    pub catch_up_entries: u64,
+    /// Seed of the election timeouts.
+    pub seed: u64,
+    /// Wall-clock milliseconds at the start, makes contexts of read-index requests unique.
+    pub start_millis: u64,
+}
+
+/// Where a core starts from: what is durable.
+#[derive(Debug, Clone, Default)]
+pub struct InitialState {
+    /// Index and term of the snapshot before the first entry, (0, 0) for none.
+    pub snapshot: (u64, u64),
+    /// The configuration at `applied`.
+    pub conf_state: raftpb::ConfState,
+    /// Term, vote and commit index.
+    pub hard_state: raftpb::HardState,
+    /// The entries after the snapshot.
+    pub entries: Vec<raftpb::Entry>,
+    /// Index of the last applied entry.
+    pub applied: u64,
+}
+
+/// A message or a log that the core cannot take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StepError {
+    /// A message type that is unknown or never sent between members.
+    #[error("raft message type {0} is unknown or not one that members send each other")]
+    MessageType(i32),
+    /// An entry type that is unknown, or one that etcd never writes.
+    #[error("raft entry type {0} is unknown or not one that etcd writes")]
+    EntryType(i32),
+    /// A kind of conf change that is unknown.
+    #[error("raft conf change type {0} is unknown")]
+    ConfChangeType(i32),
+    /// Addressed to somebody else, such as a former member at this address (M10).
+    #[error("raft message is for member {to:x}, not for this one")]
+    NotForUs {
+        /// The addressee.
+        to: u64,
+    },
+    /// Values that no sound member sends.
+    #[error("raft message refused: {0}")]
+    Impossible(&'static str),
+    /// There is nobody who could take the proposal.
+    #[error("raft proposal dropped")]
+    ProposalDropped,
+    /// The core refuses for a reason of its own.
+    #[error("raft: {0}")]
+    Raft(String),
+}
+
+/// The part a member plays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Asks whether it would be elected.
+    PreCandidate,
+    /// Asks for votes.
+    Candidate,
+    /// Leads.
+    Leader,
+}
+
+/// Who leads, as this member sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SoftState {
+    /// 0: nobody known.
+    pub leader: u64,
+    /// This member's part.
+    pub role: Role,
+    /// The current term.
+    pub term: u64,
+}
+
+/// One round of work for the driver.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Ascending; what [`Core::persisted`] refers to.
+    pub number: u64,
+    /// The write below must be synced before `number` counts as persisted. Otherwise at most the
+    /// commit index changed, and nothing depends on it being durable.
+    pub must_sync: bool,
+    /// To be written, after the entries.
+    pub hard_state: Option<raftpb::HardState>,
+    /// To be written; may replace entries that were written before.
+    pub entries: Vec<raftpb::Entry>,
+    /// A snapshot from the leader: to be saved before the entries, and to be applied.
+    pub snapshot: Option<raftpb::Snapshot>,
+    /// To be sent at once.
+    pub messages: Vec<raftpb::Message>,
+    /// To be sent when `number` is persisted.
+    pub persisted_messages: Vec<raftpb::Message>,
+    /// To be applied, in order.
+    pub committed: Vec<raftpb::Entry>,
+    /// Answers to read-index requests: (request, index).
+    pub read_states: Vec<(u64, u64)>,
+    /// Present when leader, role or term changed.
+    pub soft_state: Option<SoftState>,
+}
+
+/// See the module's text.
+pub struct Core {
+    raw: RawNode<LogView>,
+    reads: Reads,
+    /// Committed conf changes that were handed out and not applied yet.
+    conf_changes: VecDeque<u64>,
+    /// What the application has applied, as reported.
+    applied: u64,
+    catch_up: u64,
+    soft_state: SoftState,
+    timeouts: Timeouts,
+}
+
+impl std::fmt::Debug for Core {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Core")
+            .field("id", &self.raw.raft.id)
+            .field("state", &self.soft_state)
+            .field("log", &self.raw.raft.raft_log.to_string())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// # Errors
+    /// A state that contradicts itself.
+    pub fn new(
+        config: &CoreConfig,
+        initial: InitialState,
+        logger: &slog::Logger,
+    ) -> Result<Core, StepError> {
+        check_initial(config, &initial)?;
+        let raft_config = raft::Config {
+            id: config.id,
+            election_tick: config.election_ticks,
+            heartbeat_tick: 1,
+            applied: initial.applied,
+            max_size_per_msg: MAX_SIZE_PER_MSG,
+            max_inflight_msgs: MAX_INFLIGHT_MSGS,
+            check_quorum: true,
+            pre_vote: config.pre_vote,
+            batch_append: true,
+            max_uncommitted_size: MAX_UNCOMMITTED_BYTES,
+            ..raft::Config::default()
+        };
+        let mut snapshot = eraftpb::Snapshot::default();
+        (snapshot.mut_metadata().index, snapshot.mut_metadata().term) = initial.snapshot;
+        let entries = initial
+            .entries
+            .into_iter()
+            .map(convert::from_entry)
+            .collect::<Result<_, _>>()?;
+        let log = LogView::new(
+            snapshot,
+            convert::from_hard_state(&initial.hard_state),
+            convert::from_conf_state(&initial.conf_state),
+            entries,
+        );
+        let raw = RawNode::new(&raft_config, log, logger).map_err(raft_error)?;
+        let mut core = Core {
+            raw,
+            reads: Reads::new(
+                RequestIds::new(config.id, config.start_millis),
+                READ_RETRY_TICKS,
+            ),
+            conf_changes: VecDeque::new(),
+            applied: initial.applied,
+            catch_up: config.catch_up_entries,
+            soft_state: SoftState {
+                leader: 0,
+                role: Role::Follower,
+                term: 0,
+            },
+            timeouts: Timeouts::new(config.seed, config.election_ticks),
+        };
+        core.soft_state = core.read_soft_state();
+        core.settle();
+        Ok(core)
+    }
+
+    /// One unit of time passed.
+    pub fn tick(&mut self) {
+        self.reads.tick(self.raw.raft.term);
+        if self.may_campaign() {
+            self.raw.tick();
+        }
+        self.settle();
+    }
+
+    /// Starts an election at once where waiting for others makes no sense: this member is the only
+    /// voter. True when it was started; false also when a conf change must be applied first.
+    pub fn campaign_if_alone(&mut self) -> bool {
+        let raft = &self.raw.raft;
+        if !self.is_alone() || raft.state == StateRole::Leader || !self.may_campaign() {
+            return false;
+        }
+        // Refusals are logged by the core; a tick tries again.
+        let _ = self.raw.campaign();
+        self.settle();
+        self.raw.raft.state == StateRole::Leader
+    }
+
+    /// The only voter there is.
+    fn is_alone(&self) -> bool {
+        self.raw.raft.promotable() && self.raw.raft.prs().is_singleton()
+    }
+
+    /// A lone voter elects itself within the call, so there is no vote request that would wait for
+    /// its log to be durable; the core insists that it is.
+    fn may_campaign(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.state == StateRole::Leader
+            || !self.is_alone()
+            || raft.raft_log.persisted == raft.raft_log.last_index()
+    }
+
+    /// A message from a peer.
+    ///
+    /// # Errors
+    /// What no sound peer sends to this member is refused and changes nothing.
+    pub fn step(&mut self, message: raftpb::Message) -> Result<(), StepError> {
+        let message = convert::from_message(message)?;
+        let raft = &self.raw.raft;
+        check::message(
+            &message,
+            &check::Receiver {
+                id: raft.id,
+                last_index: raft.raft_log.last_index(),
+                leads: raft.state == StateRole::Leader,
+            },
+        )?;
+        if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
+            return Err(StepError::Impossible("the log is not durable yet"));
+        }
+        let result = self.raw.step(message);
+        self.settle();
+        result.map_err(raft_error)
+    }
+
+    /// Appends normal entries, or passes them to the leader.
+    ///
+    /// # Errors
+    /// `ProposalDropped` when there is no leader or it takes nothing now; none was taken then.
+    pub fn propose(&mut self, data: &[Bytes]) -> Result<(), StepError> {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let entries = data.iter().cloned().map(convert::proposed_normal).collect();
+        self.propose_entries(entries)
+    }
+
+    /// As [`Core::propose`], for a change of the membership. The leader turns it into an empty
+    /// normal entry while another one is not applied.
+    ///
+    /// # Errors
+    /// Also a type that is unknown.
+    pub fn propose_conf_change(&mut self, cc: &raftpb::ConfChange) -> Result<(), StepError> {
+        convert::conf_change(cc)?;
+        let data = Bytes::from(cc.encode_to_vec());
+        self.propose_entries(vec![convert::proposed_conf_change(data)])
+    }
+
+    fn propose_entries(&mut self, entries: Vec<eraftpb::Entry>) -> Result<(), StepError> {
+        if self.raw.raft.leader_id == 0 {
+            return Err(StepError::ProposalDropped);
+        }
+        let mut message = eraftpb::Message {
+            msg_type: MessageType::MsgPropose,
+            from: self.raw.raft.id,
+            ..eraftpb::Message::default()
+        };
+        message.set_entries(entries.into());
+        self.raw.raft.step(message).map_err(raft_error)
+    }
+
+    /// Asks for an index that all reads asked for before this call may rely on once it is applied.
+    /// The answer comes in an [`Output`]. False: too many requests wait already.
+    pub fn read_index(&mut self, request: u64) -> bool {
+        self.reads.add(request)
+    }
+
+    /// Asks the leader to hand over to `to`.
+    pub fn transfer_leader(&mut self, to: u64) {
+        self.raw.transfer_leader(to);
+    }
+
+    /// A peer could not be reached.
+    pub fn report_unreachable(&mut self, id: u64) {
+        self.raw.report_unreachable(id);
+    }
+
+    /// Sending a snapshot to a peer ended.
+    pub fn report_snapshot(&mut self, id: u64, sent: bool) {
+        let status = if sent {
+            raft::SnapshotStatus::Finish
+        } else {
+            raft::SnapshotStatus::Failure
+        };
+        self.raw.report_snapshot(id, status);
+    }
+
+    /// The writes of all outputs up to `number` are durable.
+    pub fn persisted(&mut self, number: u64) {
+        self.raw.on_persist_ready(number);
+    }
+
+    /// The application has applied everything up to `index`. Values that were reported before, or
+    /// that were never handed out, are ignored.
+    pub fn applied(&mut self, index: u64) {
+        let log = &self.raw.raft.raft_log;
+        let index = index.min(log.committed.min(log.persisted));
+        if index > log.applied {
+            self.raw.advance_apply_to(index);
+        }
+        if index > self.applied {
+            self.applied = index;
+            self.trim_alone();
+        }
+    }
+
+    /// Applies the oldest conf change that was handed out and not applied yet; `None` when the
+    /// application rejects it. To be called once for each of them, in order.
+    ///
+    /// # Errors
+    /// A change that leaves no voters, or an unknown type; the configuration stays as it is.
+    pub fn apply_conf_change(
+        &mut self,
+        cc: Option<&raftpb::ConfChange>,
+    ) -> Result<raftpb::ConfState, StepError> {
+        let index = self.conf_changes.pop_front();
+        let change = match cc {
+            Some(cc) => convert::conf_change(cc)?.filter(|change| change.node_id != 0),
+            None => None,
+        };
+        if let Some(change) = change {
+            self.raw.apply_conf_change(&change).map_err(raft_error)?;
+        }
+        // Everything before it was applied, or it would not be its turn.
+        let log = &self.raw.raft.raft_log;
+        if let Some(index) = index
+            && index > log.applied
+            && index <= log.committed.min(log.persisted)
+        {
+            self.raw.advance_apply_to(index);
+        }
+        self.settle();
+        Ok(self.conf_state())
+    }
+
+    /// The configuration in force.
+    pub fn conf_state(&self) -> raftpb::ConfState {
+        convert::to_conf_state(&self.raw.raft.prs().conf().to_conf_state())
+    }
+
+    /// Term of an entry at or above the newest snapshot.
+    pub fn term(&self, index: u64) -> Option<u64> {
+        self.raw.raft.raft_log.store.past_term(index)
+    }
+
+    /// A durable snapshot of the state at `index` exists: it serves peers that are far behind, and
+    /// entries further back than the catch-up distance are forgotten.
+    pub fn snapshot_saved(&mut self, index: u64, conf_state: &raftpb::ConfState, data: Bytes) {
+        let conf_state = convert::from_conf_state(conf_state);
+        let catch_up = self.catch_up;
+        let applied = self.raw.raft.raft_log.applied;
+        let log = self.raw.mut_store();
+        if log.set_snapshot(index, conf_state, data) {
+            log.trim_to(index.saturating_sub(catch_up).min(applied));
+        }
+    }
+
+    /// Without peers nobody needs old entries from memory: what is behind the applied index is
+    /// kept to the catch-up distance, and to a bound in bytes. With peers only a snapshot trims,
+    /// or a peer could need an entry that neither log nor snapshot has.
+    fn trim_alone(&mut self) {
+        if !self.is_alone() || self.raw.raft.prs().iter().len() != 1 {
+            return;
+        }
+        let applied = self.applied.min(self.raw.raft.raft_log.applied);
+        let keep_from = applied.saturating_sub(self.catch_up);
+        let log = self.raw.mut_store();
+        // In steps, so that the cost of trimming is spread over many entries.
+        if keep_from > log.first() + 100 {
+            log.trim_to(keep_from);
+        }
+        while log.bytes() > CATCH_UP_BYTES && log.first() <= applied && log.oldest_len() > 0 {
+            log.trim_to(log.first());
+        }
+    }
+
+    /// True when [`Core::ready`] has something to return.
+    pub fn has_ready(&self) -> bool {
+        (self.reads.has_waiting() && self.can_ask_for_reads()) || self.raw.has_ready()
+    }
+
+    /// What is to be done now.
+    pub fn ready(&mut self) -> Option<Output> {
+        self.ask_for_reads();
+        if !self.raw.has_ready() {
+            return None;
+        }
+        let mut ready = self.raw.ready();
+        let mut output = Output {
+            number: ready.number(),
+            must_sync: ready.must_sync(),
+            hard_state: ready.hs().map(convert::to_hard_state),
+            messages: to_messages(ready.take_messages()),
+            persisted_messages: to_messages(ready.take_persisted_messages()),
+            ..Output::default()
+        };
+        if !ready.snapshot().is_empty() {
+            let snapshot = ready.snapshot().clone();
+            output.snapshot = Some(convert::to_snapshot(&snapshot));
+            self.conf_changes.clear();
+            self.raw.mut_store().restore(snapshot);
+        }
+        let mut entries = ready.take_entries();
+        if !entries.is_empty() {
+            entries.iter_mut().for_each(convert::restore_conf_change);
+            output.entries = entries.iter().cloned().map(convert::to_entry).collect();
+            self.raw.mut_store().append(entries);
+        }
+        for entry in ready.take_committed_entries() {
+            if entry.get_entry_type() == eraftpb::EntryType::EntryConfChange {
+                self.conf_changes.push_back(entry.index);
+            }
+            output.committed.push(convert::to_entry(entry));
+        }
+        let term = self.raw.raft.term;
+        for state in ready.take_read_states() {
+            for request in self.reads.answered(&state.request_ctx, term) {
+                output.read_states.push((request, state.index));
+            }
+        }
+        let soft_state = self.read_soft_state();
+        if soft_state != self.soft_state {
+            self.soft_state = soft_state;
+            output.soft_state = Some(soft_state);
+        }
+        self.raw.advance_append_async(ready);
+        Some(output)
+    }
+
+    fn can_ask_for_reads(&self) -> bool {
+        let raft = &self.raw.raft;
+        match raft.state {
+            StateRole::Leader => raft.commit_to_current_term(),
+            StateRole::Follower => raft.leader_id != 0,
+            StateRole::Candidate | StateRole::PreCandidate => false,
+        }
+    }
+
+    fn ask_for_reads(&mut self) {
+        if self.reads.has_waiting() && self.can_ask_for_reads() {
+            let context = self.reads.start(self.raw.raft.term);
+            self.raw.read_index(context.to_vec());
+        }
+    }
+
+    fn read_soft_state(&self) -> SoftState {
+        let raft = &self.raw.raft;
+        SoftState {
+            leader: raft.leader_id,
+            role: match raft.state {
+                StateRole::Follower => Role::Follower,
+                StateRole::Candidate => Role::Candidate,
+                StateRole::Leader => Role::Leader,
+                StateRole::PreCandidate => Role::PreCandidate,
+            },
+            term: raft.term,
+        }
+    }
+
+    /// The crate draws election timeouts from the thread's random numbers; a run must be
+    /// repeatable from a seed, so ours take their place.
+    fn settle(&mut self) {
+        let state = self.read_soft_state();
+        let ticks = self
+            .timeouts
+            .current((state.term, state.role, state.leader));
+        self.raw.raft.set_randomized_election_timeout(ticks);
+    }
+
+    /// Highest index known to be committed.
+    pub fn committed(&self) -> u64 {
+        self.raw.raft.raft_log.committed
+    }
+
+    /// Index of the last entry, durable or not.
+    pub fn last_index(&self) -> u64 {
+        self.raw.raft.raft_log.last_index()
+    }
+
+    /// Leader, role and term as of now.
+    pub fn soft_state(&self) -> SoftState {
+        self.read_soft_state()
+    }
+
+    /// Term, vote and commit index as of now.
+    pub fn hard_state(&self) -> raftpb::HardState {
+        convert::to_hard_state(&self.raw.raft.hard_state())
+    }
+
+    /// First entry held in memory.
+    #[cfg(test)]
+    fn first_index(&self) -> u64 {
+        self.raw.raft.raft_log.store.first()
+    }
+}
+
+fn to_messages(messages: Vec<eraftpb::Message>) -> Vec<raftpb::Message> {
+    messages.into_iter().map(convert::to_message).collect()
+}
+
+fn raft_error(e: raft::Error) -> StepError {
+    match e {
+        raft::Error::ProposalDropped => StepError::ProposalDropped,
+        other => StepError::Raft(other.to_string()),
+    }
+}
+
+/// The crate panics where these do not hold.
+fn check_initial(config: &CoreConfig, initial: &InitialState) -> Result<(), StepError> {
+    let bad = |what| Err(StepError::Impossible(what));
+    if config.id == 0 || config.election_ticks < 2 {
+        return bad("a member needs an id and an election timeout of two ticks or more");
+    }
+    let (mut index, mut term) = initial.snapshot;
+    for entry in &initial.entries {
+        if entry.index() != index + 1 || entry.term() < term {
+            return bad("the entries of the log do not follow each other");
+        }
+        (index, term) = (entry.index(), entry.term());
+    }
+    let commit = initial.hard_state.commit();
+    if commit < initial.snapshot.0 || commit > index {
+        return bad("the commit index is not in the log");
+    }
+    if initial.applied < initial.snapshot.0 || initial.applied > commit {
+        return bad("the applied index is not between the snapshot and the commit index");
+    }
+    if initial.hard_state.term() < term {
+        return bad("the log has an entry of a later term than the hard state");
+    }
+    let conf_state = convert::from_conf_state(&initial.conf_state);
+    if conf_state != eraftpb::ConfState::default() {
+        check::conf_state(&conf_state).map_err(StepError::Impossible)?;
+    }
+    Ok(())
+}
+
+/// Election timeouts in `election_ticks .. 2 * election_ticks`, a new one whenever the member's
+/// view of term, role or leader changes.
+#[derive(Debug)]
+struct Timeouts {
+    state: u64,
+    election_ticks: usize,
+    for_view: Option<(u64, Role, u64)>,
+    ticks: usize,
+}
+
+impl Timeouts {
+    fn new(seed: u64, election_ticks: usize) -> Timeouts {
+        Timeouts {
+            state: seed,
+            election_ticks,
+            for_view: None,
+            ticks: election_ticks,
+        }
+    }
+
+    fn current(&mut self, view: (u64, Role, u64)) -> usize {
+        if self.for_view != Some(view) {
+            self.for_view = Some(view);
+            self.ticks = self.election_ticks + (self.next() % self.election_ticks as u64) as usize;
+        }
+        self.ticks
+    }
+
+    /// splitmix64.
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.state;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,249 @@
+//! How the rest of the member talks to its raft node.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use crossbeam_channel::{Sender, TrySendError};
+use retcd_proto::raftpb;
+
+use super::status::{Shared, Status};
+use super::{MAX_PROPOSAL_BYTES, PROPOSAL_QUEUE_BYTES};
+use crate::core::StepError;
+
+/// Why a proposal was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ProposeError {
+    /// Too many proposals wait already; try again later.
+    #[error("too many proposals are waiting for the raft node")]
+    Full,
+    /// No log takes an entry of this size.
+    #[error("a proposal of {0} bytes is too large for the log")]
+    TooLarge(usize),
+    /// The node has stopped.
+    #[error("the raft node has stopped")]
+    Stopped,
+}
+
+/// The node has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the raft node has stopped")]
+pub struct Stopped;
+
+/// Why a conf change was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfChangeError {
+    /// The node has stopped.
+    #[error("the raft node has stopped")]
+    Stopped,
+    /// The change makes no sense to raft, such as removing the last voter.
+    #[error(transparent)]
+    Refused(StepError),
+}
+
+/// What the raft thread is asked for besides proposals.
+pub(super) enum Control {
+    Step(Box<raftpb::Message>),
+    ReadIndex(u64),
+    ProposeConfChange(raftpb::ConfChange),
+    ApplyConfChange {
+        change: Option<raftpb::ConfChange>,
+        reply: Sender<Result<raftpb::ConfState, StepError>>,
+    },
+    SaveSnapshot {
+        index: u64,
+        conf_state: raftpb::ConfState,
+        data: Bytes,
+    },
+    TransferLeader(u64),
+    Unreachable(u64),
+    SnapshotSent {
+        to: u64,
+        sent: bool,
+    },
+    /// Something that the raft thread reads by itself has changed.
+    Wake,
+    Stop,
+}
+
+/// To talk to a running node; cheap to clone. Outlives the node: then everything says `Stopped`.
+#[derive(Clone)]
+pub struct Handle {
+    proposals: Sender<Bytes>,
+    control: Sender<Control>,
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Handle").field(&self.status()).finish()
+    }
+}
+
+impl Handle {
+    pub(super) fn new(
+        proposals: Sender<Bytes>,
+        control: Sender<Control>,
+        id: u64,
+        applied: u64,
+    ) -> Handle {
+        Handle {
+            proposals,
+            control,
+            shared: Arc::new(Shared::new(id, applied)),
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Proposes a normal entry. Never blocks. The proposal waits up to two election timeouts for a
+    /// leader; a proposal that is dropped is reported through `Observer::proposal_dropped`.
+    ///
+    /// # Errors
+    /// `Full` when too many wait, in number or in bytes; `TooLarge`; `Stopped`.
+    pub fn propose(&self, data: Bytes) -> Result<(), ProposeError> {
+        let len = data.len();
+        if len > MAX_PROPOSAL_BYTES {
+            return Err(ProposeError::TooLarge(len));
+        }
+        let queued = &self.shared.queued_bytes;
+        let before = queued.fetch_add(len, Ordering::AcqRel);
+        if before != 0 && before + len > PROPOSAL_QUEUE_BYTES {
+            queued.fetch_sub(len, Ordering::AcqRel);
+            return Err(ProposeError::Full);
+        }
+        self.proposals.try_send(data).map_err(|e| {
+            queued.fetch_sub(len, Ordering::AcqRel);
+            propose_error(&e)
+        })
+    }
+
+    /// Proposes a change of the membership. A leader that has another one under way appends an
+    /// empty entry instead. Never blocks.
+    ///
+    /// # Errors
+    /// `Full`, `Stopped`.
+    pub fn propose_conf_change(&self, cc: raftpb::ConfChange) -> Result<(), ProposeError> {
+        self.try_control(Control::ProposeConfChange(cc))
+    }
+
+    /// Asks for an index for reads; the answer comes through `Observer::read_state` with the same
+    /// `request`, when there is a leader. Never blocks.
+    ///
+    /// # Errors
+    /// `Full`, `Stopped`.
+    pub fn read_index(&self, request: u64) -> Result<(), ProposeError> {
+        self.try_control(Control::ReadIndex(request))
+    }
+
+    /// A message from another member. Never blocks.
+    ///
+    /// # Errors
+    /// `Full`: the message is dropped, raft repeats what matters. `Stopped`.
+    pub fn step(&self, message: raftpb::Message) -> Result<(), ProposeError> {
+        self.try_control(Control::Step(Box::new(message)))
+    }
+
+    /// Applies a committed conf change to raft, `None` when the server rejected it. To be called
+    /// by the apply thread, in order, once for each `EntryConfChange`. Blocks until it is done.
+    ///
+    /// # Errors
+    /// `Stopped`; `Refused` for a change that raft cannot make, which leaves everything as it is.
+    pub fn apply_conf_change(
+        &self,
+        change: Option<raftpb::ConfChange>,
+    ) -> Result<raftpb::ConfState, ConfChangeError> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.control
+            .send(Control::ApplyConfChange { change, reply })
+            .map_err(|_| ConfChangeError::Stopped)?;
+        answer
+            .recv()
+            .map_err(|_| ConfChangeError::Stopped)?
+            .map_err(ConfChangeError::Refused)
+    }
+
+    /// The state up to `index` is durable in the database: writes a snapshot file with `data` (the
+    /// v2 document), marks it in the WAL, and lets go of the log before it. Returns at once; when
+    /// two are being written already this one is skipped.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn save_snapshot(
+        &self,
+        index: u64,
+        conf_state: raftpb::ConfState,
+        data: Vec<u8>,
+    ) -> Result<(), Stopped> {
+        self.send_control(Control::SaveSnapshot {
+            index,
+            conf_state,
+            data: data.into(),
+        })
+    }
+
+    /// The server has applied everything up to `index`.
+    pub fn set_applied(&self, index: u64) {
+        self.shared.set_applied(index);
+    }
+
+    /// Asks the leader to hand over to member `to`.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn transfer_leader(&self, to: u64) -> Result<(), Stopped> {
+        self.send_control(Control::TransferLeader(to))
+    }
+
+    /// A member could not be reached.
+    ///
+    /// # Errors
+    /// `Full`, `Stopped`.
+    pub fn report_unreachable(&self, id: u64) -> Result<(), ProposeError> {
+        self.try_control(Control::Unreachable(id))
+    }
+
+    /// Sending a snapshot to a member ended.
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn report_snapshot(&self, to: u64, sent: bool) -> Result<(), Stopped> {
+        self.send_control(Control::SnapshotSent { to, sent })
+    }
+
+    /// How things are. Never blocks.
+    pub fn status(&self) -> Status {
+        self.shared.status()
+    }
+
+    /// Asks the node to stop and returns at once; [`Node::stop`](super::Node::stop) also waits.
+    pub fn stop(&self) {
+        // When it cannot be sent, the node has stopped already.
+        let _ = self.control.send(Control::Stop);
+    }
+
+    /// Lets the raft thread look at `set_applied` now instead of with its next work.
+    pub fn wake(&self) {
+        // Full: it is awake.
+        let _ = self.control.try_send(Control::Wake);
+    }
+
+    fn try_control(&self, control: Control) -> Result<(), ProposeError> {
+        self.control
+            .try_send(control)
+            .map_err(|e| propose_error(&e))
+    }
+
+    fn send_control(&self, control: Control) -> Result<(), Stopped> {
+        self.control.send(control).map_err(|_| Stopped)
+    }
+}
+
+fn propose_error<T>(e: &TrySendError<T>) -> ProposeError {
+    match e {
+        TrySendError::Full(_) => ProposeError::Full,
+        TrySendError::Disconnected(_) => ProposeError::Stopped,
+    }
+}

@@ -1,0 +1,91 @@
+//! Snapshot files and purging, away from the appends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use retcd_proto::{raftpb, walpb};
+use retcd_storage::{snapshot, wal};
+use slog::{info, warn};
+
+use super::Config;
+use super::raft_thread::Report;
+use crate::Error;
+
+/// How often old segments and snapshots are looked for; etcd's value.
+const PURGE_INTERVAL: Duration = Duration::from_secs(30);
+
+pub(super) struct SnapshotThread {
+    config: Arc<Config>,
+    jobs: Receiver<raftpb::Snapshot>,
+    reports: Sender<Report>,
+}
+
+impl SnapshotThread {
+    pub(super) fn new(
+        config: Arc<Config>,
+        jobs: Receiver<raftpb::Snapshot>,
+        reports: Sender<Report>,
+    ) -> SnapshotThread {
+        SnapshotThread {
+            config,
+            jobs,
+            reports,
+        }
+    }
+
+    /// Ends when the raft thread closes its end, or with the first error.
+    pub(super) fn run(self) {
+        let mut next_purge = self.config.clock.now() + PURGE_INTERVAL;
+        loop {
+            let now = self.config.clock.now();
+            match self.jobs.recv_timeout(next_purge.saturating_sub(now)) {
+                Ok(snapshot) => {
+                    if let Err(e) = self.save(&snapshot) {
+                        let _ = self.reports.send(Report::Failed(e));
+                        return;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.purge();
+                    next_purge = self.config.clock.now() + PURGE_INTERVAL;
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn save(&self, snapshot: &raftpb::Snapshot) -> Result<(), Error> {
+        let path = snapshot::save(&*self.config.fs, &self.config.snap_dir, snapshot)?;
+        info!(self.config.logger, "saved snapshot to disk"; "path" => %path.display());
+        let meta = snapshot.metadata.clone().unwrap_or_default();
+        let _ = self.reports.send(Report::SnapshotSaved(walpb::Snapshot {
+            index: Some(meta.index()),
+            term: Some(meta.term()),
+            conf_state: meta.conf_state,
+        }));
+        Ok(())
+    }
+
+    /// What cannot be removed now is tried again next time.
+    fn purge(&self) {
+        let config = &self.config;
+        let fs = &*config.fs;
+        let (wals, snapshots) = (config.max_wals, config.max_snapshots);
+        let removed = [
+            (wals > 0).then(|| wal::purge(fs, &config.wal_dir, wals).map_err(Error::from)),
+            (snapshots > 0)
+                .then(|| snapshot::purge(fs, &config.snap_dir, snapshots).map_err(Error::from)),
+        ];
+        for result in removed.into_iter().flatten() {
+            match result {
+                Ok(names) => {
+                    for name in names {
+                        info!(config.logger, "purged"; "path" => name);
+                    }
+                }
+                Err(e) => warn!(config.logger, "failed to purge"; "error" => %e),
+            }
+        }
+    }
+}

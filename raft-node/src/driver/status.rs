@@ -1,0 +1,97 @@
+//! What the node says about itself, readable at any time without asking its thread.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+
+use crate::core::{Role, SoftState};
+
+/// A member's view of its cluster. The values are read one by one and may be of slightly
+/// different moments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Status {
+    /// The member.
+    pub id: u64,
+    /// Current term.
+    pub term: u64,
+    /// Who leads, 0: nobody known.
+    pub leader: u64,
+    /// Own part.
+    pub role: Role,
+    /// Highest index known to be committed.
+    pub committed: u64,
+    /// Highest index that the server reported as applied.
+    pub applied: u64,
+    /// Index of the last entry, durable or not.
+    pub last_index: u64,
+}
+
+/// Shared between handles and the raft thread.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    id: u64,
+    term: AtomicU64,
+    leader: AtomicU64,
+    role: AtomicU8,
+    committed: AtomicU64,
+    last_index: AtomicU64,
+    /// Written by the apply thread, read by the raft thread.
+    applied: AtomicU64,
+    /// Bytes of the proposals that wait for the raft thread.
+    pub(super) queued_bytes: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn new(id: u64, applied: u64) -> Shared {
+        Shared {
+            id,
+            term: AtomicU64::new(0),
+            leader: AtomicU64::new(0),
+            role: AtomicU8::new(0),
+            committed: AtomicU64::new(0),
+            last_index: AtomicU64::new(0),
+            applied: AtomicU64::new(applied),
+            queued_bytes: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn set_soft_state(&self, state: SoftState) {
+        let role = match state.role {
+            Role::Follower => 0,
+            Role::PreCandidate => 1,
+            Role::Candidate => 2,
+            Role::Leader => 3,
+        };
+        self.term.store(state.term, Ordering::Release);
+        self.role.store(role, Ordering::Release);
+        self.leader.store(state.leader, Ordering::Release);
+    }
+
+    pub(super) fn set_log(&self, committed: u64, last_index: u64) {
+        self.committed.store(committed, Ordering::Release);
+        self.last_index.store(last_index, Ordering::Release);
+    }
+
+    pub(super) fn set_applied(&self, index: u64) {
+        self.applied.fetch_max(index, Ordering::AcqRel);
+    }
+
+    pub(super) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    pub(super) fn status(&self) -> Status {
+        Status {
+            id: self.id,
+            term: self.term.load(Ordering::Acquire),
+            leader: self.leader.load(Ordering::Acquire),
+            role: match self.role.load(Ordering::Acquire) {
+                0 => Role::Follower,
+                1 => Role::PreCandidate,
+                2 => Role::Candidate,
+                _ => Role::Leader,
+            },
+            committed: self.committed.load(Ordering::Acquire),
+            applied: self.applied(),
+            last_index: self.last_index.load(Ordering::Acquire),
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! The Maintenance service.
+
+use std::io::Read as _;
+
+use futures_util::{Stream, stream};
+use retcd_proto::etcdserverpb as pb;
+use retcd_proto::etcdserverpb::alarm_request::AlarmAction;
+use retcd_storage::{backend, mvcc};
+use sha2::{Digest as _, Sha256};
+use slog::{info, warn};
+
+use super::{Api, Caller, blocking};
+use crate::config::ETCD_VERSION;
+use crate::error::Error;
+use crate::wait::Reply;
+
+/// Bytes of the database in one message of a snapshot stream.
+const BLOB: usize = 32 * 1024;
+
+impl Api {
+    pub(crate) async fn alarm(
+        &self,
+        caller: &Caller,
+        r: pb::AlarmRequest,
+    ) -> Result<pb::AlarmResponse, Error> {
+        self.admit(caller)?;
+        let request = pb::InternalRaftRequest {
+            alarm: Some(r),
+            ..Default::default()
+        };
+        match self.member.propose(request).await? {
+            Reply::Alarm(reply) => Ok(pb::AlarmResponse {
+                header: Some(self.member.header()),
+                ..reply
+            }),
+            other => Err(Error::Internal(format!(
+                "an alarm request got another one's reply: {other:?}"
+            ))),
+        }
+    }
+
+    /// Raises NOSPACE for this member, unless it is raised already.
+    pub(super) async fn raise_no_space(&self) {
+        let raised = self
+            .member
+            .alarms
+            .load()
+            .iter()
+            .any(|a| a.alarm() == pb::AlarmType::Nospace && a.member_id == self.member.id);
+        if raised {
+            return;
+        }
+        let request = pb::InternalRaftRequest {
+            alarm: Some(pb::AlarmRequest {
+                action: AlarmAction::Activate as i32,
+                member_id: self.member.id,
+                alarm: pb::AlarmType::Nospace as i32,
+            }),
+            ..Default::default()
+        };
+        if let Err(error) = self.member.propose(request).await {
+            warn!(self.member.logger, "failed to raise alarm"; "alarm" => "NOSPACE", "error" => %error);
+        }
+    }
+
+    pub(crate) async fn status(
+        &self,
+        caller: &Caller,
+        _: pb::StatusRequest,
+    ) -> Result<pb::StatusResponse, Error> {
+        self.admit(caller)?;
+        let member = &self.member;
+        let raft = member.node().status();
+        let mut errors = Vec::new();
+        if raft.leader == 0 {
+            errors.push(Error::NoLeader.to_string());
+        }
+        for alarm in member.alarms.load().iter() {
+            errors.push(format!(
+                "memberID:{} alarm:{}",
+                alarm.member_id,
+                alarm.alarm().as_str_name()
+            ));
+        }
+        let engine = member.backend.engine();
+        Ok(pb::StatusResponse {
+            header: Some(member.header()),
+            version: ETCD_VERSION.to_owned(),
+            db_size: signed(engine.size()),
+            leader: raft.leader,
+            raft_index: raft.committed,
+            raft_term: raft.term,
+            raft_applied_index: member.applied(),
+            errors,
+            db_size_in_use: signed(engine.size_in_use()),
+            is_learner: false,
+            storage_version: member.storage_version(),
+            db_size_quota: member.limits.quota_reported,
+            downgrade_info: Some(pb::DowngradeInfo::default()),
+        })
+    }
+
+    pub(crate) async fn hash(
+        &self,
+        caller: &Caller,
+        _: pb::HashRequest,
+    ) -> Result<pb::HashResponse, Error> {
+        self.admit(caller)?;
+        let store = self.member.store.clone();
+        let hash = blocking(move || store.hash()).await?.map_err(refuse)?;
+        Ok(pb::HashResponse {
+            header: Some(self.member.header()),
+            hash,
+        })
+    }
+
+    pub(crate) async fn hash_kv(
+        &self,
+        caller: &Caller,
+        r: pb::HashKvRequest,
+    ) -> Result<pb::HashKvResponse, Error> {
+        self.admit(caller)?;
+        let store = self.member.store.clone();
+        let found = blocking(move || store.hash_kv(r.revision))
+            .await?
+            .map_err(refuse)?;
+        Ok(pb::HashKvResponse {
+            header: Some(self.member.header_at(found.current_rev)),
+            hash: found.hash,
+            compact_revision: found.compact_rev,
+            hash_revision: found.rev,
+        })
+    }
+
+    pub(crate) async fn defragment(
+        &self,
+        caller: &Caller,
+        _: pb::DefragmentRequest,
+    ) -> Result<pb::DefragmentResponse, Error> {
+        self.admit(caller)?;
+        let backend = self.member.backend.clone();
+        let logger = self.member.logger.clone();
+        blocking(move || {
+            let engine = backend.engine();
+            let before = engine.size();
+            info!(logger, "starting defragment"; "current-db-size-bytes" => before);
+            backend.commit()?;
+            engine.defragment()?;
+            info!(logger, "finished defragment";
+                "current-db-size-bytes-before" => before,
+                "current-db-size-bytes" => engine.size());
+            Ok(())
+        })
+        .await?
+        .map_err(|error: backend::Error| Error::Internal(error.to_string()))?;
+        Ok(pb::DefragmentResponse { header: None })
+    }
+
+    /// The whole database as a stream, followed by its SHA-256.
+    pub(crate) async fn snapshot(
+        &self,
+        caller: &Caller,
+        _: pb::SnapshotRequest,
+    ) -> Result<impl Stream<Item = Result<pb::SnapshotResponse, Error>> + Send + use<>, Error> {
+        self.admit(caller)?;
+        self.flush().await?;
+        let backend = self.member.backend.clone();
+        let copy =
+            blocking(move || backend.engine().copy())
+                .await?
+                .map_err(|error| match error {
+                    backend::Error::CopyUnsupported { .. } => Error::Unsupported(error.to_string()),
+                    other => Error::Internal(other.to_string()),
+                })?;
+        let version = self.member.storage_version();
+        let state = Some((copy, Sha256::new()));
+        Ok(stream::try_unfold(state, move |state| {
+            let version = version.clone();
+            async move {
+                let Some((mut copy, mut digest)) = state else {
+                    return Ok(None);
+                };
+                let (blob, copy) = blocking(move || {
+                    let mut blob = Vec::with_capacity(BLOB);
+                    let read = copy.by_ref().take(BLOB as u64).read_to_end(&mut blob);
+                    read.map(|_| (blob, copy))
+                })
+                .await?
+                .map_err(|error| Error::Internal(error.to_string()))?;
+                let (blob, state) = if blob.is_empty() {
+                    (digest.finalize().to_vec(), None)
+                } else {
+                    digest.update(&blob);
+                    (blob, Some((copy, digest)))
+                };
+                let response = pb::SnapshotResponse {
+                    blob: blob.into(),
+                    version,
+                    ..Default::default()
+                };
+                Ok(Some((response, state)))
+            }
+        }))
+    }
+
+    /// Makes everything applied so far durable in the backend.
+    pub(super) async fn flush(&self) -> Result<(), Error> {
+        let backend = self.member.backend.clone();
+        blocking(move || backend.commit())
+            .await?
+            .map_err(|error| Error::Internal(error.to_string()))
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+fn refuse(error: mvcc::Error) -> Error {
+    match error {
+        mvcc::Error::Compacted => Error::Compacted,
+        mvcc::Error::FutureRev => Error::FutureRev,
+        other => Error::Internal(other.to_string()),
+    }
+}

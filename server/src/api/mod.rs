@@ -1,0 +1,81 @@
+//! The services of the etcd API, one method per call, free of any transport.
+//!
+//! The gRPC listener and the in-process client call the same methods.
+
+mod check;
+mod cluster;
+mod health;
+mod kv;
+mod maintenance;
+
+use std::sync::Arc;
+
+pub(crate) use health::Check;
+
+use crate::error::Error;
+use crate::member::Member;
+
+/// The cluster version a cluster of this release decides on.
+pub(crate) const CLUSTER_VERSION: &str = "3.7.0";
+
+/// What the transport knows of a caller.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Caller {
+    /// The metadata `hasleader: true` was sent: refuse the call while there is no leader.
+    pub(crate) require_leader: bool,
+    /// The metadata `client-api-version`, already checked to be UTF-8.
+    pub(crate) api_version: Option<String>,
+}
+
+/// The services of one member.
+#[derive(Clone, Debug)]
+pub(crate) struct Api {
+    member: Arc<Member>,
+}
+
+impl Api {
+    pub(crate) fn new(member: Arc<Member>) -> Self {
+        Self { member }
+    }
+
+    /// What is checked before every call (api-semantics 5.1).
+    fn admit(&self, caller: &Caller) -> Result<(), Error> {
+        if caller.require_leader && !self.member.has_leader() {
+            return Err(Error::NoLeader);
+        }
+        Ok(())
+    }
+
+    /// The largest request on the wire: `--max-request-bytes` and 512 KiB for what wraps it.
+    pub(crate) fn max_receive_bytes(&self) -> usize {
+        self.member.limits.max_request_bytes + 512 * 1024
+    }
+
+    /// The versions of server and cluster; the latter is `not_decided` at first.
+    pub(crate) fn version(&self) -> (String, String) {
+        let cluster = self.member.cluster.load();
+        (
+            crate::config::ETCD_VERSION.to_owned(),
+            cluster.version().unwrap_or("not_decided").to_owned(),
+        )
+    }
+
+    /// The metrics in Prometheus' text format.
+    pub(crate) fn metrics(&self) -> String {
+        self.member.render_metrics()
+    }
+}
+
+/// Runs work that may take long away from the threads that serve connections.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Error> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Internal(error.to_string()))
+}
+
+/// `3.7` of `3.7.0`.
+pub(crate) fn major_minor(version: &str) -> String {
+    version.split('.').take(2).collect::<Vec<_>>().join(".")
+}

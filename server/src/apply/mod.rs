@@ -1,0 +1,208 @@
+//! The apply thread: the only writer of MVCC, alarm, membership and meta state.
+//!
+//! It takes committed entries in order, in batches; writes their effects together with the
+//! consistent index; lets readers see them; and only then answers those who wait.
+
+mod dispatch;
+mod snapshot;
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use retcd_proto::raftpb;
+use retcd_raft_node::Apply;
+use retcd_raft_node::membership::Cluster;
+use retcd_storage::backend::{self, Bucket};
+use retcd_storage::mvcc::{self, Compaction, Store};
+use slog::{info, warn};
+
+use crate::alarm::Alarms;
+use crate::member::Member;
+use crate::wait::{Outcome, Reply};
+
+pub(crate) use snapshot::Snapshots;
+
+/// Entries applied before readers see them and waiters are answered. More amortise the work of a
+/// publication; fewer keep the first of them from waiting for the last.
+const MAX_BATCH: usize = 1000;
+
+/// Why the apply thread cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Fatal {
+    #[error("{0}")]
+    Store(#[from] mvcc::Error),
+    #[error("{0}")]
+    Backend(#[from] backend::Error),
+    #[error(
+        "entry {index} of the raft log cannot be applied: {reason}; restore this member from a snapshot or from its peers"
+    )]
+    Entry { index: u64, reason: String },
+    #[error("the raft node stopped")]
+    NodeStopped,
+}
+
+/// How fast old revisions are removed after a compaction.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CompactionPace {
+    /// Keys looked at in one step.
+    pub(crate) batch: usize,
+    /// Rest between two steps.
+    pub(crate) pause: Duration,
+}
+
+/// All state that only the apply thread may change.
+pub(crate) struct Applier {
+    pub(crate) member: Arc<Member>,
+    pub(crate) store: Store,
+    pub(crate) cluster: Cluster,
+    pub(crate) alarms: Alarms,
+    pub(crate) pace: CompactionPace,
+    pub(crate) snapshots: Snapshots,
+    /// Applies slower than this are logged.
+    pub(crate) warn_after: Duration,
+    /// Index and term of the last applied entry.
+    pub(crate) applied: (u64, u64),
+}
+
+impl Applier {
+    /// Starts the thread; it ends when the raft node drops its end of the channel.
+    pub(crate) fn spawn(
+        mut self,
+        entries: Receiver<Apply>,
+    ) -> std::io::Result<thread::JoinHandle<()>> {
+        thread::Builder::new().name("apply".into()).spawn(move || {
+            if let Err(fatal) = self.run(&entries) {
+                self.member.fail(fatal.to_string());
+                return;
+            }
+            self.member.abandon();
+            if let Err(error) = self.store.close() {
+                self.member.fail(error.to_string());
+            }
+        })
+    }
+
+    fn run(&mut self, entries: &Receiver<Apply>) -> Result<(), Fatal> {
+        let mut compacting = true; // one may have been interrupted by the last stop
+        let mut next_step = Instant::now();
+        loop {
+            let received = if compacting {
+                entries.recv_deadline(next_step)
+            } else {
+                entries.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            };
+            match received {
+                Ok(first) => {
+                    compacting |= self.apply_batch(first, entries)?;
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if compacting && Instant::now() >= next_step {
+                compacting = self.compaction_step()?;
+                next_step = Instant::now() + self.pace.pause;
+            }
+            self.snapshot_if_due()?;
+        }
+    }
+
+    /// Applies what is there, up to a batch; true if a compaction began.
+    fn apply_batch(&mut self, first: Apply, more: &Receiver<Apply>) -> Result<bool, Fatal> {
+        let mut replies = Vec::new();
+        let mut compacting = false;
+        let mut count = 0;
+        let mut next = Some(first);
+        while let Some(Apply::Entries(batch)) = next.take() {
+            count += batch.len();
+            for entry in batch {
+                compacting |= self.apply_entry(entry, &mut replies)?;
+            }
+            if count < MAX_BATCH {
+                next = match more.try_recv() {
+                    Ok(apply) => Some(apply),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
+                };
+            }
+        }
+        self.publish()?;
+        for (id, outcome) in replies {
+            self.member.waiters.fire(id, outcome);
+        }
+        Ok(compacting)
+    }
+
+    /// Makes everything applied so far one atomic unit with its index, and visible.
+    fn publish(&mut self) -> Result<(), Fatal> {
+        let (index, term) = self.applied;
+        let backend = self.store.backend();
+        backend.put(
+            Bucket::Meta,
+            backend::CONSISTENT_INDEX,
+            index.to_be_bytes().to_vec(),
+        );
+        backend.put(Bucket::Meta, b"term", term.to_be_bytes().to_vec());
+        self.store.publish()?;
+        self.member.set_applied(index);
+        self.member.node().set_applied(index);
+        Ok(())
+    }
+
+    fn apply_entry(
+        &mut self,
+        entry: raftpb::Entry,
+        replies: &mut Vec<(u64, Outcome)>,
+    ) -> Result<bool, Fatal> {
+        let (index, term) = (entry.index(), entry.term());
+        if index <= self.applied.0 {
+            return Ok(false); // in the backend already
+        }
+        let started = Instant::now();
+        let kind = entry.r#type();
+        let data = entry.data.unwrap_or_default();
+        let done = match kind {
+            // A new leader confirms its term.
+            raftpb::EntryType::EntryNormal if data.is_empty() => None,
+            raftpb::EntryType::EntryNormal => self.apply_normal(index, data)?,
+            raftpb::EntryType::EntryConfChange => Some(self.apply_conf_change(index, data)?),
+            raftpb::EntryType::EntryConfChangeV2 => {
+                return Err(Fatal::Entry {
+                    index,
+                    reason: "it is a joint configuration change, which etcd never writes".into(),
+                });
+            }
+        };
+        self.applied = (index, term);
+        let took = started.elapsed();
+        if took > self.warn_after {
+            warn!(self.member.logger, "apply request took too long";
+                "took" => format!("{took:?}"),
+                "expected-duration" => format!("{:?}", self.warn_after),
+                "prefix" => "", "index" => index);
+        }
+        let Some((id, result)) = done else {
+            return Ok(false);
+        };
+        let compacting = matches!(result, Ok(Reply::Compacted(_)));
+        replies.push((id, Outcome::Applied(result)));
+        Ok(compacting)
+    }
+
+    /// One bounded step of removing old revisions; true while there is more to do.
+    fn compaction_step(&mut self) -> Result<bool, Fatal> {
+        match self.store.compaction_step(self.pace.batch)? {
+            Compaction::Idle => Ok(false),
+            Compaction::More | Compaction::Waiting => {
+                self.store.publish()?;
+                Ok(true)
+            }
+            Compaction::Finished(revision) => {
+                self.store.publish()?;
+                self.member.compacted.send_replace(revision);
+                info!(self.member.logger, "finished scheduled compaction"; "compact-revision" => revision);
+                Ok(true) // another one may be queued
+            }
+        }
+    }
+}

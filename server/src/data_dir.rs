@@ -1,0 +1,148 @@
+//! The directories of a member, and the lock that keeps a second process out.
+//!
+//! Source: disk-format 1.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use retcd_storage::fs::{File, Fs, OpenMode};
+use retcd_storage::wal;
+
+use crate::config::Resolved;
+
+/// Where a member keeps its files.
+#[derive(Clone, Debug)]
+pub(crate) struct DataDir {
+    root: PathBuf,
+    member: PathBuf,
+    snap: PathBuf,
+    wal: PathBuf,
+}
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// It cannot be created, listed or written.
+    #[error("cannot write to {what} directory {path}: {source}; give the user that runs the member read and write permission there, on a file system with free space that is not mounted read-only", path = path.display())]
+    Access {
+        /// Which directory: data, member, WAL or snapshot.
+        what: &'static str,
+        /// Where it is.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Another process runs on it.
+    #[error("data directory {path} is in use by another process (pid {holder}); stop that process, or start this member with another --data-dir", path = path.display())]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+        /// The process id that the other one left in the lock file.
+        holder: String,
+    },
+}
+
+impl DataDir {
+    pub(crate) fn new(resolved: &Resolved) -> Self {
+        Self {
+            root: resolved.data_dir.clone(),
+            member: resolved.member_dir.clone(),
+            snap: resolved.snap_dir.clone(),
+            wal: resolved.wal_dir.clone(),
+        }
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Whether a member has lived here before: whether it left a log.
+    pub(crate) fn has_log(&self, fs: &dyn Fs) -> Result<bool, DataDirError> {
+        wal::exists(fs, &self.wal).map_err(|source| DataDirError::Access {
+            what: "WAL",
+            path: self.wal.clone(),
+            source,
+        })
+    }
+
+    /// Creates the directories that are missing and takes the lock.
+    ///
+    /// # Errors
+    /// When a directory cannot be written, or another process holds the lock. Then nothing that
+    /// was there before is changed.
+    pub(crate) fn open(&self, fs: &dyn Fs) -> Result<DataDirLock, DataDirError> {
+        for (what, path) in self.directories() {
+            fs.create_dir_all(path)
+                .map_err(|source| DataDirError::Access {
+                    what,
+                    path: path.to_owned(),
+                    source,
+                })?;
+        }
+        let lock = self.lock(fs)?;
+        let wal = fs.exists(&self.wal).unwrap_or(false);
+        let wal = wal.then_some(("WAL", self.wal.as_path()));
+        for (what, path) in self.directories().into_iter().chain(wal) {
+            touch(fs, path).map_err(|source| DataDirError::Access {
+                what,
+                path: path.to_owned(),
+                source,
+            })?;
+        }
+        Ok(lock)
+    }
+
+    fn directories(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("data", &self.root),
+            ("member", &self.member),
+            ("snapshot", &self.snap),
+        ]
+    }
+
+    fn lock(&self, fs: &dyn Fs) -> Result<DataDirLock, DataDirError> {
+        let path = self.member.join("lock");
+        let denied = |source| DataDirError::Access {
+            what: "member",
+            path: path.clone(),
+            source,
+        };
+        let exists = fs.exists(&path).map_err(denied)?;
+        let mode = if exists {
+            OpenMode::Write
+        } else {
+            OpenMode::CreateOrTruncate
+        };
+        let file = fs.open(&path, mode).map_err(denied)?;
+        if !file.try_lock().map_err(denied)? {
+            let mut holder = [0; 20];
+            let read = file.read_at(&mut holder, 0).unwrap_or(0);
+            let holder = String::from_utf8_lossy(&holder[..read]);
+            let holder = match holder.trim() {
+                "" => "unknown".to_owned(),
+                pid => pid.to_owned(),
+            };
+            return Err(DataDirError::InUse {
+                path: self.root.clone(),
+                holder,
+            });
+        }
+        file.set_len(0).map_err(denied)?;
+        let pid = format!("{}\n", std::process::id());
+        file.write_all_at(pid.as_bytes(), 0).map_err(denied)?;
+        Ok(DataDirLock { _file: file })
+    }
+}
+
+/// Holds a data directory until it is dropped.
+#[derive(Debug)]
+pub(crate) struct DataDirLock {
+    _file: Box<dyn File>,
+}
+
+/// Proves that a directory can be written, and leaves no trace.
+fn touch(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
+    let path = dir.join(".touch");
+    drop(fs.open(&path, OpenMode::CreateOrTruncate)?);
+    fs.remove_file(&path)
+}

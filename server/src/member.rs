@@ -1,0 +1,201 @@
+//! What the threads of one member share.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use retcd_proto::etcdserverpb::{AlarmMember, ResponseHeader};
+use retcd_raft_node::ids::RequestIds;
+use retcd_raft_node::membership::Cluster;
+use retcd_raft_node::{Handle, ProposeError};
+use retcd_storage::backend::{self, Bucket};
+use retcd_storage::mvcc::StoreReader;
+use slog::{Logger, error};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::metrics::{Metrics, saturating};
+use crate::read::Reads;
+use crate::wait::Waiters;
+
+/// Where the backend keeps the label of its layout (disk-format 6.3).
+pub(crate) const STORAGE_VERSION: &[u8] = b"storageVersion";
+
+/// Bounds on requests.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    /// Bytes of an encoded log entry.
+    pub(crate) max_request_bytes: usize,
+    /// Operations in each list of a transaction.
+    pub(crate) max_txn_ops: usize,
+    /// Bytes the backend may take.
+    pub(crate) quota_bytes: Option<u64>,
+    /// The quota as `Status` reports it: negative when it was switched off.
+    pub(crate) quota_reported: i64,
+    /// How long a request waits for the log: 5 s and two election timeouts.
+    pub(crate) request_timeout: Duration,
+}
+
+/// Who leads, as far as this member knows.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Leader {
+    /// 0: nobody.
+    pub(crate) id: u64,
+    /// When the last leader was lost.
+    pub(crate) since: Option<Instant>,
+}
+
+/// One running member.
+pub(crate) struct Member {
+    pub(crate) id: u64,
+    pub(crate) cluster_id: u64,
+    pub(crate) limits: Limits,
+    pub(crate) store: StoreReader,
+    pub(crate) backend: backend::Reader,
+    pub(crate) waiters: Waiters,
+    pub(crate) reads: Reads,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) leader: watch::Sender<Leader>,
+    /// Raised alarms.
+    pub(crate) alarms: ArcSwap<Vec<AlarmMember>>,
+    /// The members and the cluster version.
+    pub(crate) cluster: ArcSwap<Cluster>,
+    /// The newest compaction that is finished.
+    pub(crate) compacted: watch::Sender<i64>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) logger: Logger,
+    /// Why the member stopped by itself, if it did.
+    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) node: OnceLock<Handle>,
+    /// Index of the last entry whose effects readers see.
+    pub(crate) applied: AtomicU64,
+}
+
+impl fmt::Debug for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Member")
+            .field("id", &format_args!("{:x}", self.id))
+            .finish_non_exhaustive()
+    }
+}
+
+impl Member {
+    /// The raft node. It is attached before anything can ask for it.
+    pub(crate) fn node(&self) -> &Handle {
+        self.node.get().expect("attached before the member serves")
+    }
+
+    pub(crate) fn applied(&self) -> u64 {
+        self.applied.load(Ordering::Acquire)
+    }
+
+    /// Everything up to `index` is visible to readers.
+    pub(crate) fn set_applied(&self, index: u64) {
+        self.applied.store(index, Ordering::Release);
+        self.reads.applied(index);
+    }
+
+    /// A response header with the current revision.
+    pub(crate) fn header(&self) -> ResponseHeader {
+        self.header_at(self.store.rev())
+    }
+
+    /// A response header with a given revision.
+    pub(crate) fn header_at(&self, revision: i64) -> ResponseHeader {
+        ResponseHeader {
+            cluster_id: self.cluster_id,
+            member_id: self.id,
+            revision,
+            raft_term: self.node().status().term,
+        }
+    }
+
+    pub(crate) fn has_leader(&self) -> bool {
+        self.leader.borrow().id != 0
+    }
+
+    /// Whether the backend may grow by `cost` bytes. What costs nothing always fits.
+    pub(crate) fn has_room(&self, cost: u64) -> bool {
+        match self.limits.quota_bytes {
+            Some(quota) if cost > 0 => self.backend.engine().size() + cost < quota,
+            _ => true,
+        }
+    }
+
+    /// The label of the backend's layout, for example `3.7.0`; empty while it is unknown.
+    pub(crate) fn storage_version(&self) -> String {
+        let stored = self.backend.get(Bucket::Meta, STORAGE_VERSION);
+        let stored = stored.ok().flatten().unwrap_or_default();
+        String::from_utf8_lossy(&stored).into_owned()
+    }
+
+    /// Asks raft to begin a read index round, if one is due.
+    pub(crate) fn begin_read_round(&self, context: Option<u64>) {
+        if let (Some(context), Some(node)) = (context, self.node.get()) {
+            if let Err(error) = node.read_index(context) {
+                self.reads.give_up(&match error {
+                    ProposeError::Stopped => Error::Stopped,
+                    ProposeError::Full | ProposeError::TooLarge(_) => Error::TooManyRequests,
+                });
+            }
+        }
+    }
+
+    /// The metrics in Prometheus' text format.
+    pub(crate) fn render_metrics(&self) -> String {
+        let metrics = &self.metrics;
+        let raft = self.node().status();
+        metrics
+            .server
+            .proposals_committed
+            .set(saturating(raft.committed));
+        metrics
+            .server
+            .proposals_applied
+            .set(saturating(self.applied()));
+        metrics
+            .server
+            .proposals_pending
+            .set(saturating(self.waiters.len() as u64));
+        metrics.server.has_leader.set(i64::from(raft.leader != 0));
+        metrics
+            .server
+            .is_leader
+            .set(i64::from(raft.leader == self.id));
+        let engine = self.backend.engine();
+        metrics.mvcc.db_size.set(saturating(engine.size()));
+        metrics
+            .mvcc
+            .db_size_in_use
+            .set(saturating(engine.size_in_use()));
+        metrics.mvcc.current_revision.set(self.store.rev());
+        metrics.mvcc.compact_revision.set(self.store.compact_rev());
+        metrics
+            .mvcc
+            .keys
+            .set(saturating(self.store.view().live_keys() as u64));
+        metrics.render()
+    }
+
+    /// Stops the member because it cannot go on safely.
+    pub(crate) fn fail(&self, reason: String) {
+        error!(self.logger, "the member stops because it cannot go on safely"; "error" => &reason);
+        self.failure.send_if_modified(|failure| {
+            let first = failure.is_none();
+            if first {
+                *failure = Some(reason);
+            }
+            first
+        });
+        self.abandon();
+    }
+
+    /// Lets go of everybody who waits for the log.
+    pub(crate) fn abandon(&self) {
+        self.waiters.abandon();
+        self.reads.abandon();
+    }
+}

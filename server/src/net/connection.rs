@@ -1,0 +1,125 @@
+//! One accepted connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::body::Body;
+use super::grpc;
+use super::http as plain;
+use super::site::{Boxed, Site, Surface};
+use super::threads::Drain;
+
+/// What an HTTP/2 client says first.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The h2 crate closes a connection whose unread small frames exceed half of this window; a burst
+/// of some ten thousand small requests must fit.
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// What one stream may send ahead.
+const STREAM_WINDOW: u32 = 1 << 20;
+
+/// Metadata of a call, tokens included.
+const MAX_HEADER_BYTES: u32 = 256 << 10;
+
+/// Streams that a client opened and reset before they were looked at: beyond this the connection
+/// is closed (CVE-2023-44487). A client that gives up on a burst of calls stays below.
+const MAX_PENDING_RESETS: usize = 1024;
+
+/// Serves a connection until it ends, or, once `drain` begins, until the calls in flight
+/// have ended. What goes wrong with a connection ends that connection and nothing else.
+pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, drain: Drain) {
+    let (mut reader, writer) = stream.into_split();
+    let mut stop = drain.clone();
+    let greeting = tokio::select! {
+        biased;
+        greeting = timeout(site.settings.header_timeout, greeting(&mut reader)) => greeting,
+        () = stop.begun() => return,
+    };
+    // A client that said nothing in time, or whose connection broke.
+    let Ok(Ok((is_http2, read))) = greeting else {
+        return;
+    };
+    let io = tokio::io::join(io::Cursor::new(read).chain(reader), writer);
+    if is_http2 {
+        serve_http2(io, site, drain).await;
+    } else {
+        serve_http1(io, site, drain).await;
+    }
+}
+
+/// Reads until it is clear whether the client speaks HTTP/2; returns what was read.
+async fn greeting(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, Bytes)> {
+    let mut read = [0; PREFACE.len()];
+    let mut length = 0;
+    while length < PREFACE.len() && read[..length] == PREFACE[..length] {
+        match reader.read(&mut read[length..]).await? {
+            0 => break,
+            more => length += more,
+        }
+    }
+    Ok((read == PREFACE, Bytes::copy_from_slice(&read[..length])))
+}
+
+async fn serve_http2(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, mut drain: Drain) {
+    let settings = Arc::clone(&site.settings);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .max_concurrent_streams(settings.max_concurrent_streams)
+        .max_header_list_size(MAX_HEADER_BYTES)
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .keep_alive_interval(settings.keepalive_interval)
+        .keep_alive_timeout(settings.keepalive_timeout)
+        .auto_date_header(false);
+    let service = service_fn(move |request| match site.surface {
+        Surface::Client => grpc::serve(&site, request),
+        Surface::Peer | Surface::Metrics => answer(Arc::clone(&site), request),
+    });
+    let connection = builder.serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = drain.begun() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+async fn serve_http1(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, mut drain: Drain) {
+    let header_timeout = site.settings.header_timeout;
+    let service = service_fn(move |request| answer(Arc::clone(&site), request));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .title_case_headers(true)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = drain.begun() => connection.as_mut().graceful_shutdown(),
+    }
+    let _ = connection.await;
+}
+
+fn answer(
+    site: Arc<Site>,
+    request: Request<Incoming>,
+) -> Boxed<'static, Result<Response<Body>, Infallible>> {
+    let (head, _body) = request.into_parts();
+    Box::pin(async move { Ok(plain::serve(&site, &head).await) })
+}

@@ -1,0 +1,279 @@
+//! One call: its request in, its handler run, its reply out.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::body::{Body as HttpBody, Frame};
+use prost::Message;
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tonic::Code;
+
+use super::frame::{self, Messages};
+use super::status::{self, Status};
+use super::{Metadata, Method};
+use crate::net::CallObserver;
+use crate::net::body::Body;
+
+/// What a call becomes: always an answer, since errors travel in it.
+pub(crate) type Answer = Result<Response<Body>, Infallible>;
+
+/// A call whose headers are in order, on its way to a handler.
+pub(crate) struct Call {
+    pub(super) messages: Messages,
+    pub(super) metadata: Metadata,
+    pub(super) deadline: Option<Instant>,
+    pub(super) content_type: HeaderValue,
+    pub(super) progress: Progress,
+}
+
+impl Call {
+    /// Answers one request with one reply.
+    pub(crate) async fn unary<Req, Rep, E, Fut>(
+        self,
+        handler: impl FnOnce(Metadata, Req) -> Fut + Send,
+    ) -> Answer
+    where
+        Req: Message + Default,
+        Rep: Message,
+        E: Into<Status>,
+        Fut: Future<Output = Result<Rep, E>> + Send,
+    {
+        let Self {
+            mut messages,
+            metadata,
+            deadline,
+            content_type,
+            mut progress,
+        } = self;
+        let work = async {
+            let request = one_message(&mut messages).await?;
+            let size = request.len();
+            let request = frame::decode(request).map_err(|reason| {
+                let text = format!("grpc: error unmarshalling request: {reason}");
+                Status::new(Code::Internal, text)
+            })?;
+            progress.start();
+            progress.received(size);
+            metadata.check()?;
+            let reply = handler(metadata, request).await.map_err(Into::into)?;
+            frame::encode(&reply)
+        };
+        let outcome = match deadline {
+            None => work.await,
+            Some(deadline) => timeout_at(deadline, work)
+                .await
+                .unwrap_or_else(|_| Err(Status::deadline_exceeded())),
+        };
+        Ok(match outcome {
+            Ok(message) => {
+                progress.sent(&message);
+                progress.finish(Code::Ok);
+                let trailers = Some(status::ok_trailers());
+                let body = Body::Message(Some(message), trailers, messages.into_rest());
+                reply(content_type, body)
+            }
+            Err(status) => {
+                progress.finish(status.code);
+                status.response(StatusCode::OK, content_type)
+            }
+        })
+    }
+
+    /// Answers one request with a stream of replies.
+    pub(crate) async fn server_stream<Req, Rep, E, S, Fut>(
+        self,
+        handler: impl FnOnce(Metadata, Req) -> Fut + Send,
+    ) -> Answer
+    where
+        Req: Message + Default,
+        Rep: Message + 'static,
+        E: Into<Status> + 'static,
+        S: Stream<Item = Result<Rep, E>> + Send + 'static,
+        Fut: Future<Output = Result<S, E>> + Send,
+    {
+        let Self {
+            mut messages,
+            metadata,
+            deadline,
+            content_type,
+            mut progress,
+        } = self;
+        progress.start();
+        let work = async {
+            metadata.check()?;
+            let request = only_message(&mut messages).await?;
+            let size = request.len();
+            let request = frame::decode(request).map_err(|reason| {
+                let text = format!("grpc: failed to unmarshal the received message: {reason}");
+                Status::new(Code::Internal, text)
+            })?;
+            progress.received(size);
+            handler(metadata, request).await.map_err(Into::into)
+        };
+        let outcome = match deadline {
+            None => work.await,
+            Some(deadline) => timeout_at(deadline, work)
+                .await
+                .unwrap_or_else(|_| Err(Status::deadline_exceeded())),
+        };
+        Ok(match outcome {
+            Ok(replies) => {
+                let replies = replies.map(|item| match item {
+                    Ok(reply) => frame::encode(&reply),
+                    Err(error) => Err(error.into()),
+                });
+                let body = Replies {
+                    replies: Box::pin(replies),
+                    deadline: deadline.map(|at| Box::pin(sleep_until(at))),
+                    progress,
+                    ended: false,
+                };
+                reply(content_type, Body::Streaming(Box::pin(body)))
+            }
+            Err(status) => {
+                progress.finish(status.code);
+                status.response(StatusCode::OK, content_type)
+            }
+        })
+    }
+
+    /// Answers with an error without looking at the request.
+    pub(crate) fn refuse(mut self, status: &Status) -> Answer {
+        self.progress.start();
+        self.progress.finish(status.code);
+        Ok(status.response(StatusCode::OK, self.content_type))
+    }
+}
+
+fn reply(content_type: HeaderValue, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// The request of a unary call. Like grpc-go it does not wait for the end of the stream.
+async fn one_message(messages: &mut Messages) -> Result<Bytes, Status> {
+    messages
+        .next()
+        .await?
+        .ok_or_else(|| Status::new(Code::Unknown, "EOF"))
+}
+
+/// The request of a server-streaming call, where grpc-go does insist on exactly one.
+async fn only_message(messages: &mut Messages) -> Result<Bytes, Status> {
+    let violation = |what| {
+        let text = format!("cardinality violation: received {what} for non-client-streaming RPC");
+        Status::new(Code::Internal, text)
+    };
+    let message = messages
+        .next()
+        .await?
+        .ok_or_else(|| violation("no request message"))?;
+    match messages.next().await? {
+        None => Ok(message),
+        Some(_) => Err(violation("multiple request messages")),
+    }
+}
+
+/// The replies of a streaming call as a body.
+struct Replies {
+    replies: Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    progress: Progress,
+    ended: bool,
+}
+
+impl Replies {
+    fn end(&mut self, status: Option<Status>) -> Frame<Bytes> {
+        self.ended = true;
+        let (code, trailers) = match status {
+            None => (Code::Ok, status::ok_trailers()),
+            Some(status) => (status.code, status.trailers()),
+        };
+        self.progress.finish(code);
+        Frame::trailers(trailers)
+    }
+}
+
+impl HttpBody for Replies {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let frame = match self.replies.poll_next_unpin(context) {
+            Poll::Ready(Some(Ok(message))) => {
+                self.progress.sent(&message);
+                Frame::data(message)
+            }
+            Poll::Ready(Some(Err(status))) => self.end(Some(status)),
+            Poll::Ready(None) => self.end(None),
+            Poll::Pending => {
+                let deadline = self.deadline.as_mut();
+                if deadline.is_none_or(|at| at.as_mut().poll(context).is_pending()) {
+                    return Poll::Pending;
+                }
+                self.end(Some(Status::deadline_exceeded()))
+            }
+        };
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+/// Reports a call to the observer. A started call that is dropped was cancelled by its client.
+pub(super) struct Progress {
+    observer: Arc<dyn CallObserver>,
+    method: Method,
+    running: bool,
+}
+
+impl Progress {
+    pub(super) fn new(observer: Arc<dyn CallObserver>, method: Method) -> Self {
+        Self {
+            observer,
+            method,
+            running: false,
+        }
+    }
+
+    fn start(&mut self) {
+        self.running = true;
+        self.observer.started(self.method);
+    }
+
+    fn received(&self, bytes: usize) {
+        self.observer.received(self.method, bytes);
+    }
+
+    fn sent(&self, framed: &Bytes) {
+        self.observer.sent(self.method, frame::message_len(framed));
+    }
+
+    fn finish(&mut self, code: Code) {
+        if std::mem::take(&mut self.running) {
+            self.observer.finished(self.method, code);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish(Code::Cancelled);
+    }
+}

@@ -1,0 +1,178 @@
+//! Messages on a stream: one flag byte, four length bytes, the encoded message.
+
+use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+use prost::Message;
+use tonic::Code;
+
+use super::status::Status;
+
+const PREFIX: usize = 5;
+
+/// Largest message that gRPC lets a server send, 2^31 - 1.
+const MAX_SEND: usize = i32::MAX as usize;
+
+/// Takes the messages of one request out of its body.
+pub(crate) struct Messages {
+    body: Incoming,
+    pending: Pending,
+    max: usize,
+}
+
+/// Bytes that have arrived and belong to the next message. One frame, the usual case, is kept as
+/// it came; only a message that spans frames is copied together.
+enum Pending {
+    Frame(Bytes),
+    Joined(BytesMut),
+}
+
+impl Pending {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Frame(bytes) => bytes,
+            Self::Joined(bytes) => bytes,
+        }
+    }
+
+    fn push(&mut self, more: Bytes) {
+        match self {
+            Self::Frame(bytes) if bytes.is_empty() => *bytes = more,
+            Self::Frame(bytes) => {
+                let mut joined = BytesMut::with_capacity((bytes.len() + more.len()).max(1024));
+                joined.extend_from_slice(bytes);
+                joined.extend_from_slice(&more);
+                *self = Self::Joined(joined);
+            }
+            Self::Joined(bytes) => bytes.extend_from_slice(&more),
+        }
+    }
+
+    /// Cuts off the first message, whose size is `length`.
+    fn split_message(&mut self, length: usize) -> Bytes {
+        match self {
+            Self::Frame(bytes) => {
+                bytes.advance(PREFIX);
+                bytes.split_to(length)
+            }
+            Self::Joined(bytes) => {
+                bytes.advance(PREFIX);
+                bytes.split_to(length).freeze()
+            }
+        }
+    }
+}
+
+impl Messages {
+    /// `max`: the largest message allowed, in bytes.
+    pub(super) fn new(body: Incoming, max: usize) -> Self {
+        Self {
+            body,
+            pending: Pending::Frame(Bytes::new()),
+            max,
+        }
+    }
+
+    /// The next message; `None` when the client has sent all of them.
+    ///
+    /// # Errors
+    /// Code and text as grpc-go answers: too large, compressed, cut short.
+    pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        loop {
+            if let Some((flag, length)) = self.prefix() {
+                if length > self.max {
+                    let max = self.max;
+                    return Err(Status::new(
+                        Code::ResourceExhausted,
+                        format!("grpc: received message larger than max ({length} vs. {max})"),
+                    ));
+                }
+                if self.pending.bytes().len() >= PREFIX + length {
+                    check_flag(flag)?;
+                    return Ok(Some(self.pending.split_message(length)));
+                }
+            }
+            if !self.more().await? {
+                return match self.pending.bytes().len() {
+                    0..PREFIX => Ok(None),
+                    _ => Err(Status::new(Code::Unknown, "unexpected EOF")),
+                };
+            }
+        }
+    }
+
+    fn prefix(&self) -> Option<(u8, usize)> {
+        let mut bytes = self.pending.bytes();
+        (bytes.len() >= PREFIX).then(|| (bytes.get_u8(), bytes.get_u32() as usize))
+    }
+
+    /// Waits for a frame; false when the client has closed its side.
+    async fn more(&mut self) -> Result<bool, Status> {
+        loop {
+            match self.body.frame().await {
+                None => return Ok(false),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.pending.push(data);
+                        return Ok(true);
+                    }
+                }
+                // The stream was reset or the connection is gone: nobody reads this.
+                Some(Err(_)) => return Err(Status::new(Code::Cancelled, "context canceled")),
+            }
+        }
+    }
+
+    /// What is left to read, if anything: dropping it before the reply has left resets the stream.
+    pub(super) fn into_rest(self) -> Option<Incoming> {
+        (!self.body.is_end_stream()).then_some(self.body)
+    }
+}
+
+fn check_flag(flag: u8) -> Result<(), Status> {
+    match flag {
+        0 => Ok(()),
+        1 => Err(Status::new(
+            Code::Internal,
+            "grpc: compressed flag set with identity or empty encoding",
+        )),
+        _ => Err(Status::new(
+            Code::Internal,
+            format!("grpc: received unexpected payload format {flag}"),
+        )),
+    }
+}
+
+/// A decoded message, or why not in the words of Go's protobuf.
+pub(super) fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, &'static str> {
+    M::decode(bytes).map_err(|error| {
+        if error.to_string().contains("UTF-8") {
+            "string field contains invalid UTF-8"
+        } else {
+            "proto: cannot parse invalid wire-format data"
+        }
+    })
+}
+
+/// A message with its prefix, ready to be sent.
+pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
+    let length = message.encoded_len();
+    if length > MAX_SEND {
+        return Err(Status::new(
+            Code::ResourceExhausted,
+            format!("grpc: trying to send message larger than max ({length} vs. {MAX_SEND})"),
+        ));
+    }
+    let mut bytes = BytesMut::with_capacity(PREFIX + length);
+    bytes.put_u8(0);
+    bytes.put_u32(length as u32);
+    message
+        .encode(&mut bytes)
+        .expect("the buffer grows as needed");
+    Ok(bytes.freeze())
+}
+
+/// The size of the message in a framed one.
+pub(super) fn message_len(framed: &Bytes) -> usize {
+    framed.len() - PREFIX
+}

@@ -1,0 +1,195 @@
+//! The plain HTTP endpoints: health, version, metrics. Bodies, headers and statuses as observed
+//! at etcd 3.7.1.
+
+mod guard;
+mod target;
+
+use std::fmt::Write as _;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode, Version};
+
+use super::body::Body;
+use super::site::{Probe, Site, Surface};
+use target::Query;
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
+
+/// Answers one request.
+pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
+    if request.version == Version::HTTP_11 && !request.headers.contains_key(header::HOST) {
+        let text = "400 Bad Request: missing required Host header";
+        return answer(StatusCode::BAD_REQUEST, PLAIN, text);
+    }
+    match site.surface {
+        Surface::Client => guard::serve(site, request).await,
+        Surface::Peer | Surface::Metrics => route(site, request).await,
+    }
+}
+
+enum Endpoint<'a> {
+    Nothing,
+    Metrics,
+    Version,
+    Health,
+    /// All checks, or the one named.
+    Probe(Probe, Option<&'a str>),
+}
+
+impl<'a> Endpoint<'a> {
+    fn find(surface: Surface, path: &'a str) -> Self {
+        match (surface, path) {
+            (Surface::Peer | Surface::Client, "/version") => Self::Version,
+            (Surface::Peer, _) => Self::Nothing,
+            (_, "/metrics") => Self::Metrics,
+            (_, "/health") => Self::Health,
+            _ => Self::probe(path),
+        }
+    }
+
+    fn probe(path: &'a str) -> Self {
+        let (probe, rest) = if let Some(rest) = path.strip_prefix("/livez") {
+            (Probe::Live, rest)
+        } else if let Some(rest) = path.strip_prefix("/readyz") {
+            (Probe::Ready, rest)
+        } else {
+            return Self::Nothing;
+        };
+        match rest.strip_prefix('/') {
+            None if rest.is_empty() => Self::Probe(probe, None),
+            Some(name) if probe.names().contains(&name) => Self::Probe(probe, Some(name)),
+            _ => Self::Nothing,
+        }
+    }
+}
+
+async fn route(site: &Site, request: &Parts) -> Response<Body> {
+    let path = request.uri.path();
+    if let Some(clean) = target::cleaned(path) {
+        return redirect(request, &clean);
+    }
+    let endpoint = Endpoint::find(site.surface, path);
+    let any_method = matches!(endpoint, Endpoint::Nothing | Endpoint::Metrics);
+    if !any_method && request.method != Method::GET {
+        let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+        let allow = HeaderValue::from_static("GET");
+        response.headers_mut().insert(header::ALLOW, allow);
+        return response;
+    }
+    let query = Query::of(request.uri.query().unwrap_or_default());
+    match endpoint {
+        Endpoint::Nothing => error(StatusCode::NOT_FOUND, "404 page not found\n"),
+        Endpoint::Metrics => answer(StatusCode::OK, METRICS, site.services.metrics()),
+        Endpoint::Version => version(site),
+        Endpoint::Health => health(site, &query).await,
+        Endpoint::Probe(probe, only) => checks(site, probe, only, &query).await,
+    }
+}
+
+fn version(site: &Site) -> Response<Body> {
+    let (server, cluster) = site.services.version();
+    // The schema of the stored data follows the cluster's version.
+    let storage = match cluster.as_str() {
+        "not_decided" => "",
+        decided => decided,
+    };
+    let body = format!(
+        r#"{{"etcdserver":{},"etcdcluster":{},"storage":{}}}"#,
+        json(&server),
+        json(&cluster),
+        json(storage),
+    );
+    answer(StatusCode::OK, "application/json", body)
+}
+
+async fn health(site: &Site, query: &Query) -> Response<Body> {
+    let exclude = query.all("exclude");
+    let serializable = query.first("serializable") == Some("true");
+    match site.services.health(&exclude, serializable).await {
+        Ok(()) => answer(StatusCode::OK, PLAIN, r#"{"health":"true","reason":""}"#),
+        Err(reason) => {
+            let body = format!("{{\"health\":\"false\",\"reason\":{}}}\n", json(&reason));
+            error(StatusCode::SERVICE_UNAVAILABLE, body)
+        }
+    }
+}
+
+async fn checks(site: &Site, probe: Probe, only: Option<&str>, query: &Query) -> Response<Body> {
+    let mut exclude = query.all("exclude");
+    if let Some(only) = only {
+        let others = probe.names().iter().filter(|name| **name != only);
+        exclude.extend(others.map(|name| (*name).to_owned()));
+    }
+    let checks = site.services.probe(probe, &exclude).await;
+    let mut body = String::new();
+    for (name, failure) in &checks {
+        let _ = match failure {
+            None => writeln!(body, "[+]{name} ok"),
+            Some(failure) => writeln!(body, "[-]{name} failed: {failure}"),
+        };
+    }
+    if checks.iter().any(|(_, failure)| failure.is_some()) {
+        body.push('\n');
+        return error(StatusCode::SERVICE_UNAVAILABLE, body);
+    }
+    if !query.has("verbose") {
+        body.clear();
+    }
+    body.push_str("ok\n");
+    error(StatusCode::OK, body)
+}
+
+fn redirect(request: &Parts, path: &str) -> Response<Body> {
+    let target = match request.uri.query() {
+        None => path.to_owned(),
+        Some(query) => format!("{path}?{query}"),
+    };
+    let body = match request.method {
+        Method::GET | Method::HEAD => {
+            let href = target.replace('&', "&amp;").replace('"', "&#34;");
+            format!("<a href=\"{href}\">Temporary Redirect</a>.\n\n")
+        }
+        _ => String::new(),
+    };
+    let html = "text/html; charset=utf-8";
+    let mut response = answer(StatusCode::TEMPORARY_REDIRECT, html, body);
+    if let Ok(target) = HeaderValue::try_from(target) {
+        response.headers_mut().insert(header::LOCATION, target);
+    }
+    response
+}
+
+/// A text and its type.
+fn answer(
+    status: StatusCode,
+    content_type: &'static str,
+    body: impl Into<String>,
+) -> Response<Body> {
+    let mut response = Response::new(Body::Full(body.into().into()));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static(content_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type);
+    response
+}
+
+/// A text as Go's `http.Error` sends it.
+fn error(status: StatusCode, body: impl Into<String>) -> Response<Body> {
+    let mut response = answer(status, PLAIN, body);
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(NOSNIFF, nosniff);
+    response
+}
+
+/// A JSON string as Go writes it: with `<`, `>` and `&` escaped too.
+fn json(text: &str) -> String {
+    serde_json::Value::from(text)
+        .to_string()
+        .replace('<', "\\u003c")
+        .replace('>', "\\u003e")
+        .replace('&', "\\u0026")
+}

@@ -1,0 +1,25 @@
+//! What the listeners tell whoever counts.
+
+use tonic::Code;
+
+use super::grpc::Method;
+
+/// Told of every gRPC call, from the connection threads: implementations must not block.
+///
+/// Counted as etcd's interceptors count: a unary call starts once its request is decoded, so one
+/// that is too large or garbage never starts; a streaming call starts with its headers.
+pub(crate) trait CallObserver: Send + Sync + 'static {
+    /// A call starts.
+    fn started(&self, _method: Method) {}
+    /// A request message of so many bytes, without its prefix, was decoded.
+    fn received(&self, _method: Method, _bytes: usize) {}
+    /// A reply message of so many bytes, without its prefix, is on its way.
+    fn sent(&self, _method: Method, _bytes: usize) {}
+    /// A started call ended; `Cancelled` also when the client went away.
+    fn finished(&self, _method: Method, _code: Code) {}
+}
+
+/// Counts nothing.
+pub(crate) struct NoObserver;
+
+impl CallObserver for NoObserver {}

@@ -1,0 +1,88 @@
+//! What the connections of one listener share, and what they ask of the member.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::Settings;
+use super::grpc::{Call, Method, Pending, Serving};
+
+/// A future of a dynamic call.
+pub(crate) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A health check's name, and why it failed.
+pub(crate) type Check = (&'static str, Option<String>);
+
+/// The two sets of health checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probe {
+    /// `/livez`
+    Live,
+    /// `/readyz`
+    Ready,
+}
+
+impl Probe {
+    /// The names of its checks.
+    pub(super) fn names(self) -> &'static [&'static str] {
+        match self {
+            Self::Live => &["serializable_read"],
+            Self::Ready => &[
+                "data_corruption",
+                "serializable_read",
+                "linearizable_read",
+                "non_learner",
+            ],
+        }
+    }
+}
+
+/// The member behind the listeners.
+pub(crate) trait Services: Send + Sync + 'static {
+    /// Answers a gRPC call; `grpc.health.v1` is answered before it gets here.
+    fn call(&self, method: Method, call: Call) -> Pending;
+
+    /// Bytes that one request message may have.
+    fn max_receive_bytes(&self) -> usize;
+
+    /// `/health`: `Err(reason)` when unhealthy. `exclude`: alarm names not to look at.
+    fn health<'a>(
+        &'a self,
+        exclude: &'a [String],
+        serializable: bool,
+    ) -> Boxed<'a, Result<(), String>>;
+
+    /// Runs all checks of a probe but the excluded ones.
+    fn probe<'a>(&'a self, probe: Probe, exclude: &'a [String]) -> Boxed<'a, Vec<Check>>;
+
+    /// `/version`: (server, cluster).
+    fn version(&self) -> (String, String);
+
+    /// `/metrics`: Prometheus text.
+    fn metrics(&self) -> String;
+}
+
+/// Which paths a listener answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    /// A client URL: gRPC, health, version, metrics.
+    Client,
+    /// A peer URL: version.
+    Peer,
+    /// A metrics URL: health and metrics.
+    Metrics,
+}
+
+/// One listener's part of the server.
+pub(super) struct Site {
+    pub(super) surface: Surface,
+    pub(super) services: Arc<dyn Services>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) max_receive_bytes: usize,
+    pub(super) serving: Serving,
+}
+
+impl Site {
+    pub(super) fn serving(&self) -> Serving {
+        self.serving.clone()
+    }
+}

@@ -1,0 +1,142 @@
+//! The one table from methods to the member's services.
+
+use futures_util::FutureExt as _;
+use tonic::Code;
+
+use super::grpc::{Call, Metadata, Method, Pending, Status};
+use super::site::{Boxed, Check, Probe, Services};
+use crate::api::{Api, Caller};
+
+impl From<Metadata> for Caller {
+    fn from(metadata: Metadata) -> Self {
+        Self {
+            require_leader: metadata.require_leader,
+            api_version: metadata.api_version,
+        }
+    }
+}
+
+impl Services for Api {
+    fn call(&self, method: Method, call: Call) -> Pending {
+        macro_rules! unary {
+            ($name:ident) => {{
+                let api = self.clone();
+                Box::pin(call.unary(|metadata, request| async move {
+                    api.$name(&metadata.into(), request).await
+                }))
+            }};
+        }
+        macro_rules! server_stream {
+            ($name:ident) => {{
+                let api = self.clone();
+                Box::pin(call.server_stream(|metadata, request| async move {
+                    api.$name(&metadata.into(), request).await
+                }))
+            }};
+        }
+        match method {
+            Method::Range => unary!(range),
+            Method::RangeStream => server_stream!(range_stream),
+            Method::Put => unary!(put),
+            Method::DeleteRange => unary!(delete_range),
+            Method::Txn => unary!(txn),
+            Method::Compact => unary!(compact),
+
+            Method::Alarm => unary!(alarm),
+            Method::Status => unary!(status),
+            Method::Hash => unary!(hash),
+            Method::HashKv => unary!(hash_kv),
+            Method::Defragment => unary!(defragment),
+            Method::Snapshot => server_stream!(snapshot),
+
+            Method::MemberList => unary!(member_list),
+
+            // Not served yet.
+            Method::Watch
+            | Method::LeaseGrant
+            | Method::LeaseRevoke
+            | Method::LeaseKeepAlive
+            | Method::LeaseTimeToLive
+            | Method::LeaseLeases
+            | Method::MemberAdd
+            | Method::MemberRemove
+            | Method::MemberUpdate
+            | Method::MemberPromote
+            | Method::MoveLeader
+            | Method::Downgrade
+            | Method::AuthEnable
+            | Method::AuthDisable
+            | Method::AuthStatus
+            | Method::Authenticate
+            | Method::UserAdd
+            | Method::UserGet
+            | Method::UserList
+            | Method::UserDelete
+            | Method::UserChangePassword
+            | Method::UserGrantRole
+            | Method::UserRevokeRole
+            | Method::RoleAdd
+            | Method::RoleGet
+            | Method::RoleList
+            | Method::RoleDelete
+            | Method::RoleGrantPermission
+            | Method::RoleRevokePermission
+            | Method::Lock
+            | Method::Unlock
+            | Method::Campaign
+            | Method::Proclaim
+            | Method::Leader
+            | Method::Observe
+            | Method::Resign
+            // Answered by the listeners themselves.
+            | Method::HealthCheck
+            | Method::HealthList
+            | Method::HealthWatch => {
+                Box::pin(std::future::ready(call.refuse(&not_served(method))))
+            }
+        }
+    }
+
+    fn max_receive_bytes(&self) -> usize {
+        Self::max_receive_bytes(self)
+    }
+
+    fn health<'a>(
+        &'a self,
+        exclude: &'a [String],
+        serializable: bool,
+    ) -> Boxed<'a, Result<(), String>> {
+        Box::pin(Self::health(self, exclude, serializable))
+    }
+
+    fn probe<'a>(&'a self, probe: Probe, exclude: &'a [String]) -> Boxed<'a, Vec<Check>> {
+        let checks = async move {
+            match probe {
+                Probe::Live => self.live(exclude).await,
+                Probe::Ready => self.ready(exclude).await,
+            }
+        };
+        Box::pin(checks.map(|checks| {
+            let pairs = checks.into_iter().map(|check| (check.name, check.error));
+            pairs.collect()
+        }))
+    }
+
+    fn version(&self) -> (String, String) {
+        Self::version(self)
+    }
+
+    fn metrics(&self) -> String {
+        Self::metrics(self)
+    }
+}
+
+/// A known call of the etcd API that this release leaves out.
+fn not_served(method: Method) -> Status {
+    let version = env!("CARGO_PKG_VERSION");
+    let (service, name) = (method.service(), method.name());
+    Status::new(
+        Code::Unimplemented,
+        format!("retcd {version} does not serve {service}/{name} yet"),
+    )
+}

@@ -1,0 +1,76 @@
+//! The one way into the log: size limit, back-pressure, request id, wait for the outcome.
+//!
+//! Source: raft-log 2.1; etcd `server/etcdserver/v3_server.go`.
+
+use prost::Message as _;
+use retcd_proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
+use retcd_raft_node::ProposeError;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::member::Member;
+use crate::wait::{Outcome, Reply};
+
+/// Refuse new work while more entries than this are committed and not yet applied.
+const MAX_APPLY_LAG: u64 = 5000;
+
+impl Member {
+    /// Sends a request through the log and waits until it is applied here.
+    ///
+    /// Once proposed, it takes effect even if the caller goes away.
+    pub(crate) async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, Error> {
+        let status = self.node().status();
+        if status.committed > self.applied() + MAX_APPLY_LAG {
+            return Err(Error::TooManyRequests);
+        }
+        let id = self.request_ids.next();
+        request.header = Some(RequestHeader {
+            id,
+            ..RequestHeader::default()
+        });
+        let size = request.encoded_len();
+        if size > self.limits.max_request_bytes {
+            return Err(Error::RequestTooLarge);
+        }
+        let mut data = Vec::with_capacity(size);
+        request.encode(&mut data).expect("a vector grows as needed");
+        let data = bytes::Bytes::from(data);
+
+        let started = Instant::now();
+        let deadline = started + self.limits.request_timeout;
+        let mut leader = self.leader.subscribe();
+        loop {
+            leader.mark_unchanged();
+            let mut waiter = self.waiters.register(id);
+            match self.node().propose(data.clone()) {
+                Ok(()) => {}
+                Err(ProposeError::TooLarge(_)) => return Err(Error::RequestTooLarge),
+                Err(ProposeError::Full) => return Err(Error::TooManyRequests),
+                Err(ProposeError::Stopped) => return Err(Error::Stopped),
+            }
+            let outcome = tokio::time::timeout_at(deadline, waiter.outcome())
+                .await
+                .map_err(|_| self.timeout_error(started))??;
+            match outcome {
+                Outcome::Applied(result) => return result,
+                // Not in the log: propose again as soon as there is a leader.
+                Outcome::Dropped => {
+                    tokio::time::timeout_at(deadline, leader.wait_for(|l| l.id != 0))
+                        .await
+                        .map_err(|_| self.timeout_error(started))?
+                        .map_err(|_| Error::Stopped)?;
+                }
+            }
+        }
+    }
+
+    /// Why a request that started then got no answer in time.
+    pub(crate) fn timeout_error(&self, started: Instant) -> Error {
+        let leader = self.leader.borrow();
+        if leader.id == 0 || leader.since.is_some_and(|since| since > started) {
+            Error::TimeoutDueToLeaderFail
+        } else {
+            Error::Timeout
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Linearizable reads: one read index round serves everybody who waits at that moment.
+//!
+//! Source: raft-log 10.1.
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::error::Error;
+use crate::member::Member;
+
+type Reader = oneshot::Sender<Result<(), Error>>;
+
+/// The reads that wait for a read index, and those that wait until it is applied.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Asked for after the round under way began; the next round serves them.
+    waiting: Vec<Reader>,
+    /// The round under way: its context and whom it serves.
+    round: Option<(u64, Vec<Reader>)>,
+    /// Confirmed at an index that is not applied yet.
+    unapplied: Vec<(u64, Vec<Reader>)>,
+}
+
+impl Reads {
+    /// Joins the next round. `Some(context)`: the caller must ask raft to begin it.
+    fn join(&self, reader: Reader, next_context: impl FnOnce() -> u64) -> Option<u64> {
+        let mut state = self.state.lock();
+        state.waiting.push(reader);
+        state.begin(next_context)
+    }
+
+    /// Raft confirmed a round. `Some(context)`: the next one must begin.
+    pub(crate) fn confirmed(
+        &self,
+        context: u64,
+        index: u64,
+        applied: impl FnOnce() -> u64,
+        next_context: impl FnOnce() -> u64,
+    ) -> Option<u64> {
+        let mut state = self.state.lock();
+        let readers = match state.round.take() {
+            Some((current, readers)) if current == context => readers,
+            other => {
+                // An answer to a round that was given up.
+                state.round = other;
+                return None;
+            }
+        };
+        // Read under the lock: the apply thread looks at `unapplied` after it moved the index.
+        let ready = applied() >= index;
+        if !ready {
+            state.unapplied.push((index, readers));
+            return state.begin(next_context);
+        }
+        let next = state.begin(next_context);
+        drop(state);
+        answer(readers, &Ok(()));
+        next
+    }
+
+    /// Everything up to `index` is applied and can be read.
+    pub(crate) fn applied(&self, index: u64) {
+        let mut state = self.state.lock();
+        if state.unapplied.is_empty() {
+            return;
+        }
+        let (ready, unapplied) = std::mem::take(&mut state.unapplied)
+            .into_iter()
+            .partition(|(wanted, _)| *wanted <= index);
+        state.unapplied = unapplied;
+        drop(state);
+        let ready: Vec<(u64, Vec<Reader>)> = ready;
+        for (_, readers) in ready {
+            answer(readers, &Ok(()));
+        }
+    }
+
+    /// The round under way will have no answer.
+    pub(crate) fn give_up(&self, error: &Error) {
+        let round = self.state.lock().round.take();
+        if let Some((_, readers)) = round {
+            answer(readers, &Err(error.clone()));
+        }
+    }
+
+    /// Begins a round if readers wait and none is under way.
+    pub(crate) fn restart(&self, next_context: impl FnOnce() -> u64) -> Option<u64> {
+        self.state.lock().begin(next_context)
+    }
+
+    /// Lets go of everybody; they see that the member stopped.
+    pub(crate) fn abandon(&self) {
+        *self.state.lock() = State::default();
+    }
+}
+
+impl State {
+    fn begin(&mut self, next_context: impl FnOnce() -> u64) -> Option<u64> {
+        if self.round.is_some() || self.waiting.is_empty() {
+            return None;
+        }
+        let context = next_context();
+        self.round = Some((context, std::mem::take(&mut self.waiting)));
+        Some(context)
+    }
+}
+
+fn answer(readers: Vec<Reader>, result: &Result<(), Error>) {
+    for reader in readers {
+        // A reader may have given up in this very moment.
+        drop(reader.send(result.clone()));
+    }
+}
+
+impl Member {
+    /// Waits until this member has applied everything that was committed when the call came.
+    pub(crate) async fn linearizable(&self) -> Result<(), Error> {
+        let started = Instant::now();
+        let (sender, receiver) = oneshot::channel();
+        self.begin_read_round(self.reads.join(sender, || self.request_ids.next()));
+        tokio::time::timeout(self.limits.request_timeout, receiver)
+            .await
+            .map_err(|_| self.timeout_error(started))?
+            .map_err(|_| Error::Stopped)?
+    }
+}

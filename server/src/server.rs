@@ -1,0 +1,465 @@
+//! A member's life: open, recover, join raft, serve, stop.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use retcd_proto::etcdserverpb::AlarmType;
+use retcd_raft_node::ids::{self, RequestIds};
+use retcd_raft_node::membership::{self, Cluster};
+use retcd_raft_node::{self as raft_node, NoPeers, Start};
+use retcd_storage::backend;
+use retcd_storage::clock::{Clock, SystemClock};
+use retcd_storage::fs::{Fs, RealFs};
+use retcd_storage::mvcc;
+use slog::{Logger, info, o, warn};
+use tokio::sync::watch;
+
+use crate::alarm::Alarms;
+use crate::api::{Api, major_minor};
+use crate::apply::{Applier, CompactionPace, Snapshots};
+use crate::client::Client;
+use crate::config::{
+    BootstrapError, Config, ConfigError, ETCD_VERSION, Resolved, SERVER_NAME, Url,
+};
+use crate::data_dir::{DataDir, DataDirError, DataDirLock};
+use crate::disk::Disk;
+use crate::log::Log;
+use crate::member::{Leader, Limits, Member};
+use crate::metrics::{Identity, Metrics};
+use crate::net;
+use crate::observer::Events;
+use crate::publish;
+use crate::read::Reads;
+use crate::wait::Waiters;
+
+/// Batches of committed entries that may wait for the apply thread. When it is full, the raft
+/// thread keeps what it has and goes on ticking.
+const APPLY_QUEUE: usize = 64;
+
+/// etcd's default for `--max-learners`, which is not served yet.
+const MAX_LEARNERS: usize = 1;
+
+/// How long calls in flight may take to end when the member stops.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+
+/// Why a member did not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The configuration does not make sense.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// This member cannot found a cluster with this configuration.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// The membership in the database is damaged.
+    #[error(transparent)]
+    Membership(#[from] membership::LoadError),
+    /// A record about the database itself is damaged.
+    #[error(
+        "database: bucket meta, key {key} holds {value}, which no member writes; restore this member from a snapshot"
+    )]
+    DamagedMeta {
+        /// Its key.
+        key: String,
+        /// Its value, escaped.
+        value: String,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// The database cannot be opened.
+    #[error(transparent)]
+    Backend(#[from] backend::Error),
+    /// What is in the database is damaged.
+    #[error(transparent)]
+    Store(#[from] mvcc::Error),
+    /// The log or the snapshots cannot be opened or recovered.
+    #[error(transparent)]
+    Raft(#[from] raft_node::Error),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] net::BindError),
+    /// A thread cannot be started.
+    #[error("cannot start a thread: {0}")]
+    Thread(#[from] std::io::Error),
+    /// It stopped before it could serve.
+    #[error("the member stopped before it was ready: {0}")]
+    NotReady(String),
+}
+
+/// A running member. Dropping it stops it.
+pub struct Server {
+    name: String,
+    member: Arc<Member>,
+    api: Api,
+    client_addresses: Vec<SocketAddr>,
+    peer_addresses: Vec<SocketAddr>,
+    failure: watch::Receiver<Option<String>>,
+    running: Option<Running>,
+}
+
+/// What has to be stopped, in this order.
+struct Running {
+    net: net::Net,
+    node: raft_node::Node,
+    apply: JoinHandle<()>,
+    /// Released last: only then may another process have the directory.
+    lock: DataDirLock,
+}
+
+impl Server {
+    /// Starts a member and returns when it is ready to serve.
+    ///
+    /// Blocks for as long as recovery takes; call it from `spawn_blocking` where that matters.
+    ///
+    /// # Errors
+    /// See [`StartError`]. Nothing that was on disk before is changed by a start that is refused.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        let log = config.log.open().map_err(ConfigError::from)?;
+        Self::start_with_log(config, &log)
+    }
+
+    /// [`Server::start`] with a log that is open already.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub fn start_with_log(config: Config, log: &Log) -> Result<Self, StartError> {
+        let logger = log.logger().clone();
+        let mut resolved = config.resolve()?;
+        for notice in &resolved.notices {
+            notice.log(&logger);
+        }
+        resolved.check_tls()?;
+
+        let fs: Arc<dyn Fs> = Arc::new(RealFs);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let dir = DataDir::new(&resolved);
+        let initialized = dir.has_log(&*fs)?;
+        // Everything that can refuse a start comes before the first file is written.
+        let initial = if initialized {
+            info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
+            None
+        } else {
+            info!(logger, "Initialize and start etcd server"; "data-dir" => dir.root().display(), "dir-type" => "empty");
+            Some(resolved.bootstrap()?)
+        };
+        info!(logger, "configuring peer listeners"; "listen-peer-urls" => format!("{:?}", resolved.listen_peer_urls));
+        let peers = bind(&resolved.listen_peers)?;
+        info!(logger, "configuring client listeners"; "listen-client-urls" => format!("{:?}", resolved.listen_client_urls));
+        let clients = bind(&resolved.listen_clients)?;
+        resolved.bound(&addresses(&clients));
+
+        let lock = dir.open(&*fs)?;
+        announce(&config, &resolved, initialized, &logger);
+
+        let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
+        let disk = Disk::open(&resolved, fs.clone(), &logger)?;
+        let start = match initial {
+            Some(members) => new_cluster(&resolved, members),
+            None => Start::Restart {
+                consistent_index: disk.applied.0,
+                conf_state: disk.conf_state.clone(),
+            },
+        };
+        let mut node_config = raft_node::Config {
+            fs,
+            clock: clock.clone(),
+            wal_dir: resolved.wal_dir.clone(),
+            snap_dir: resolved.snap_dir.clone(),
+            tick: resolved.heartbeat,
+            election_ticks: resolved.election_ticks,
+            pre_vote: resolved.pre_vote,
+            initial_election_tick_advance: resolved.initial_election_tick_advance,
+            snapshot_catchup_entries: resolved.snapshot_catchup_entries,
+            max_wals: resolved.max_wals.unwrap_or(0),
+            max_snapshots: resolved.max_snapshots.unwrap_or(0),
+            no_fsync: resolved.unsafe_no_fsync,
+            wal_segment_size: raft_node::DEFAULT_WAL_SEGMENT_SIZE,
+            logger: logger.new(o!("logger" => "raft")),
+            observer: Arc::new(Unobserved),
+        };
+        let opened = raft_node::open(&node_config, start)?;
+        let ids = (opened.member_id, opened.cluster_id);
+        let cluster = Cluster::load(&disk.backend, ids.1, MAX_LEARNERS)?;
+        let alarms = Alarms::load(&disk.backend)?;
+        metrics.identify(Identity {
+            member_id: ids.0,
+            quota_backend_bytes: resolved.quota_backend_bytes,
+        });
+        if let Some(version) = cluster.version() {
+            metrics
+                .server
+                .set_cluster_version(None, &major_minor(version));
+        }
+
+        let (failure, failed) = watch::channel(None);
+        let member = Arc::new(Member {
+            id: ids.0,
+            cluster_id: ids.1,
+            limits: limits(&config, &resolved),
+            store: disk.store.reader(),
+            backend: disk.backend.clone(),
+            waiters: Waiters::default(),
+            reads: Reads::default(),
+            request_ids: RequestIds::new(ids.0, clock.unix().as_millis() as u64),
+            leader: watch::Sender::new(Leader::default()),
+            alarms: ArcSwap::from_pointee(alarms.list(AlarmType::None)),
+            cluster: ArcSwap::from_pointee(cluster.clone()),
+            compacted: watch::Sender::new(disk.store.compact_rev()),
+            metrics: metrics.clone(),
+            logger: logger.clone(),
+            failure,
+            node: OnceLock::new(),
+            applied: AtomicU64::new(disk.applied.0),
+        });
+
+        let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
+        let snapshots = Snapshots::new(
+            resolved.snapshot_count,
+            disk.durable,
+            opened.snapshot.0,
+            disk.conf_state.unwrap_or_default(),
+        );
+        node_config.observer = Arc::new(Events(member.clone()));
+        let node = opened.run(node_config, Arc::new(NoPeers), apply, disk.applied.0)?;
+        member
+            .node
+            .set(node.handle().clone())
+            .expect("attached once, here");
+        let applier = Applier {
+            member: member.clone(),
+            store: disk.store,
+            cluster,
+            alarms,
+            pace: CompactionPace {
+                batch: resolved.compaction_batch_limit,
+                pause: resolved.compaction_sleep_interval,
+            },
+            snapshots,
+            warn_after: resolved.warning_apply_duration,
+            applied: disk.applied,
+        };
+        let apply = applier.spawn(entries)?;
+
+        let api = Api::new(member.clone());
+        let mut net_settings = net::Settings::new(logger.clone());
+        net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
+        net_settings.observer = metrics;
+        let net = net::Net::start(net_settings)?;
+        let mut server = Self {
+            name: resolved.name.clone(),
+            client_addresses: addresses(&clients),
+            peer_addresses: addresses(&peers),
+            api: api.clone(),
+            failure: failed,
+            running: Some(Running {
+                net,
+                node,
+                apply,
+                lock,
+            }),
+            member,
+        };
+        server.become_ready(&resolved)?;
+        server.serve(clients, peers);
+        Ok(server)
+    }
+
+    /// Publishes the member and, in a new cluster, the cluster's version.
+    fn become_ready(&mut self, resolved: &Resolved) -> Result<(), StartError> {
+        let urls: Vec<String> = resolved
+            .advertise_client_urls
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()?;
+        // On a thread of its own: the caller may be inside a runtime, where blocking on another
+        // one is not allowed.
+        let published = std::thread::scope(|scope| {
+            let publishing = std::thread::Builder::new()
+                .name("publish".into())
+                .spawn_scoped(scope, || {
+                    runtime.block_on(async {
+                        publish::attributes(&self.member, &resolved.name, &urls).await?;
+                        publish::cluster_version(&self.member).await
+                    })
+                })?;
+            publishing
+                .join()
+                .map_err(|_| std::io::Error::other("the publishing thread panicked"))
+        })?;
+        published.map_err(|error| {
+            let reason = self.failure.borrow().clone();
+            StartError::NotReady(reason.unwrap_or_else(|| error.to_string()))
+        })?;
+        info!(self.member.logger, "ready to serve client requests");
+        Ok(())
+    }
+
+    fn serve(&self, clients: Vec<net::Listener>, peers: Vec<net::Listener>) {
+        let Some(running) = &self.running else {
+            return;
+        };
+        let services: Arc<dyn net::Services> = Arc::new(self.api.clone());
+        for listener in peers {
+            info!(self.member.logger, "serving peer traffic"; "address" => %listener.addr());
+            running
+                .net
+                .serve(listener, net::Surface::Peer, services.clone());
+        }
+        for listener in clients {
+            warn!(self.member.logger, "serving client traffic insecurely; this is strongly discouraged!";
+                "traffic" => "grpc+http", "address" => %listener.addr());
+            running
+                .net
+                .serve(listener, net::Surface::Client, services.clone());
+        }
+    }
+
+    /// The addresses on which clients are served, in the order of `listen_client_urls`.
+    #[must_use]
+    pub fn client_addresses(&self) -> &[SocketAddr] {
+        &self.client_addresses
+    }
+
+    /// The addresses for other members, in the order of `listen_peer_urls`.
+    #[must_use]
+    pub fn peer_addresses(&self) -> &[SocketAddr] {
+        &self.peer_addresses
+    }
+
+    /// A client in this process.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        Client::new(self.api.clone())
+    }
+
+    /// Waits until the member stops by itself, because it cannot go on safely; says why.
+    pub async fn failed(&self) -> String {
+        let mut failure = self.failure.clone();
+        match failure.wait_for(Option::is_some).await {
+            Ok(reason) => reason.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// Stops serving, lets what is under way end, stores everything, and frees the data directory.
+    pub fn stop(mut self) {
+        self.shut_down();
+    }
+
+    fn shut_down(&mut self) {
+        let Some(running) = self.running.take() else {
+            return;
+        };
+        running.net.stop(STOP_GRACE);
+        running.node.stop();
+        // It ends when the node has dropped its end of the channel. A panic was reported there.
+        drop(running.apply.join());
+        drop(running.lock);
+        info!(self.member.logger, "closed etcd server"; "name" => &self.name);
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server")
+            .field("name", &self.name)
+            .field("client_addresses", &self.client_addresses)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// The observer of a node that does not run yet.
+struct Unobserved;
+
+impl raft_node::Observer for Unobserved {
+    fn fatal(&self, _: raft_node::Error) {}
+}
+
+fn bind(addresses: &[SocketAddr]) -> Result<Vec<net::Listener>, StartError> {
+    let bound = addresses
+        .iter()
+        .map(|address| net::Listener::bind(*address));
+    Ok(bound.collect::<Result<_, _>>()?)
+}
+
+fn addresses(listeners: &[net::Listener]) -> Vec<SocketAddr> {
+    listeners.iter().map(net::Listener::addr).collect()
+}
+
+fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Logger) {
+    info!(logger, "starting an etcd server";
+        "etcd-version" => ETCD_VERSION,
+        "server" => SERVER_NAME,
+        "max-cpu-available" => std::thread::available_parallelism().map_or(1, usize::from),
+        "member-initialized" => initialized,
+        "name" => &resolved.name,
+        "data-dir" => %resolved.data_dir.display(),
+        "wal-dir" => %resolved.wal_dir.display(),
+        "snapshot-count" => resolved.snapshot_count,
+        "heartbeat-interval" => ?resolved.heartbeat,
+        "election-timeout" => ?resolved.election,
+        "initial-cluster" => &resolved.initial_cluster,
+        "initial-cluster-token" => &resolved.initial_cluster_token,
+        "quota-backend-bytes" => config.quota_backend_bytes,
+        "max-request-bytes" => resolved.max_request_bytes,
+        "pre-vote" => resolved.pre_vote);
+}
+
+fn new_cluster(resolved: &Resolved, members: BTreeMap<String, Vec<Url>>) -> Start {
+    let token = &resolved.initial_cluster_token;
+    let mut own = 0;
+    let mut all: Vec<_> = members
+        .into_iter()
+        .map(|(name, urls)| {
+            let mut peer_urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
+            peer_urls.sort();
+            let id = ids::member_id(&peer_urls, token, None);
+            if name == resolved.name {
+                own = id;
+            }
+            membership::Member {
+                id,
+                name,
+                peer_urls,
+                ..Default::default()
+            }
+        })
+        .collect();
+    all.sort_by_key(|member| member.id);
+    let member_ids: Vec<u64> = all.iter().map(|member| member.id).collect();
+    Start::New {
+        cluster_id: ids::cluster_id(&member_ids),
+        member_id: own,
+        members: all,
+    }
+}
+
+fn limits(config: &Config, resolved: &Resolved) -> Limits {
+    Limits {
+        max_request_bytes: resolved.max_request_bytes,
+        max_txn_ops: resolved.max_txn_ops,
+        quota_bytes: resolved.quota_backend_bytes,
+        quota_reported: match resolved.quota_backend_bytes {
+            Some(quota) => i64::try_from(quota).unwrap_or(i64::MAX),
+            None => config.quota_backend_bytes,
+        },
+        request_timeout: Duration::from_secs(5) + 2 * resolved.election,
+    }
+}

@@ -1,0 +1,117 @@
+//! The thread that commits.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::MutexGuard;
+
+use super::overlay::Overlay;
+use super::shared::{Shared, State, Stop};
+use super::{Bucket, CONSISTENT_INDEX, Error};
+
+/// Runs on its own thread until the writer is gone or a commit fails.
+pub(super) struct Flusher {
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Flusher {
+    pub(super) fn run(self) {
+        let mut durable_index = self.stored_index();
+        while let Some(batch) = self.next() {
+            let committed = self.shared.engine.commit(&batch.overlay.to_batch());
+            if let Err(error) = committed {
+                return self.shared.fail(error);
+            }
+            durable_index = batch.consistent_index().or(durable_index);
+            self.done(batch.published, durable_index);
+        }
+    }
+
+    fn stored_index(&self) -> Option<u64> {
+        // An engine that cannot be read will fail the first commit or the recovery; here it only means "unknown".
+        let stored = self
+            .shared
+            .engine
+            .get(Bucket::Meta, CONSISTENT_INDEX)
+            .unwrap_or_default();
+        consistent_index(stored.as_deref())
+    }
+
+    /// Waits for a batch and puts it in flight; `None` to stop.
+    fn next(&self) -> Option<Taken> {
+        let mut state = self.shared.state.lock();
+        while state.front.len() == 0 {
+            state.requested = false;
+            if state.stop.is_some() {
+                return None;
+            }
+            self.shared.work.wait(&mut state);
+        }
+        if !self.shared.due(&state) {
+            self.wait_until_due(&mut state);
+        }
+        if state.stop == Some(Stop::Abandon) {
+            return None;
+        }
+        state.requested = false;
+        let overlay = state.take();
+        self.shared.layers.store(state.layers());
+        Some(Taken {
+            overlay,
+            published: state.published,
+        })
+    }
+
+    fn wait_until_due(&self, state: &mut MutexGuard<'_, State>) {
+        let interval = self.shared.options.batch_interval;
+        if interval == Duration::MAX {
+            while !self.shared.due(state) {
+                self.shared.work.wait(state);
+            }
+        } else {
+            // Woken early only when due: an idle publish cannot happen while something is pending.
+            self.shared.work.wait_for(state, interval);
+        }
+    }
+
+    fn done(&self, published: u64, durable_index: Option<u64>) {
+        let mut state = self.shared.state.lock();
+        state.in_flight = None;
+        self.shared.layers.store(state.layers());
+        drop(state);
+        if let (Some(index), Some(on_durable)) = (durable_index, &self.shared.options.on_durable) {
+            on_durable(index);
+        }
+        self.shared.state.lock().durable = published;
+        self.shared.progress.notify_all();
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.shared.fail(Error::Panicked);
+        }
+        // Nobody else would wake those who wait for a commit that will not come.
+        self.shared.progress.notify_all();
+    }
+}
+
+/// A batch in flight, and the number of units published when it was taken.
+struct Taken {
+    overlay: Arc<Overlay>,
+    published: u64,
+}
+
+impl Taken {
+    fn consistent_index(&self) -> Option<u64> {
+        let change = self.overlay.get(Bucket::Meta, CONSISTENT_INDEX)?;
+        consistent_index(change.0.as_deref())
+    }
+}
+
+fn consistent_index(stored: Option<&[u8]>) -> Option<u64> {
+    let bytes = stored?;
+    Some(u64::from_be_bytes(bytes.try_into().ok()?))
+}

@@ -1,0 +1,172 @@
+//! The store: the writer's side of the key-values.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+
+use super::Error;
+use super::compaction::Compactions;
+use super::index::Index;
+use super::read::{Published, Shared, StoreReader};
+use super::restore::{self, Restored};
+use super::values::Values;
+use super::write::WriteTxn;
+use crate::backend;
+
+/// How a store uses memory.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Bytes of recently used values to keep; 0 for none. Default 128 MiB.
+    pub value_cache_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        StoreOptions {
+            value_cache_bytes: 128 << 20,
+        }
+    }
+}
+
+/// The key-values with their history, owned by the apply thread: nothing else writes.
+///
+/// Changes are made in units. Everything since the last [`publish`](Store::publish), also through
+/// [`backend`](Store::backend), becomes visible together and durable together.
+///
+/// The revision never goes backwards, not even over a crash in a compaction (lessons D12 and W15 of etcd's
+/// history): no compaction drops a record above its revision, and that revision is marked first.
+pub struct Store {
+    // Dropped before the writer, whose flusher a running hash may wait for.
+    pub(super) compactions: Compactions,
+    pub(super) shared: Arc<Shared>,
+    pub(super) index: Index,
+    pub(super) rev: i64,
+    pub(super) compact_rev: i64,
+    /// The index or the revisions differ from the published ones.
+    pub(super) dirty: bool,
+    pub(super) writer: backend::Writer,
+    leases: Vec<(Bytes, i64)>,
+}
+
+impl Store {
+    /// Rebuilds the index from the backend in one pass and takes up an interrupted compaction.
+    ///
+    /// # Errors
+    /// `Corrupt` names the record that cannot be read; `Backend`.
+    pub fn open(
+        writer: backend::Writer,
+        reader: backend::Reader,
+        options: StoreOptions,
+    ) -> Result<Store, Error> {
+        let Restored {
+            index,
+            rev,
+            compact_rev,
+            interrupted,
+            leases,
+        } = restore::restore(&*reader.view()?)?;
+        let mut compactions = Compactions::default();
+        if interrupted {
+            compactions.resume(compact_rev);
+        }
+        let published = Published {
+            index: index.clone(),
+            rev,
+            compact_rev,
+        };
+        let shared = Arc::new(Shared {
+            published: ArcSwap::from_pointee(published),
+            backend: reader,
+            values: Values::new(options.value_cache_bytes),
+            hashes: Default::default(),
+        });
+        Ok(Store {
+            compactions,
+            shared,
+            index,
+            rev,
+            compact_rev,
+            dirty: false,
+            writer,
+            leases,
+        })
+    }
+
+    /// A reader of what is published.
+    pub fn reader(&self) -> StoreReader {
+        StoreReader {
+            shared: self.shared.clone(),
+        }
+    }
+
+    /// The current revision, published or not. 1 in a new store.
+    pub fn rev(&self) -> i64 {
+        self.rev
+    }
+
+    /// The compacted revision, published or not; -1 when there was no compaction.
+    pub fn compact_rev(&self) -> i64 {
+        self.compact_rev
+    }
+
+    /// The keys that were attached to a lease when the store was opened, in key order, each with its lease.
+    /// Given once.
+    pub fn take_restored_leases(&mut self) -> Vec<(Bytes, i64)> {
+        std::mem::take(&mut self.leases)
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&mut self) -> WriteTxn<'_> {
+        WriteTxn::new(self)
+    }
+
+    /// The backend's writer, for the other buckets. Its `publish` and `commit` are not to be called: they
+    /// would show values without their revision, or cut a unit.
+    pub fn backend(&mut self) -> &mut backend::Writer {
+        &mut self.writer
+    }
+
+    /// Ends a unit: one or more applied entries with their consistent index. The backend's readers see it
+    /// first, then the revision appears.
+    ///
+    /// # Errors
+    /// `Backend`: a commit failed, the member has to stop.
+    pub fn publish(&mut self) -> Result<(), Error> {
+        self.writer.publish()?;
+        if std::mem::take(&mut self.dirty) {
+            self.shared.published.store(Arc::new(Published {
+                index: self.index.clone(),
+                rev: self.rev,
+                compact_rev: self.compact_rev,
+            }));
+        }
+        Ok(())
+    }
+
+    /// [Publishes](Store::publish), and returns when all is durable.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn commit(&mut self) -> Result<(), Error> {
+        self.publish()?;
+        Ok(self.writer.commit()?)
+    }
+
+    /// Publishes, commits, and stops the backend's flusher. A compaction under way goes on when the store is
+    /// opened again.
+    ///
+    /// # Errors
+    /// As [`publish`](Store::publish).
+    pub fn close(mut self) -> Result<(), Error> {
+        self.publish()?;
+        drop(self.compactions);
+        Ok(self.writer.close()?)
+    }
+
+    /// Stops without a last commit, as a crash would.
+    pub fn abandon(self) {
+        drop(self.compactions);
+        self.writer.abandon();
+    }
+}

@@ -1,0 +1,219 @@
+//! Snapshot files: raft's idea of a snapshot, one file each, in etcd's format.
+//!
+//! Source: etcd `server/etcdserver/api/snap/`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::{Buf as _, Bytes};
+use prost::Message as _;
+use retcd_proto::{raftpb, snappb, walpb};
+
+use crate::fs::{Fs, OpenMode, durable_rename, read_all};
+
+const SUFFIX: &str = ".snap";
+/// A backend that came with a leader's snapshot.
+const DB_SUFFIX: &str = ".snap.db";
+
+/// An error of a snapshot file.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A call to the file system failed.
+    #[error("snap: cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+
+    /// The disk is full.
+    #[error(
+        "snap: cannot {action} {}: no space left on device; free space on the file system that holds it",
+        path.display()
+    )]
+    NoSpace {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+    },
+
+    /// The file holds nothing.
+    #[error("snap: empty snapshot: {}", path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+
+    /// The file's contents are not what was written.
+    #[error("snap: crc mismatch: {} has {found:08x}, recorded is {recorded:08x}", path.display())]
+    Crc {
+        /// The file.
+        path: PathBuf,
+        /// Checksum of the contents.
+        found: u32,
+        /// Checksum in the file.
+        recorded: u32,
+    },
+
+    /// The file is no snapshot.
+    #[error("snap: {} is no snapshot file: {source}", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// What the decoder says.
+        source: prost::DecodeError,
+    },
+}
+
+impl Error {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                Self::NoSpace { action, path }
+            }
+            _ => Self::Io {
+                action,
+                path,
+                source,
+            },
+        }
+    }
+}
+
+/// Writes `<term>-<index>.snap` and makes it durable. Returns its path.
+///
+/// The log's record of the snapshot is to be written after this, never before (etcd #10219).
+pub fn save(fs: &dyn Fs, dir: &Path, snapshot: &raftpb::Snapshot) -> Result<PathBuf, Error> {
+    let metadata = snapshot.metadata.clone().unwrap_or_default();
+    let name = file_name(metadata.term(), metadata.index());
+    let path = dir.join(&name);
+    // A leftover of this name is removed at start, as etcd does with everything named `tmp*`.
+    let building = dir.join(format!("tmp-{name}"));
+    let data = snapshot.encode_to_vec();
+    let crc = crc32c::crc32c(&data);
+    let bytes = snappb::Snapshot {
+        crc: Some(crc),
+        data: Some(data.into()),
+    }
+    .encode_to_vec();
+    let file = fs
+        .open(&building, OpenMode::CreateOrTruncate)
+        .map_err(Error::io("create", &building))?;
+    file.write_all_at(&bytes, 0)
+        .map_err(Error::io("write", &building))?;
+    file.sync_all().map_err(Error::io("sync", &building))?;
+    durable_rename(fs, &building, &path).map_err(Error::io("rename into place", &path))?;
+    Ok(path)
+}
+
+/// Reads one snapshot file.
+pub fn read(fs: &dyn Fs, path: &Path) -> Result<raftpb::Snapshot, Error> {
+    let bytes = Bytes::from(read_all(fs, path).map_err(Error::io("read", path))?);
+    let decode_error = |source| Error::Decode {
+        path: path.to_owned(),
+        source,
+    };
+    let empty = || Error::Empty {
+        path: path.to_owned(),
+    };
+    if !bytes.has_remaining() {
+        return Err(empty());
+    }
+    let envelope = snappb::Snapshot::decode(bytes).map_err(decode_error)?;
+    let recorded = envelope.crc();
+    let data = envelope
+        .data
+        .filter(|data| !data.is_empty())
+        .ok_or_else(empty)?;
+    if recorded == 0 {
+        return Err(empty());
+    }
+    let found = crc32c::crc32c(&data);
+    if found != recorded {
+        return Err(Error::Crc {
+            path: path.to_owned(),
+            found,
+            recorded,
+        });
+    }
+    raftpb::Snapshot::decode(data).map_err(decode_error)
+}
+
+/// The newest snapshot whose term and index are among `matching` (see
+/// [`crate::wal::valid_snapshots`]), if there is one. Unreadable files on the way are renamed to
+/// `<name>.broken`.
+///
+/// # Errors
+/// Only those of the file system.
+pub fn load_newest(
+    fs: &dyn Fs,
+    dir: &Path,
+    matching: &[walpb::Snapshot],
+) -> Result<Option<raftpb::Snapshot>, Error> {
+    for name in list(fs, dir, SUFFIX)?.iter().rev() {
+        let path = dir.join(name);
+        let snapshot = match read(fs, &path) {
+            Ok(snapshot) => snapshot,
+            Err(error @ (Error::Io { .. } | Error::NoSpace { .. })) => return Err(error),
+            Err(_) => {
+                let broken = dir.join(format!("{name}.broken"));
+                durable_rename(fs, &path, &broken).map_err(Error::io("rename", &path))?;
+                continue;
+            }
+        };
+        let metadata = snapshot.metadata.clone().unwrap_or_default();
+        if matching
+            .iter()
+            .any(|m| m.index() == metadata.index() && m.term() == metadata.term())
+        {
+            return Ok(Some(snapshot));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes the oldest `.snap` and `.snap.db` files beyond the newest `keep` of each; 0 keeps all.
+/// Returns the removed names.
+pub fn purge(fs: &dyn Fs, dir: &Path, keep: usize) -> Result<Vec<String>, Error> {
+    let mut removed = Vec::new();
+    if keep == 0 {
+        return Ok(removed);
+    }
+    for suffix in [SUFFIX, DB_SUFFIX] {
+        let mut names = list(fs, dir, suffix)?;
+        names.truncate(names.len().saturating_sub(keep));
+        for name in &names {
+            let path = dir.join(name);
+            fs.remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+        removed.extend(names);
+    }
+    if !removed.is_empty() {
+        fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    }
+    Ok(removed)
+}
+
+/// `<term>-<index>.snap`, 16 hex digits each, so that names sort by age.
+fn file_name(term: u64, index: u64) -> String {
+    format!("{term:016x}-{index:016x}{SUFFIX}")
+}
+
+/// Names of a kind, oldest first.
+fn list(fs: &dyn Fs, dir: &Path, suffix: &str) -> Result<Vec<String>, Error> {
+    let mut names = fs.read_dir(dir).map_err(Error::io("list", dir))?;
+    names.retain(|name| {
+        name.strip_suffix(suffix)
+            .is_some_and(|stem| stem.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-'))
+    });
+    Ok(names)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,50 @@
+//! Our own server binary.
+
+use std::env;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The path of our `etcd`, built if need be, once per process.
+///
+/// `RETCD_BIN` names another one: a release build, or a peer to try the suites on.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn ours() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| env::var_os("RETCD_BIN").map_or_else(build, PathBuf::from))
+        .clone()
+}
+
+/// Asks cargo even if a binary is there, since it may be older than the sources. All of the workspace
+/// is named, so that the features of shared crates are those that the tests were built with.
+fn build() -> PathBuf {
+    let exe = env::current_exe().expect("a test knows its own path");
+    let profile = exe
+        .ancestors()
+        .nth(2)
+        .expect("tests live in <target>/<profile>/deps");
+    let target = profile
+        .parent()
+        .expect("tests live in <target>/<profile>/deps");
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
+        .args([
+            "build",
+            "--quiet",
+            "--workspace",
+            "--bin",
+            "etcd",
+            "--target-dir",
+        ])
+        .arg(target);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.status().expect("cargo runs");
+    assert!(status.success(), "our etcd does not build: {cargo:?}");
+    profile.join("etcd")
+}

@@ -1,0 +1,65 @@
+//! Where genuine etcd programs are found.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+const GO: &str = "cd tests/peers && go build -o bin/etcd go.etcd.io/etcd/server/v3 \
+                  && go build -o bin/etcdctl go.etcd.io/etcd/etcdctl/v3";
+const DEBIAN: &str = "apt-get install etcd-client";
+
+/// Go etcd 3.7, the server; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn go_etcd() -> Option<PathBuf> {
+    built("etcd")
+}
+
+/// Go etcdctl 3.7; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn go_etcdctl() -> Option<PathBuf> {
+    built("etcdctl")
+}
+
+/// Debian's etcdctl 3.4; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn debian_etcdctl() -> Option<PathBuf> {
+    let path = Path::new("/usr/bin/etcdctl");
+    let said = Command::new(path)
+        .arg("version")
+        .output()
+        .ok()
+        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    if said.is_some_and(|s| s.contains("etcdctl version: 3.4.")) {
+        return Some(path.to_owned());
+    }
+    skipped("etcdctl 3.4 (Debian)", DEBIAN);
+    None
+}
+
+fn built(name: &str) -> Option<PathBuf> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/bin");
+    let found = env::var_os("RETCD_PEERS_BIN")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain([ours])
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file());
+    if found.is_none() {
+        skipped(&format!("Go {name} 3.7.1"), GO);
+    }
+    found
+}
+
+/// Prints, once per process and text, that something was not tested and how to change that.
+///
+/// Past the capture of the test harness, so that a run shows it without `--nocapture`.
+pub fn skipped(what: &str, remedy: &str) {
+    static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+    let line = format!("SKIPPED: {what} not found ({remedy})\n");
+    let mut said = SAID.lock().expect("no test panics while it prints");
+    if !said.contains(&line) {
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+        said.push(line);
+    }
+}

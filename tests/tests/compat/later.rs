@@ -1,0 +1,65 @@
+//! The calls of the etcd API that this release does not serve yet.
+
+use retcd_tests::binary;
+use retcd_tests::grpc::{Connection, frame};
+use retcd_tests::member::{Member, Setup};
+
+/// Each answers `UNIMPLEMENTED` (12). Whoever builds one takes it from this list and adds a script.
+const LATER: &[&str] = &[
+    "etcdserverpb.Auth/AuthDisable",
+    "etcdserverpb.Auth/AuthEnable",
+    "etcdserverpb.Auth/AuthStatus",
+    "etcdserverpb.Auth/Authenticate",
+    "etcdserverpb.Auth/RoleAdd",
+    "etcdserverpb.Auth/RoleDelete",
+    "etcdserverpb.Auth/RoleGet",
+    "etcdserverpb.Auth/RoleGrantPermission",
+    "etcdserverpb.Auth/RoleList",
+    "etcdserverpb.Auth/RoleRevokePermission",
+    "etcdserverpb.Auth/UserAdd",
+    "etcdserverpb.Auth/UserChangePassword",
+    "etcdserverpb.Auth/UserDelete",
+    "etcdserverpb.Auth/UserGet",
+    "etcdserverpb.Auth/UserGrantRole",
+    "etcdserverpb.Auth/UserList",
+    "etcdserverpb.Auth/UserRevokeRole",
+    "etcdserverpb.Cluster/MemberAdd",
+    "etcdserverpb.Cluster/MemberPromote",
+    "etcdserverpb.Cluster/MemberRemove",
+    "etcdserverpb.Cluster/MemberUpdate",
+    "etcdserverpb.Lease/LeaseGrant",
+    "etcdserverpb.Lease/LeaseKeepAlive",
+    "etcdserverpb.Lease/LeaseLeases",
+    "etcdserverpb.Lease/LeaseRevoke",
+    "etcdserverpb.Lease/LeaseTimeToLive",
+    "etcdserverpb.Maintenance/Downgrade",
+    "etcdserverpb.Maintenance/MoveLeader",
+    "etcdserverpb.Maintenance/Snapshot",
+    "etcdserverpb.Watch/Watch",
+    "v3electionpb.Election/Campaign",
+    "v3electionpb.Election/Leader",
+    "v3electionpb.Election/Observe",
+    "v3electionpb.Election/Proclaim",
+    "v3electionpb.Election/Resign",
+    "v3lockpb.Lock/Lock",
+    "v3lockpb.Lock/Unlock",
+];
+
+#[tokio::test]
+async fn calls_to_come_say_so() {
+    let member = Member::start(Setup::new(binary::ours()));
+    let connection = Connection::open(member.port()).await;
+    let mut wrong = Vec::new();
+    for method in LATER {
+        let outcome = connection
+            .send(&format!("/{method}"), &[], frame(b""))
+            .await;
+        if outcome.code != Some(12) || outcome.text.is_empty() || !outcome.messages.is_empty() {
+            wrong.push(format!(
+                "{method}: {:?} {:?} {:?}",
+                outcome.code, outcome.text, outcome.broken
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "not unimplemented:\n{}", wrong.join("\n"));
+}
