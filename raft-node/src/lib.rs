@@ -18,3 +18,12 @@ pub use driver::{
     ProposeError, Status, Stopped, Transport,
 };
 pub use error::Error;
+
+/// Multiplies the rounds of the longer tests; `RETCD_TEST_SCALE`, 1 by default.
+#[cfg(test)]
+fn test_scale() -> u64 {
+    std::env::var("RETCD_TEST_SCALE")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(1)
+}

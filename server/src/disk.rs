@@ -5,13 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use retcd_proto::raftpb::ConfState;
-use retcd_storage::backend::{self, Backend, Bucket, Reader, SledBackend, Writer, WriterOptions};
+use retcd_storage::backend::{
+    self, Backend, Bucket, Committed, Reader, SledBackend, Writer, WriterOptions,
+};
 use retcd_storage::fs::Fs;
 use retcd_storage::mvcc::{Store, StoreOptions};
 use slog::{Logger, info};
 
 use crate::conf_state::{self, CONF_STATE};
 use crate::config::Resolved;
+use crate::metrics::Metrics;
 use crate::server::StartError;
 
 /// The key of the term of the last applied entry, in the bucket `meta` (disk-format 6.3).
@@ -33,19 +36,25 @@ impl Disk {
     pub(crate) fn open(
         resolved: &Resolved,
         fs: Arc<dyn Fs>,
+        metrics: &Arc<Metrics>,
         logger: &Logger,
     ) -> Result<Self, StartError> {
-        let engine: Arc<dyn Backend> =
-            Arc::new(SledBackend::open(fs, &resolved.snap_dir.join("sled"))?);
-        info!(logger, "opened backend db"; "path" => %resolved.snap_dir.display(), "engine" => engine.name());
+        let dir = resolved.snap_dir.join("sled");
+        let engine: Arc<dyn Backend> = Arc::new(SledBackend::open(fs, &dir)?);
+        info!(logger, "opened backend db"; "path" => %dir.display(), "engine" => engine.name());
 
         let durable = Arc::new(AtomicU64::new(0));
         let report = durable.clone();
+        let measured = metrics.clone();
         let options = WriterOptions {
             batch_interval: resolved.backend_batch_interval,
             batch_limit: resolved.backend_batch_limit,
             on_durable: Some(Arc::new(move |index| {
-                report.store(index, Ordering::Release)
+                report.store(index, Ordering::Release);
+            })),
+            observe: Some(Arc::new(move |commit: Committed| {
+                let seconds = commit.took.as_secs_f64();
+                measured.disk.backend_commit.observe(seconds);
             })),
             ..WriterOptions::default()
         };

@@ -117,6 +117,12 @@ impl Member {
         self.leader.borrow().id != 0
     }
 
+    /// Whether this member only listens to the log.
+    pub(crate) fn is_learner(&self) -> bool {
+        let cluster = self.cluster.load();
+        cluster.member(self.id).is_some_and(|own| own.is_learner)
+    }
+
     /// Whether the backend may grow by `cost` bytes. What costs nothing always fits.
     pub(crate) fn has_room(&self, cost: u64) -> bool {
         match self.limits.quota_bytes {
@@ -165,6 +171,7 @@ impl Member {
             .server
             .is_leader
             .set(i64::from(raft.leader == self.id));
+        metrics.server.is_learner.set(i64::from(self.is_learner()));
         let engine = self.backend.engine();
         metrics.mvcc.db_size.set(saturating(engine.size()));
         metrics

@@ -6,71 +6,71 @@
 
 mod build;
 mod grpc;
+mod op;
 mod process;
 
-use std::time::Instant;
-
 use crate::txn::Tally;
-use prometheus::core::Collector;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry,
-    TextEncoder,
+    Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
 };
 
-pub use grpc::Grpc;
+pub(crate) use grpc::Grpc;
+pub(crate) use op::{ByOp, Op};
 
 /// All metrics of one server.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     registry: Registry,
     /// `etcd_server_*` and the cluster version.
-    pub server: Server,
+    pub(crate) server: Server,
     /// `etcd_mvcc_*` and `etcd_debugging_mvcc_*`.
-    pub mvcc: Mvcc,
+    pub(crate) mvcc: Mvcc,
     /// `etcd_disk_*` and `etcd_snap_*`: time spent on the disk.
-    pub disk: Disk,
+    pub(crate) disk: Disk,
     /// `etcd_network_client_grpc_*` and `grpc_server_*`.
-    pub grpc: Grpc,
+    pub(crate) grpc: Grpc,
     process: process::Process,
     scrapes: Scrapes,
 }
 
 /// State and work of the member.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     /// 1 while there is a leader.
-    pub has_leader: IntGauge,
+    pub(crate) has_leader: IntGauge,
     /// 1 while this member leads.
-    pub is_leader: IntGauge,
+    pub(crate) is_leader: IntGauge,
     /// 1 while this member is a learner.
-    pub is_learner: IntGauge,
+    pub(crate) is_learner: IntGauge,
     /// Leader changes seen.
-    pub leader_changes: IntCounter,
+    pub(crate) leader_changes: IntCounter,
     /// Index of the last committed entry.
-    pub proposals_committed: IntGauge,
+    pub(crate) proposals_committed: IntGauge,
     /// Index of the last applied entry.
-    pub proposals_applied: IntGauge,
+    pub(crate) proposals_applied: IntGauge,
     /// Proposals that wait for their commit.
-    pub proposals_pending: IntGauge,
+    pub(crate) proposals_pending: IntGauge,
     /// Proposals that failed.
-    pub proposals_failed: IntCounter,
+    pub(crate) proposals_failed: IntCounter,
     /// Requests that took longer to apply than the warning threshold.
-    pub slow_apply: IntCounter,
+    pub(crate) slow_apply: IntCounter,
     /// Read indexes that timed out or came late.
-    pub slow_read_indexes: IntCounter,
+    pub(crate) slow_read_indexes: IntCounter,
     /// Read indexes that failed.
-    pub read_indexes_failed: IntCounter,
+    pub(crate) read_indexes_failed: IntCounter,
     /// Health checks answered with success.
-    pub health_success: IntCounter,
+    pub(crate) health_success: IntCounter,
     /// Health checks answered with failure.
-    pub health_failures: IntCounter,
+    pub(crate) health_failures: IntCounter,
+    /// Applying a request.
+    pub(crate) apply_duration: ByOp,
+    /// A request from its proposal to its answer.
+    pub(crate) request_duration: ByOp,
     /// The quota in bytes, 0 when there is none.
-    pub quota_backend_bytes: IntGauge,
+    pub(crate) quota_backend_bytes: IntGauge,
     healthcheck: GaugeVec,
     healthchecks_total: IntCounterVec,
-    apply_duration: HistogramVec,
     range_duration: [Histogram; 2],
-    request_duration: HistogramVec,
     client_requests: IntCounterVec,
     unary_requests: IntCounter,
     cluster_version: GaugeVec,
@@ -79,68 +79,54 @@ pub struct Server {
 
 /// Keys and revisions.
 #[derive(Debug)]
-pub struct Mvcc {
+pub(crate) struct Mvcc {
     /// Puts, those inside transactions included.
-    pub puts: IntCounter,
+    pub(crate) puts: IntCounter,
     /// Deletions, those inside transactions included.
-    pub deletes: IntCounter,
+    pub(crate) deletes: IntCounter,
     /// Ranges, those inside transactions included.
-    pub ranges: IntCounter,
+    pub(crate) ranges: IntCounter,
     /// Transactions of more than one operation.
-    pub txns: IntCounter,
+    pub(crate) txns: IntCounter,
     /// Bytes the database takes on disk.
-    pub db_size: IntGauge,
+    pub(crate) db_size: IntGauge,
     /// Bytes of these that hold data.
-    pub db_size_in_use: IntGauge,
-    /// Read views open on the database.
-    pub open_reads: IntGauge,
+    pub(crate) db_size_in_use: IntGauge,
     /// Live keys.
-    pub keys: IntGauge,
+    pub(crate) keys: IntGauge,
     /// Bytes of keys and values put, less those compacted away.
-    pub put_size: IntGauge,
+    pub(crate) put_size: IntGauge,
     /// The current revision.
-    pub current_revision: IntGauge,
+    pub(crate) current_revision: IntGauge,
     /// The revision compacted to, -1 before the first compaction.
-    pub compact_revision: IntGauge,
+    pub(crate) compact_revision: IntGauge,
     /// Unix time of the last finished compaction, 0 before the first.
-    pub compaction_last: IntGauge,
-    /// Revisions removed by compaction.
-    pub compaction_keys: IntCounter,
+    pub(crate) compaction_last: IntGauge,
     /// Milliseconds one step of a compaction kept the store busy.
-    pub compaction_pause: Histogram,
+    pub(crate) compaction_pause: Histogram,
     /// Milliseconds from the begin of a compaction to its end.
-    pub compaction_total: Histogram,
-    /// Milliseconds the index was busy with a compaction.
-    pub index_compaction_pause: Histogram,
+    pub(crate) compaction_total: Histogram,
     /// Seconds of a `Hash`.
-    pub hash: Histogram,
+    pub(crate) hash: Histogram,
     /// Seconds of a `HashKV`.
-    pub hash_rev: Histogram,
+    pub(crate) hash_rev: Histogram,
 }
 
 /// Time and bytes on the disk, in seconds unless said otherwise.
 #[derive(Debug)]
-pub struct Disk {
+pub(crate) struct Disk {
     /// Each sync of the log.
-    pub wal_fsync: Histogram,
+    pub(crate) wal_fsync: Histogram,
     /// Each write of the log.
-    pub wal_write: Histogram,
+    pub(crate) wal_write: Histogram,
     /// Bytes written to the log.
-    pub wal_write_bytes: IntGauge,
+    pub(crate) wal_write_bytes: IntGauge,
     /// Each durable commit of the backend.
-    pub backend_commit: Histogram,
+    pub(crate) backend_commit: Histogram,
     /// Each defragmentation.
-    pub backend_defrag: Histogram,
+    pub(crate) backend_defrag: Histogram,
     /// 1 while a defragmentation runs.
-    pub defrag_inflight: IntGauge,
-    /// Each copy of the database sent to a client.
-    pub backend_snapshot: Histogram,
-    /// Each sync of a raft snapshot file.
-    pub snap_fsync: Histogram,
-    /// Encoding a raft snapshot.
-    pub snap_marshalling: Histogram,
-    /// Saving a raft snapshot, everything included.
-    pub snap_save: Histogram,
+    pub(crate) defrag_inflight: IntGauge,
 }
 
 #[derive(Debug)]
@@ -151,11 +137,11 @@ struct Scrapes {
 
 /// What is known of a server once its member id is: facts that do not change.
 #[derive(Debug, Clone, Copy)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The member id.
-    pub member_id: u64,
+    pub(crate) member_id: u64,
     /// `None`: no limit.
-    pub quota_backend_bytes: Option<u64>,
+    pub(crate) quota_backend_bytes: Option<u64>,
 }
 
 impl Metrics {
@@ -163,7 +149,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Only if two metrics had the same name, which the tests exclude.
-    pub fn new() -> Result<Self, prometheus::Error> {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let new = build::Builder {
             registry: &registry,
@@ -198,7 +184,7 @@ impl Metrics {
     }
 
     /// Sets what never changes while the server runs.
-    pub fn identify(&self, identity: Identity) {
+    pub(crate) fn identify(&self, identity: Identity) {
         self.server
             .id
             .with_label_values(&[&format!("{:x}", identity.member_id)])
@@ -209,7 +195,7 @@ impl Metrics {
     }
 
     /// All metrics in Prometheus' text format. Gauges that somebody else knows must be set just before.
-    pub fn render(&self) -> String {
+    pub(crate) fn render(&self) -> String {
         self.scrapes.in_flight.inc();
         self.process.update();
         let mut text = Vec::with_capacity(128 << 10);
@@ -231,47 +217,27 @@ impl Metrics {
         }
         self.mvcc.put_size.add(saturating(tally.put_bytes.get()));
     }
-
-    /// Registers something more, e.g. of an embedding program.
-    ///
-    /// # Errors
-    /// If the name is taken.
-    pub fn register(&self, collector: Box<dyn Collector>) -> Result<(), prometheus::Error> {
-        self.registry.register(collector)
-    }
 }
 
 impl Server {
-    /// Seconds to apply one request; `op` is etcd's name of it (`Put`, `Txn`, `ClusterVersionSet`, ...).
-    /// Resolve once per `op`, not per request.
-    pub fn apply_duration(&self, op: &str, success: bool) -> Histogram {
-        self.apply_duration
-            .with_label_values(&["v3", op, bool_label(success)])
-    }
-
     /// Seconds to answer one range.
-    pub fn range_duration(&self, success: bool) -> &Histogram {
+    pub(crate) fn range_duration(&self, success: bool) -> &Histogram {
         &self.range_duration[usize::from(success)]
     }
 
-    /// Seconds from a proposal to its answer; `op` as in [`Server::apply_duration`]. Resolve once per `op`.
-    pub fn request_duration(&self, op: &str, success: bool) -> Histogram {
-        self.request_duration
-            .with_label_values(&[op, bool_label(success)])
-    }
-
-    /// Unary requests of clients that do not name their API version.
-    pub fn unary_requests(&self) -> &IntCounter {
-        &self.unary_requests
-    }
-
-    /// Requests by `type` (`unary` or `stream`) and the client's API version.
-    pub fn client_requests(&self, kind: &str, api_version: &str) -> IntCounter {
-        self.client_requests.with_label_values(&[kind, api_version])
+    /// Counts a request by `kind` (`unary` or `stream`) and the client's API version.
+    pub(crate) fn count_request(&self, api_version: Option<&str>) {
+        match api_version {
+            None => self.unary_requests.inc(),
+            Some(version) => self
+                .client_requests
+                .with_label_values(&["unary", version])
+                .inc(),
+        }
     }
 
     /// The cluster's version in force, e.g. `3.7`; the one before becomes 0.
-    pub fn set_cluster_version(&self, old: Option<&str>, new: &str) {
+    pub(crate) fn set_cluster_version(&self, old: Option<&str>, new: &str) {
         if let Some(old) = old {
             self.cluster_version.with_label_values(&[old]).set(0.0);
         }
@@ -279,7 +245,7 @@ impl Server {
     }
 
     /// The outcome of one check of `/livez` or `/readyz`.
-    pub fn checked(&self, endpoint: &str, check: &str, success: bool) {
+    pub(crate) fn checked(&self, endpoint: &str, check: &str, success: bool) {
         self.healthcheck
             .with_label_values(&[endpoint, check])
             .set(f64::from(u8::from(success)));
@@ -297,11 +263,6 @@ fn bool_label(value: bool) -> &'static str {
 /// A gauge's value of something counted without sign.
 pub(crate) fn saturating(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-/// Seconds since `start`, for a histogram.
-pub fn seconds_since(start: Instant) -> f64 {
-    start.elapsed().as_secs_f64()
 }
 
 #[cfg(test)]

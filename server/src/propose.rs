@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::member::Member;
+use crate::metrics::Op;
 use crate::wait::{Outcome, Reply};
 
 /// Refuse new work while more entries than this are committed and not yet applied.
@@ -18,7 +19,24 @@ impl Member {
     /// Sends a request through the log and waits until it is applied here.
     ///
     /// Once proposed, it takes effect even if the caller goes away.
-    pub(crate) async fn propose(&self, mut request: InternalRaftRequest) -> Result<Reply, Error> {
+    pub(crate) async fn propose(&self, request: InternalRaftRequest) -> Result<Reply, Error> {
+        let started = Instant::now();
+        let op = Op::of(&request);
+        let result = self.propose_until(request, started).await;
+        let server = &self.metrics.server;
+        if matches!(result, Err(Error::Timeout | Error::TimeoutDueToLeaderFail)) {
+            server.proposals_failed.inc();
+        }
+        let took = started.elapsed().as_secs_f64();
+        server.request_duration.observe(op, result.is_ok(), took);
+        result
+    }
+
+    async fn propose_until(
+        &self,
+        mut request: InternalRaftRequest,
+        started: Instant,
+    ) -> Result<Reply, Error> {
         let status = self.node().status();
         if status.committed > self.applied() + MAX_APPLY_LAG {
             return Err(Error::TooManyRequests);
@@ -36,7 +54,6 @@ impl Member {
         request.encode(&mut data).expect("a vector grows as needed");
         let data = bytes::Bytes::from(data);
 
-        let started = Instant::now();
         let deadline = started + self.limits.request_timeout;
         let mut leader = self.leader.subscribe();
         loop {

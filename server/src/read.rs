@@ -2,12 +2,17 @@
 //!
 //! Source: raft-log 10.1.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::member::Member;
+
+/// A read index later than this counts as slow.
+const SLOW: Duration = Duration::from_millis(500);
 
 type Reader = oneshot::Sender<Result<(), Error>>;
 
@@ -124,9 +129,15 @@ impl Member {
         let started = Instant::now();
         let (sender, receiver) = oneshot::channel();
         self.begin_read_round(self.reads.join(sender, || self.request_ids.next()));
-        tokio::time::timeout(self.limits.request_timeout, receiver)
-            .await
-            .map_err(|_| self.timeout_error(started))?
-            .map_err(|_| Error::Stopped)?
+        let confirmed = tokio::time::timeout(self.limits.request_timeout, receiver).await;
+        let server = &self.metrics.server;
+        if started.elapsed() > SLOW {
+            server.slow_read_indexes.inc();
+        }
+        let confirmed = confirmed.map_err(|_| self.timeout_error(started));
+        if confirmed.is_err() {
+            server.read_indexes_failed.inc();
+        }
+        confirmed?.map_err(|_| Error::Stopped)?
     }
 }

@@ -84,8 +84,8 @@ pub enum StartError {
     #[error(transparent)]
     Raft(#[from] raft_node::Error),
     /// An address cannot be listened on.
-    #[error(transparent)]
-    Listen(#[from] net::BindError),
+    #[error("{0}")]
+    Listen(String),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -160,7 +160,7 @@ impl Server {
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
-        let disk = Disk::open(&resolved, fs.clone(), &logger)?;
+        let disk = Disk::open(&resolved, fs.clone(), &metrics, &logger)?;
         let start = match initial {
             Some(members) => new_cluster(&resolved, members),
             None => Start::Restart {
@@ -245,6 +245,7 @@ impl Server {
             snapshots,
             warn_after: resolved.warning_apply_duration,
             applied: disk.applied,
+            compaction_started: None,
         };
         let apply = applier.spawn(entries)?;
 
@@ -268,7 +269,7 @@ impl Server {
             member,
         };
         server.become_ready(&resolved)?;
-        server.serve(clients, peers);
+        server.serve(clients, peers)?;
         Ok(server)
     }
 
@@ -305,24 +306,27 @@ impl Server {
         Ok(())
     }
 
-    fn serve(&self, clients: Vec<net::Listener>, peers: Vec<net::Listener>) {
+    fn serve(
+        &self,
+        clients: Vec<net::Listener>,
+        peers: Vec<net::Listener>,
+    ) -> Result<(), StartError> {
         let Some(running) = &self.running else {
-            return;
+            return Ok(());
         };
         let services: Arc<dyn net::Services> = Arc::new(self.api.clone());
         for listener in peers {
             info!(self.member.logger, "serving peer traffic"; "address" => %listener.addr());
-            running
-                .net
-                .serve(listener, net::Surface::Peer, services.clone());
+            let surface = net::Surface::Peer;
+            running.net.serve(listener, surface, services.clone())?;
         }
         for listener in clients {
             warn!(self.member.logger, "serving client traffic insecurely; this is strongly discouraged!";
                 "traffic" => "grpc+http", "address" => %listener.addr());
-            running
-                .net
-                .serve(listener, net::Surface::Client, services.clone());
+            let surface = net::Surface::Client;
+            running.net.serve(listener, surface, services.clone())?;
         }
+        Ok(())
     }
 
     /// The addresses on which clients are served, in the order of `listen_client_urls`.
@@ -396,7 +400,9 @@ fn bind(addresses: &[SocketAddr]) -> Result<Vec<net::Listener>, StartError> {
     let bound = addresses
         .iter()
         .map(|address| net::Listener::bind(*address));
-    Ok(bound.collect::<Result<_, _>>()?)
+    bound
+        .collect::<Result<_, _>>()
+        .map_err(|error| StartError::Listen(error.to_string()))
 }
 
 fn addresses(listeners: &[net::Listener]) -> Vec<SocketAddr> {

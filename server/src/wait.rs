@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use parking_lot::Mutex;
 use retcd_proto::etcdserverpb as pb;
-use retcd_proto::reply::{DeleteRangeReply, PutReply, RangeReply, TxnReply};
+use retcd_proto::reply::{DeleteRangeReply, PutReply, TxnReply};
 use tokio::sync::oneshot;
 
 use crate::error::Error;
@@ -12,7 +12,6 @@ use crate::error::Error;
 /// What a request through the log answers.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    Range(RangeReply),
     Put(PutReply),
     DeleteRange(DeleteRangeReply),
     Txn(TxnReply),
@@ -59,11 +58,6 @@ impl Waiters {
             // The one who waited may have given up in this very moment.
             drop(sender.send(outcome));
         }
-    }
-
-    /// Whether somebody here waits for `id`.
-    pub(crate) fn contains(&self, id: u64) -> bool {
-        self.shard(id).lock().contains_key(&id)
     }
 
     /// How many proposals are waited for.

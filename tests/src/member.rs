@@ -310,6 +310,28 @@ impl Member {
         }
     }
 
+    /// Waits until the process has ended, or serves (`None`).
+    ///
+    /// # Panics
+    /// If it does neither in time; with its log.
+    pub fn wait_or_serve(&mut self) -> Option<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.exited() {
+                return Some(status);
+            }
+            if self.serves() {
+                return None;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "it neither ends nor serves:\n{}",
+                self.log.text()
+            );
+            thread::sleep(LOOK);
+        }
+    }
+
     fn exited(&mut self) -> Option<ExitStatus> {
         let status = self
             .child

@@ -69,7 +69,11 @@ pub(super) fn message(m: &Message, receiver: &Receiver) -> Result<(), StepError>
 }
 
 fn entries_follow(m: &Message) -> Result<(), StepError> {
-    let (mut index, mut term) = (m.index, m.log_term);
+    // To the core, term 0 is the term of whatever is not in its log.
+    if (m.index == 0) != (m.log_term == 0) {
+        return Err(StepError::Impossible("an entry without a term"));
+    }
+    let (mut index, mut term) = (m.index, m.log_term.max(1));
     for entry in m.get_entries() {
         if entry.index != index + 1 || entry.term < term || entry.term > m.term {
             return Err(StepError::Impossible(

@@ -76,7 +76,7 @@ impl LogView {
 
     /// The term of an entry that may be trimmed already, back to the newest snapshot.
     pub(super) fn past_term(&self, index: u64) -> Option<u64> {
-        if index > self.last() {
+        if index > self.last() || index < self.snapshot_index() {
             return None;
         }
         let run = self.runs.iter().rev().find(|(first, _)| *first <= index)?;

@@ -236,7 +236,7 @@ impl Core {
     /// One unit of time passed.
     pub fn tick(&mut self) {
         self.reads.tick(self.raw.raft.term);
-        if self.may_campaign() {
+        if self.raw.raft.state == StateRole::Leader || self.may_campaign() {
             self.raw.tick();
         }
         self.settle();
@@ -260,13 +260,15 @@ impl Core {
         self.raw.raft.promotable() && self.raw.raft.prs().is_singleton()
     }
 
-    /// A lone voter elects itself within the call, so there is no vote request that would wait for
-    /// its log to be durable; the core insists that it is.
+    /// Whether an election may start. The crate panics in two cases that are sound and end soon:
+    ///
+    /// - A lone voter elects itself within the call, so there is no vote request that would wait
+    ///   for its log to be durable, as it must be.
+    /// - A snapshot from the leader is in the log and not applied yet.
     fn may_campaign(&self) -> bool {
-        let raft = &self.raw.raft;
-        raft.state == StateRole::Leader
-            || !self.is_alone()
-            || raft.raft_log.persisted == raft.raft_log.last_index()
+        let log = &self.raw.raft.raft_log;
+        log.applied >= log.store.first() - 1
+            && (!self.is_alone() || log.persisted == log.last_index())
     }
 
     /// A message from a peer.
@@ -285,7 +287,9 @@ impl Core {
             },
         )?;
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
-            return Err(StepError::Impossible("the log is not durable yet"));
+            return Err(StepError::Impossible(
+                "no election now: the log is not in order yet",
+            ));
         }
         let result = self.raw.step(message);
         self.settle();

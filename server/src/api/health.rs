@@ -21,6 +21,16 @@ impl Api {
         exclude: &[String],
         serializable: bool,
     ) -> Result<(), String> {
+        let result = self.is_healthy(exclude, serializable).await;
+        let server = &self.member.metrics.server;
+        match result {
+            Ok(()) => server.health_success.inc(),
+            Err(_) => server.health_failures.inc(),
+        }
+        result
+    }
+
+    async fn is_healthy(&self, exclude: &[String], serializable: bool) -> Result<(), String> {
         let alarms = self.member.alarms.load_full();
         for alarm in alarms.iter() {
             let name = alarm.alarm().as_str_name();
@@ -42,7 +52,7 @@ impl Api {
 
     /// The checks of `/livez`.
     pub(crate) async fn live(&self, exclude: &[String]) -> Vec<Check> {
-        self.checks(&["serializable_read"], exclude).await
+        self.checks("livez", &["serializable_read"], exclude).await
     }
 
     /// The checks of `/readyz`.
@@ -53,14 +63,21 @@ impl Api {
             "linearizable_read",
             "non_learner",
         ];
-        self.checks(&all, exclude).await
+        self.checks("readyz", &all, exclude).await
     }
 
-    async fn checks(&self, names: &[&'static str], exclude: &[String]) -> Vec<Check> {
+    async fn checks(
+        &self,
+        endpoint: &str,
+        names: &[&'static str],
+        exclude: &[String],
+    ) -> Vec<Check> {
         let mut checks = Vec::new();
         for &name in names {
             if !exclude.iter().any(|excluded| excluded == name) {
                 let error = self.check(name).await.err();
+                let server = &self.member.metrics.server;
+                server.checked(endpoint, name, error.is_none());
                 checks.push(Check { name, error });
             }
         }
@@ -78,16 +95,11 @@ impl Api {
             }
             "serializable_read" => self.probe(true).await.map_err(|e| e.to_string()),
             "linearizable_read" => self.probe(false).await.map_err(|e| e.to_string()),
-            "non_learner" if self.is_learner() => Err("not supported for learner".to_owned()),
+            "non_learner" if self.member.is_learner() => {
+                Err("not supported for learner".to_owned())
+            }
             _ => Ok(()),
         }
-    }
-
-    fn is_learner(&self) -> bool {
-        let cluster = self.member.cluster.load();
-        cluster
-            .members()
-            .any(|member| member.id == self.member.id && member.is_learner)
     }
 
     async fn probe(&self, serializable: bool) -> Result<(), Error> {

@@ -1,5 +1,7 @@
 //! The KV service.
 
+use std::time::Instant;
+
 use futures_util::{Stream, stream};
 use prost::Message as _;
 use retcd_proto::etcdserverpb as pb;
@@ -26,8 +28,20 @@ impl Api {
         caller: &Caller,
         r: pb::RangeRequest,
     ) -> Result<RangeReply, Error> {
+        let started = Instant::now();
         self.admit(caller)?;
         check::range(&r)?;
+        let reply = self.confirm_and_read(r).await;
+        let metrics = &self.member.metrics;
+        metrics.mvcc.ranges.inc();
+        metrics
+            .server
+            .range_duration(reply.is_ok())
+            .observe(started.elapsed().as_secs_f64());
+        reply
+    }
+
+    async fn confirm_and_read(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
         if !r.serializable {
             self.member.linearizable().await?;
         }

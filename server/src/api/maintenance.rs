@@ -1,6 +1,7 @@
 //! The Maintenance service.
 
 use std::io::Read as _;
+use std::time::Duration;
 
 use futures_util::{Stream, stream};
 use retcd_proto::etcdserverpb as pb;
@@ -93,7 +94,7 @@ impl Api {
             raft_applied_index: member.applied(),
             errors,
             db_size_in_use: signed(engine.size_in_use()),
-            is_learner: false,
+            is_learner: member.is_learner(),
             storage_version: member.storage_version(),
             db_size_quota: member.limits.quota_reported,
             downgrade_info: Some(pb::DowngradeInfo::default()),
@@ -106,8 +107,12 @@ impl Api {
         _: pb::HashRequest,
     ) -> Result<pb::HashResponse, Error> {
         self.admit(caller)?;
-        let store = self.member.store.clone();
-        let hash = blocking(move || store.hash()).await?.map_err(refuse)?;
+        let member = self.member.clone();
+        let hash = blocking(move || {
+            let _timer = member.metrics.mvcc.hash.start_timer();
+            member.store.hash()
+        });
+        let hash = hash.await?.map_err(refuse)?;
         Ok(pb::HashResponse {
             header: Some(self.member.header()),
             hash,
@@ -120,10 +125,12 @@ impl Api {
         r: pb::HashKvRequest,
     ) -> Result<pb::HashKvResponse, Error> {
         self.admit(caller)?;
-        let store = self.member.store.clone();
-        let found = blocking(move || store.hash_kv(r.revision))
-            .await?
-            .map_err(refuse)?;
+        let member = self.member.clone();
+        let found = blocking(move || {
+            let _timer = member.metrics.mvcc.hash_rev.start_timer();
+            member.store.hash_kv(r.revision)
+        });
+        let found = found.await?.map_err(refuse)?;
         Ok(pb::HashKvResponse {
             header: Some(self.member.header_at(found.current_rev)),
             hash: found.hash,
@@ -138,18 +145,22 @@ impl Api {
         _: pb::DefragmentRequest,
     ) -> Result<pb::DefragmentResponse, Error> {
         self.admit(caller)?;
-        let backend = self.member.backend.clone();
-        let logger = self.member.logger.clone();
+        let member = self.member.clone();
         blocking(move || {
-            let engine = backend.engine();
+            let (logger, disk) = (&member.logger, &member.metrics.disk);
+            let engine = member.backend.engine();
             let before = engine.size();
             info!(logger, "starting defragment"; "current-db-size-bytes" => before);
-            backend.commit()?;
-            engine.defragment()?;
+            let timer = disk.backend_defrag.start_timer();
+            disk.defrag_inflight.set(1);
+            let done = member.backend.defragment();
+            disk.defrag_inflight.set(0);
+            let took = timer.stop_and_record();
             info!(logger, "finished defragment";
                 "current-db-size-bytes-before" => before,
-                "current-db-size-bytes" => engine.size());
-            Ok(())
+                "current-db-size-bytes" => engine.size(),
+                "took" => ?Duration::from_secs_f64(took));
+            done
         })
         .await?
         .map_err(|error: backend::Error| Error::Internal(error.to_string()))?;

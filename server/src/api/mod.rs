@@ -10,8 +10,6 @@ mod maintenance;
 
 use std::sync::Arc;
 
-pub(crate) use health::Check;
-
 use crate::error::Error;
 use crate::member::Member;
 
@@ -40,6 +38,8 @@ impl Api {
 
     /// What is checked before every call (api-semantics 5.1).
     fn admit(&self, caller: &Caller) -> Result<(), Error> {
+        let version = caller.api_version.as_deref();
+        self.member.metrics.server.count_request(version);
         if caller.require_leader && !self.member.has_leader() {
             return Err(Error::NoLeader);
         }

@@ -19,6 +19,7 @@ use crate::api::major_minor;
 use crate::conf_state::{self, CONF_STATE};
 use crate::error::Error;
 use crate::member::STORAGE_VERSION;
+use crate::metrics::Op;
 use crate::quota;
 use crate::txn::{self, Env, Failure, Leases, Tally};
 use crate::wait::Reply;
@@ -35,7 +36,13 @@ impl Leases for NoLeases {
 }
 
 impl Applier {
-    pub(super) fn apply_normal(&mut self, index: u64, data: Bytes) -> Result<Option<Done>, Fatal> {
+    /// Applies a request; `op` is told what kind it was.
+    pub(super) fn apply_normal(
+        &mut self,
+        index: u64,
+        data: Bytes,
+        op: &mut Option<Op>,
+    ) -> Result<Option<Done>, Fatal> {
         let request = InternalRaftRequest::decode(data).map_err(|error| Fatal::Entry {
             index,
             reason: format!("it is not a request of etcd 3.6 or newer ({error})"),
@@ -45,6 +52,7 @@ impl Applier {
             .as_ref()
             .map_or(request.id, |header| header.id);
 
+        *op = Op::of(&request);
         let result = match self.dispatch(index, request) {
             Ok(reply) => Ok(reply),
             Err(Stop::Refused(error)) => Err(error),
@@ -97,9 +105,8 @@ impl Applier {
             txn::execute(&mut txn, &env, r).map(Reply::Txn)
         } else if let Some(r) = r.delete_range {
             txn::delete_range(&mut txn, &env, &r).map(Reply::DeleteRange)
-        } else if let Some(r) = r.range {
-            let reply = crate::range::execute(&txn, &r).map(Reply::Range);
-            reply.map_err(Failure::from)
+        } else if r.range.is_some() {
+            Ok(Reply::Done) // no member proposes reads any more; its own waiter has timed out
         } else {
             txn.end();
             return self.execute_other(index, r);

@@ -8,7 +8,7 @@ mod snapshot;
 
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
 use retcd_proto::raftpb;
@@ -20,6 +20,7 @@ use slog::{info, warn};
 
 use crate::alarm::Alarms;
 use crate::member::Member;
+use crate::metrics::saturating;
 use crate::wait::{Outcome, Reply};
 
 pub(crate) use snapshot::Snapshots;
@@ -64,6 +65,8 @@ pub(crate) struct Applier {
     pub(crate) warn_after: Duration,
     /// Index and term of the last applied entry.
     pub(crate) applied: (u64, u64),
+    /// When the compaction under way began.
+    pub(crate) compaction_started: Option<Instant>,
 }
 
 impl Applier {
@@ -95,7 +98,10 @@ impl Applier {
             };
             match received {
                 Ok(first) => {
-                    compacting |= self.apply_batch(first, entries)?;
+                    if self.apply_batch(first, entries)? {
+                        compacting = true;
+                        self.compaction_started.get_or_insert_with(Instant::now);
+                    }
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
@@ -161,10 +167,11 @@ impl Applier {
         let started = Instant::now();
         let kind = entry.r#type();
         let data = entry.data.unwrap_or_default();
+        let mut op = None;
         let done = match kind {
             // A new leader confirms its term.
             raftpb::EntryType::EntryNormal if data.is_empty() => None,
-            raftpb::EntryType::EntryNormal => self.apply_normal(index, data)?,
+            raftpb::EntryType::EntryNormal => self.apply_normal(index, data, &mut op)?,
             raftpb::EntryType::EntryConfChange => Some(self.apply_conf_change(index, data)?),
             raftpb::EntryType::EntryConfChangeV2 => {
                 return Err(Fatal::Entry {
@@ -175,7 +182,14 @@ impl Applier {
         };
         self.applied = (index, term);
         let took = started.elapsed();
+        if let Some((_, result)) = &done {
+            let server = &self.member.metrics.server;
+            server
+                .apply_duration
+                .observe(op, result.is_ok(), took.as_secs_f64());
+        }
         if took > self.warn_after {
+            self.member.metrics.server.slow_apply.inc();
             warn!(self.member.logger, "apply request took too long";
                 "took" => format!("{took:?}"),
                 "expected-duration" => format!("{:?}", self.warn_after),
@@ -191,18 +205,28 @@ impl Applier {
 
     /// One bounded step of removing old revisions; true while there is more to do.
     fn compaction_step(&mut self) -> Result<bool, Fatal> {
-        match self.store.compaction_step(self.pace.batch)? {
-            Compaction::Idle => Ok(false),
-            Compaction::More | Compaction::Waiting => {
-                self.store.publish()?;
-                Ok(true)
-            }
-            Compaction::Finished(revision) => {
-                self.store.publish()?;
-                self.member.compacted.send_replace(revision);
-                info!(self.member.logger, "finished scheduled compaction"; "compact-revision" => revision);
-                Ok(true) // another one may be queued
-            }
+        let started = Instant::now();
+        let step = self.store.compaction_step(self.pace.batch)?;
+        if matches!(step, Compaction::Idle | Compaction::Waiting) {
+            return Ok(step == Compaction::Waiting);
         }
+        self.store.publish()?;
+        let mvcc = &self.member.metrics.mvcc;
+        mvcc.compaction_pause.observe(millis(started.elapsed()));
+        if let Compaction::Finished(revision) = step {
+            let took = self.compaction_started.take().unwrap_or(started).elapsed();
+            mvcc.compaction_total.observe(millis(took));
+            let unix = SystemTime::now().duration_since(UNIX_EPOCH);
+            mvcc.compaction_last
+                .set(saturating(unix.map_or(0, |unix| unix.as_secs())));
+            self.member.compacted.send_replace(revision);
+            info!(self.member.logger, "finished scheduled compaction";
+                "compact-revision" => revision, "took" => ?took);
+        }
+        Ok(true) // after the last step another compaction may be queued
     }
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
 }

@@ -62,11 +62,13 @@ impl Applier {
             "local-member-snapshot-index" => self.snapshots.last,
             "local-member-snapshot-count" => self.snapshots.every);
         self.snapshots.last = durable;
-        self.member.node().save_snapshot(
-            durable,
-            self.snapshots.conf_state.clone(),
-            self.cluster.v2_document(),
-        );
-        Ok(())
+        self.member
+            .node()
+            .save_snapshot(
+                durable,
+                self.snapshots.conf_state.clone(),
+                self.cluster.v2_document(),
+            )
+            .map_err(|_| Fatal::NodeStopped)
     }
 }

@@ -1,5 +1,7 @@
 //! What reading the configuration has to say before there is a logger to say it to.
 
+use std::fmt;
+
 use slog::{Level, Logger};
 
 /// A log line in waiting.
@@ -20,6 +22,21 @@ pub enum Field {
     Text(String),
     /// Shown as it is.
     Number(u64),
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+impl From<&str> for Field {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
 }
 
 impl From<String> for Field {

@@ -324,7 +324,7 @@ impl Config {
                 Level::Warning,
                 "it isn't recommended to use default name, please set a value for --name. Note that etcd might run \
                  into issue when multiple members have the same default name",
-                vec![("name", self.name.clone().into())],
+                vec![("name", self.name.as_str().into())],
             ));
         }
         if self.max_request_bytes > RECOMMENDED_REQUEST_BYTES {
@@ -348,7 +348,7 @@ impl Config {
             && quota > RECOMMENDED_QUOTA
         {
             let fields = vec![
-                ("quota-name", "v3-applier".to_owned().into()),
+                ("quota-name", "v3-applier".into()),
                 ("quota-size-bytes", quota.into()),
                 ("quota-size", GoBytes(quota).to_string().into()),
                 ("quota-maximum-size-bytes", RECOMMENDED_QUOTA.into()),

@@ -6,7 +6,7 @@ use prometheus::{
     Opts, Registry, exponential_buckets,
 };
 
-use super::{Disk, Mvcc, Server, bool_label};
+use super::{ByOp, Disk, Mvcc, Server, bool_label};
 
 /// Makes and registers.
 pub(super) struct Builder<'a> {
@@ -92,6 +92,18 @@ impl Builder<'_> {
             &["success"],
             (0.0001, 2.0, 20),
         )?;
+        let applies = self.histograms(
+            "etcd_server_apply_duration_seconds",
+            "Time to apply a request.",
+            &["version", "op", "success"],
+            (0.0001, 2.0, 20),
+        )?;
+        let requests = self.histograms(
+            "etcd_server_request_duration_seconds",
+            "Time from a proposal to its answer.",
+            &["type", "success"],
+            (0.001, 2.0, 14),
+        )?;
         Ok(Server {
             has_leader: self.gauge("etcd_server_has_leader", "1 while there is a leader.")?,
             is_leader: self.gauge("etcd_server_is_leader", "1 while this member leads.")?,
@@ -145,22 +157,12 @@ impl Builder<'_> {
                 "Checks by outcome.",
                 &["type", "name", "status"],
             )?,
-            apply_duration: self.histograms(
-                "etcd_server_apply_duration_seconds",
-                "Time to apply a request.",
-                &["version", "op", "success"],
-                (0.0001, 2.0, 20),
-            )?,
+            apply_duration: ByOp::new(&applies, |op, success| vec!["v3", op, success]),
             range_duration: [
                 ranges.with_label_values(&[bool_label(false)]),
                 ranges.with_label_values(&[bool_label(true)]),
             ],
-            request_duration: self.histograms(
-                "etcd_server_request_duration_seconds",
-                "Time from a proposal to its answer.",
-                &["type", "success"],
-                (0.001, 2.0, 14),
-            )?,
+            request_duration: ByOp::new(&requests, |op, success| vec![op, success]),
             unary_requests: client_requests.with_label_values(&["unary", "unknown"]),
             client_requests,
             cluster_version: self.gauges(
@@ -195,10 +197,6 @@ impl Builder<'_> {
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 "Bytes of the database that hold data.",
             )?,
-            open_reads: self.gauge(
-                "etcd_mvcc_db_open_read_transactions",
-                "Read views open on the database.",
-            )?,
             keys: self.gauge("etcd_debugging_mvcc_keys_total", "Live keys.")?,
             put_size: self.gauge(
                 "etcd_debugging_mvcc_total_put_size_in_bytes",
@@ -211,10 +209,6 @@ impl Builder<'_> {
                 "etcd_debugging_mvcc_db_compaction_last",
                 "Unix time of the last compaction, 0 for none.",
             )?,
-            compaction_keys: self.counter(
-                "etcd_debugging_mvcc_db_compaction_keys_total",
-                "Revisions removed by compaction.",
-            )?,
             compaction_pause: self.histogram(
                 "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
                 "Time a step of a compaction kept the store busy.",
@@ -224,11 +218,6 @@ impl Builder<'_> {
                 "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds",
                 "Time from the begin of a compaction to its end.",
                 (100.0, 2.0, 14),
-            )?,
-            index_compaction_pause: self.histogram(
-                "etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds",
-                "Time the index was busy with a compaction.",
-                (0.5, 2.0, 14),
             )?,
             hash: self.histogram(
                 "etcd_mvcc_hash_duration_seconds",
@@ -273,26 +262,6 @@ impl Builder<'_> {
             defrag_inflight: self.gauge(
                 "etcd_disk_defrag_inflight",
                 "1 while a defragmentation runs.",
-            )?,
-            backend_snapshot: self.histogram(
-                "etcd_disk_backend_snapshot_duration_seconds",
-                "Copies of the database sent to clients.",
-                (0.01, 2.0, 17),
-            )?,
-            snap_fsync: self.histogram(
-                "etcd_snap_fsync_duration_seconds",
-                "Syncs of raft snapshot files.",
-                MILLIS,
-            )?,
-            snap_marshalling: self.histogram(
-                "etcd_debugging_snap_save_marshalling_duration_seconds",
-                "Encoding of raft snapshots.",
-                MILLIS,
-            )?,
-            snap_save: self.histogram(
-                "etcd_debugging_snap_save_total_duration_seconds",
-                "Saving of raft snapshots.",
-                MILLIS,
             )?,
         })
     }

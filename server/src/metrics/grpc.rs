@@ -29,11 +29,11 @@ const CODES: [&str; 17] = [
 
 /// Calls and bytes of clients.
 #[derive(Debug)]
-pub struct Grpc {
+pub(crate) struct Grpc {
     /// Bytes of messages from clients.
-    pub received_bytes: IntCounter,
+    pub(crate) received_bytes: IntCounter,
     /// Bytes of messages to clients.
-    pub sent_bytes: IntCounter,
+    pub(crate) sent_bytes: IntCounter,
     /// By [`Method`], in its order.
     methods: Vec<Rpc>,
 }
@@ -42,11 +42,11 @@ pub struct Grpc {
 #[derive(Debug)]
 struct Rpc {
     /// Calls begun.
-    pub started: IntCounter,
+    pub(crate) started: IntCounter,
     /// Messages from clients.
-    pub received: IntCounter,
+    pub(crate) received: IntCounter,
     /// Messages to clients.
-    pub sent: IntCounter,
+    pub(crate) sent: IntCounter,
     /// Calls ended, by code.
     handled: [IntCounter; CODES.len()],
 }

@@ -28,7 +28,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub(crate) use self::grpc::Method;
-pub(crate) use self::listen::{BindError, Listener, connection_limit};
+pub(crate) use self::listen::{Listener, connection_limit};
 pub(crate) use self::observe::{CallObserver, NoObserver};
 use self::site::Site;
 pub(crate) use self::site::{Services, Surface};
@@ -152,3 +152,6 @@ impl Drop for Net {
         self.stop(Duration::ZERO);
     }
 }
+
+#[cfg(test)]
+mod tests;

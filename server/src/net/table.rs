@@ -132,7 +132,7 @@ impl Services for Api {
 }
 
 /// A known call of the etcd API that this release leaves out.
-fn not_served(method: Method) -> Status {
+pub(super) fn not_served(method: Method) -> Status {
     let version = env!("CARGO_PKG_VERSION");
     let (service, name) = (method.service(), method.name());
     Status::new(

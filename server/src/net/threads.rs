@@ -60,6 +60,11 @@ impl Threads {
         self.workers.iter().map(Worker::load).sum()
     }
 
+    #[cfg(test)]
+    pub(super) fn loads(&self) -> Vec<usize> {
+        self.workers.iter().map(Worker::load).collect()
+    }
+
     /// Lets connections drain for `grace` at most, then joins the threads.
     pub(super) fn stop(&self, grace: Duration) {
         self.drain.send_if_modified(|deadline| {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use parking_lot::MutexGuard;
 
 use super::overlay::Overlay;
-use super::shared::{Shared, State, Stop};
+use super::shared::{Committed, Shared, State, Stop};
 use super::{Bucket, CONSISTENT_INDEX, Error};
 
 /// Runs on its own thread until the writer is gone or a commit fails.
@@ -19,13 +19,26 @@ impl Flusher {
     pub(super) fn run(self) {
         let mut durable_index = self.stored_index();
         while let Some(batch) = self.next() {
-            let committed = self.shared.engine.commit(&batch.overlay.to_batch());
-            if let Err(error) = committed {
+            if let Err(error) = self.commit(&batch.overlay) {
                 return self.shared.fail(error);
             }
             durable_index = batch.consistent_index().or(durable_index);
             self.done(batch.published, durable_index);
         }
+    }
+
+    fn commit(&self, overlay: &Overlay) -> Result<(), Error> {
+        let options = &self.shared.options;
+        let begin = options.clock.now();
+        self.shared.engine.commit(&overlay.to_batch())?;
+        if let Some(observe) = &options.observe {
+            let took = options.clock.now().saturating_sub(begin);
+            observe(Committed {
+                took,
+                keys: overlay.len(),
+            });
+        }
+        Ok(())
     }
 
     fn stored_index(&self) -> Option<u64> {

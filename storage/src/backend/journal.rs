@@ -21,6 +21,9 @@ const HEADER: usize = 20;
 /// A buffer larger than this is given back after use.
 const KEEP_BUFFER: usize = 4 << 20;
 
+/// So is the disk space of a larger file.
+const KEEP_FILE: u64 = 64 << 20;
+
 #[derive(Debug)]
 pub(super) struct Journal {
     file: Box<dyn File>,
@@ -115,8 +118,12 @@ impl Journal {
     }
 
     /// Forgets all records; the engine has provably stored them.
-    pub(super) fn restart(&mut self) {
+    pub(super) fn restart(&mut self) -> Result<(), Error> {
+        if self.end > KEEP_FILE {
+            self.file.set_len(0).map_err(Error::io("cut", &self.path))?;
+        }
         self.end = 0;
+        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ pub use self::sled::SledBackend;
 pub use error::Error;
 pub use mem::MemBackend;
 pub use reader::Reader;
-pub use shared::{OnDurable, WriterOptions};
+pub use shared::{Committed, Observer, OnDurable, WriterOptions};
 pub use writer::Writer;
 
 /// Key in [`Bucket::Meta`] of the last applied raft index, 8 bytes big endian.

@@ -50,6 +50,12 @@ impl Reader {
         self.shared.commit()
     }
 
+    /// Commits what is published, then rewrites the database without its holes. Writes and reads go on meanwhile.
+    pub fn defragment(&self) -> Result<(), Error> {
+        self.commit()?;
+        self.shared.engine.defragment()
+    }
+
     /// The failure that stopped the flusher.
     pub fn failed(&self) -> Option<Error> {
         self.shared.failed.get().cloned()

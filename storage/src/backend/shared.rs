@@ -9,9 +9,22 @@ use parking_lot::{Condvar, Mutex};
 use super::layers::{LayeredView, Layers};
 use super::overlay::{Entry, Overlay};
 use super::{Backend, Error};
+use crate::clock::{Clock, SystemClock};
 
 /// Called by the flusher after a commit with the consistent index that is now durable. Must not wait for a commit.
 pub type OnDurable = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Called by the flusher after each successful commit. Must not wait for a commit.
+pub type Observer = Arc<dyn Fn(Committed) + Send + Sync>;
+
+/// A commit, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Committed {
+    /// How long the engine took.
+    pub took: Duration,
+    /// Number of keys put or deleted.
+    pub keys: usize,
+}
 
 /// How batches are cut.
 #[derive(Clone)]
@@ -23,6 +36,10 @@ pub struct WriterOptions {
     pub batch_limit: usize,
     /// Told what is durable; the raft log may be trimmed only below it.
     pub on_durable: Option<OnDurable>,
+    /// Told of each commit.
+    pub observe: Option<Observer>,
+    /// Measures for `observe`, nothing else.
+    pub clock: Arc<dyn Clock>,
 }
 
 impl Default for WriterOptions {
@@ -31,6 +48,8 @@ impl Default for WriterOptions {
             batch_interval: Duration::from_millis(100),
             batch_limit: 10_000,
             on_durable: None,
+            observe: None,
+            clock: Arc::new(SystemClock),
         }
     }
 }
@@ -51,7 +70,7 @@ const BATCH_BYTES: usize = 32 << 20;
 const MAX_UNFLUSHED_BYTES: usize = 128 << 20;
 
 /// The same in touched keys, as a multiple of the batch limit.
-const MAX_UNFLUSHED_BATCHES: usize = 16;
+const MAX_UNFLUSHED_BATCHES: usize = 8;
 
 /// Guarded by `Shared::state`; held for a publish, a hand-over or a request, never during a commit.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::*;
+use crate::clock::ManualClock;
 use crate::testing::{self, Random};
 
 /// A memory engine that can hold up, fail, forget or panic in a commit.
@@ -246,6 +247,37 @@ fn the_interval_and_the_limit_flush() {
 }
 
 #[test]
+fn commits_are_observed_by_the_clock_handed_in() {
+    let clock = Arc::new(ManualClock::default());
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let options = WriterOptions {
+        clock: clock.clone(),
+        observe: Some(Arc::new({
+            let seen = seen.clone();
+            move |committed| seen.lock().push(committed)
+        })),
+        ..manual()
+    };
+    let (engine, mut writer, reader) = start(options);
+    engine.set(Mode::Block);
+    writer.put(Bucket::Key, "a", "");
+    writer.put(Bucket::Key, "b", "");
+    writer.publish().unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| reader.commit().unwrap());
+        engine.wait_for_commits(1);
+        clock.advance(Duration::from_millis(7));
+        engine.set(Mode::Work);
+    });
+    reader.defragment().unwrap();
+    let expected = Committed {
+        took: Duration::from_millis(7),
+        keys: 2,
+    };
+    assert_eq!(*seen.lock(), [expected]);
+}
+
+#[test]
 fn publish_waits_when_far_too_much_is_unflushed() {
     let (engine, mut writer, reader) = start(WriterOptions {
         batch_limit: 10,
@@ -263,10 +295,10 @@ fn publish_waits_when_far_too_much_is_unflushed() {
             writer.commit().unwrap();
         });
         engine.wait_for_commits(1);
-        while reader.get(Bucket::Key, b"170").unwrap().is_none() {
+        while reader.get(Bucket::Key, b"80").unwrap().is_none() {
             thread::yield_now();
         }
-        assert!(published.load(Ordering::SeqCst) < 200);
+        assert!(published.load(Ordering::SeqCst) < 100);
         engine.set(Mode::Work);
     });
     assert_eq!(
@@ -401,7 +433,7 @@ fn readers_see_whole_units_while_batches_go_by() {
     let options = WriterOptions {
         batch_interval: Duration::from_micros(100),
         batch_limit: 50,
-        on_durable: None,
+        ..WriterOptions::default()
     };
     let (mut writer, reader) = Writer::start(engine.clone(), options);
     let mut random = Random::new(Random::seed("readers_see_whole_units_while_batches_go_by"));

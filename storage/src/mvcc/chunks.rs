@@ -22,23 +22,25 @@ pub(crate) struct Chunks<'a> {
 }
 
 impl<'a> Chunks<'a> {
-    /// The whole bucket.
-    pub(crate) fn all(view: &'a dyn View, bucket: Bucket) -> Chunks<'a> {
+    /// `[from, to)`, to the end of the bucket without `to`.
+    pub(crate) fn new(
+        view: &'a dyn View,
+        bucket: Bucket,
+        from: &[u8],
+        to: Option<&[u8]>,
+    ) -> Chunks<'a> {
         Chunks {
             view,
             bucket,
-            from: Some(Vec::new()),
-            to: None,
+            from: Some(from.to_vec()),
+            to: to.map(<[u8]>::to_vec),
             limit: FIRST_RECORDS,
         }
     }
 
-    /// The bucket up to but without `to`.
-    pub(crate) fn below(view: &'a dyn View, bucket: Bucket, to: &[u8]) -> Chunks<'a> {
-        Chunks {
-            to: Some(to.to_vec()),
-            ..Chunks::all(view, bucket)
-        }
+    /// The whole bucket.
+    pub(crate) fn all(view: &'a dyn View, bucket: Bucket) -> Chunks<'a> {
+        Chunks::new(view, bucket, b"", None)
     }
 
     fn read(&mut self) -> Result<Option<Vec<(Bytes, Bytes)>>, backend::Error> {
@@ -86,17 +88,16 @@ mod tests {
         }
         engine.commit(&batch).unwrap();
         let view = engine.view().unwrap();
-        for (to, expected) in [
-            (None, 10_000),
-            (Some("005000"), 5000),
-            (Some("000016"), 16),
-            (Some("0"), 0),
+        for (from, to, expected) in [
+            ("", None, 0..10_000),
+            ("", Some("005000"), 0..5000),
+            ("000001", Some("000017"), 1..17),
+            ("000001x", None, 2..10_000),
+            ("", Some("0"), 0..0),
+            ("5", Some("4"), 0..0),
         ] {
-            let chunks = match to {
-                None => Chunks::all(&*view, Bucket::Key),
-                Some(to) => Chunks::below(&*view, Bucket::Key, to.as_bytes()),
-            };
-            let mut n = 0;
+            let chunks = Chunks::new(&*view, Bucket::Key, from.as_bytes(), to.map(str::as_bytes));
+            let mut n = expected.start;
             for chunk in chunks {
                 let chunk = chunk.unwrap();
                 assert!(!chunk.is_empty() && chunk.len() <= MAX_RECORDS);
@@ -105,7 +106,7 @@ mod tests {
                     n += 1;
                 }
             }
-            assert_eq!(n, expected, "{to:?}");
+            assert_eq!(n, expected.end, "{from} {to:?}");
         }
     }
 }

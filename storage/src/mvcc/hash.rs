@@ -3,6 +3,8 @@
 use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::Bytes;
+
 use super::chunks::Chunks;
 use super::index::Index;
 use super::read::{Shared, StoreReader, resolve};
@@ -146,11 +148,13 @@ pub(crate) fn of_compaction(
 
 fn has_tombstone_at(view: &dyn View, rev: i64) -> Result<bool, Error> {
     let (from, to) = (Revision::new(rev, 0).key(), Revision::new(rev + 1, 0).key());
-    // All changes of one transaction.
-    let records = view.scan(Bucket::Key, &from, Some(&to), 0)?;
-    Ok(records
-        .iter()
-        .any(|(key, _)| key.len() == Revision::TOMBSTONE_KEY_LEN))
+    for chunk in Chunks::new(view, Bucket::Key, &from, Some(&to)) {
+        let is_tombstone = |(key, _): &(Bytes, Bytes)| key.len() == Revision::TOMBSTONE_KEY_LEN;
+        if chunk?.iter().any(is_tombstone) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Which records count for the hash at `rev` when `compact_rev` is compacted.
@@ -193,7 +197,7 @@ impl Records {
     fn hash(&self, view: &dyn View, cancelled: impl Fn() -> bool) -> Result<Option<u32>, Error> {
         let mut hash = crc32c::crc32c(Bucket::Key.name().as_bytes());
         let end = Revision::new(self.rev.saturating_add(1), 0).key();
-        for chunk in Chunks::below(view, Bucket::Key, &end) {
+        for chunk in Chunks::new(view, Bucket::Key, b"", Some(&end)) {
             if cancelled() {
                 return Ok(None);
             }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::chunks::Chunks;
 use super::compaction::{FINISHED, SCHEDULED};
-use super::index::Index;
+use super::index::{self, Index};
 use super::kv::Layout;
 use super::{Error, Revision};
 use crate::backend::{Bucket, View};
@@ -66,7 +66,7 @@ pub(crate) fn restore(view: &dyn View) -> Result<Restored, Error> {
     let mut leases: Vec<_> = leases.into_iter().collect();
     leases.sort_unstable();
     Ok(Restored {
-        index,
+        index: index.finish(),
         // Everything that had the newest revision may be compacted away.
         rev: newest.max(compact_rev).max(1),
         compact_rev,
@@ -153,7 +153,7 @@ impl Record {
 
 #[derive(Default)]
 struct Builder {
-    index: Index,
+    index: index::Restore,
     newest: i64,
     leases: HashMap<Bytes, i64>,
 }
@@ -169,10 +169,10 @@ impl Builder {
             ..
         } = record.layout;
         if record.tombstone {
-            self.index.restore_tombstone(key, record.revision);
+            self.index.tombstone(key, record.revision);
         } else {
             self.index
-                .restore_put(key, record.revision, create_revision, version);
+                .put(key, record.revision, create_revision, version);
         }
         let lease = if record.tombstone { 0 } else { lease };
         if lease != 0 {

@@ -169,17 +169,26 @@ async fn one_message(messages: &mut Messages) -> Result<Bytes, Status> {
 /// The request of a server-streaming call, where grpc-go does insist on exactly one.
 async fn only_message(messages: &mut Messages) -> Result<Bytes, Status> {
     let violation = |what| {
-        let text = format!("cardinality violation: received {what} for non-client-streaming RPC");
+        let text = format!("cardinality violation: received {what} non-client-streaming RPC");
         Status::new(Code::Internal, text)
     };
-    let message = messages
-        .next()
+    let message = next_of_stream(messages)
         .await?
-        .ok_or_else(|| violation("no request message"))?;
-    match messages.next().await? {
+        .ok_or_else(|| violation("no request message from"))?;
+    match next_of_stream(messages).await? {
         None => Ok(message),
-        Some(_) => Err(violation("multiple request messages")),
+        Some(_) => Err(violation("multiple request messages for")),
     }
+}
+
+/// The next message of a streaming call, where grpc-go reports a cut-off one as internal.
+async fn next_of_stream(messages: &mut Messages) -> Result<Option<Bytes>, Status> {
+    messages.next().await.map_err(|mut status| {
+        if status.code == Code::Unknown {
+            status.code = Code::Internal;
+        }
+        status
+    })
 }
 
 /// The replies of a streaming call as a body.

@@ -35,7 +35,7 @@ fn gives_back_what_was_appended() {
         matches!(read(6), Err(Error::Corrupt { .. })),
         "record 7 is missing"
     );
-    journal.restart();
+    journal.restart().unwrap();
     journal.append(&batch(9)).unwrap();
     assert_eq!(read(12).unwrap(), [batch(9)]);
     assert_eq!(read(13).unwrap(), []);
@@ -108,7 +108,7 @@ fn a_power_failure_loses_nothing_and_cuts_nothing() {
         if n % 3 == 0 {
             unkept.drain(..).for_each(|op| apply(&engine, &op));
             set_stored(&engine, journal.number());
-            journal.restart();
+            journal.restart().unwrap();
         }
     }
     let states: Vec<_> = (0..9)

@@ -37,19 +37,25 @@ impl SledBackend {
         let mut commits = self.commits.lock();
         let dirty = commits.dirty.take().unwrap_or_default();
         let ready = copied.and_then(|()| self.catch_up(&mut commits, &new, dirty, number));
-        if let Err(error) = ready {
-            drop(commits);
-            new.remove();
-            return Err(error);
-        }
+        let size = match ready {
+            Ok(size) => size,
+            Err(error) => {
+                drop(commits);
+                new.remove();
+                return Err(error);
+            }
+        };
         if let Err(error) = commits.directory.replace_current(number) {
             // Either may be the one that the next open finds, so no commit may go to one of them alone.
             commits.failed = Some(error.clone());
             return Err(error);
         }
-        commits.journal.restart();
-        self.size.store(new.size()?, Ordering::Relaxed);
+        self.size.store(size, Ordering::Relaxed);
         let old = self.core.store.swap(Arc::new(new));
+        // The new database is synced. An error here is one of the next commits, not of the defragmentation.
+        if let Err(error) = commits.journal.restart() {
+            commits.failed = Some(error);
+        }
         drop(commits);
         remove_when_unused(old);
         Ok(())
@@ -73,20 +79,22 @@ impl SledBackend {
         new.sync()
     }
 
-    /// Copies the rest while commits wait; then the new database is durable and has all that the old one has.
+    /// Copies the rest while commits wait; then the new database is durable and has all that the old one has. Returns
+    /// its size.
     fn catch_up(
         &self,
         commits: &mut Commits,
         new: &Store,
         dirty: HashSet<sled::IVec>,
         number: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         commits.check()?;
         copy_keys(&self.core.store(), new, dirty)?;
         new.set_mark(Mark::Live, self.live.load(Ordering::Relaxed))?;
         new.set_mark(Mark::Journal, commits.journal.number())?;
         new.sync()?;
-        commits.directory.prepare_current(number)
+        commits.directory.prepare_current(number)?;
+        new.size()
     }
 }
 

@@ -141,8 +141,7 @@ impl SledBackend {
         store.set_mark(Mark::Live, self.live.load(Ordering::Relaxed))?;
         store.set_mark(Mark::Journal, commits.journal.number())?;
         store.sync()?;
-        commits.journal.restart();
-        Ok(())
+        commits.journal.restart()
     }
 }
 

@@ -168,7 +168,7 @@ fn flipped_bytes_never_panic() {
     let mut random = Random::new(seed);
     let at = [2, 3, 4].map(|main| Revision::new(main, 0));
     for _ in 0..3000 {
-        let mut records = vec![
+        let mut records = [
             (Bucket::Key, at[0].key().to_vec(), FINE.to_vec()),
             (
                 Bucket::Key,

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::model::Model;
 use super::*;
+use crate::backend::Bucket;
 use crate::testing::{Random, scale};
 
 /// Seeds, and operations of each; together a million.
@@ -13,12 +14,24 @@ const OPERATIONS: u64 = 100_000;
 #[test]
 fn a_million_random_operations_agree_with_the_model() {
     let seed = Random::seed("mvcc model");
-    let begin = Instant::now();
+    let begin = SystemClock.now();
     let mut counts = Counts::default();
     for run in 0..RUNS * scale() as u64 {
-        Run::new(seed.wrapping_add(run)).run(&mut counts);
+        Run::new(seed.wrapping_add(run), memory()).run(OPERATIONS, &mut counts);
     }
-    println!("{counts:?} in {:?}", begin.elapsed());
+    println!("{counts:?} in {:?}", SystemClock.now() - begin);
+}
+
+#[cfg(feature = "sled")]
+#[test]
+fn random_operations_over_sled_agree_with_the_model() {
+    let seed = Random::seed("mvcc model over sled");
+    let dir = tempfile::tempdir().unwrap();
+    let fs = Arc::new(crate::fs::RealFs);
+    let engine = crate::backend::SledBackend::open(fs, dir.path()).unwrap();
+    let mut counts = Counts::default();
+    Run::new(seed, Arc::new(engine)).run(20_000 * scale() as u64, &mut counts);
+    println!("{counts:?}");
 }
 
 #[derive(Debug, Default)]
@@ -58,9 +71,8 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Run {
+    fn new(seed: u64, engine: Arc<dyn Backend>) -> Run {
         let mut random = Random::new(seed);
-        let engine = memory();
         let store = open_any(&engine, &mut random);
         Run {
             seed,
@@ -84,8 +96,8 @@ impl Run {
         self.random.below(limit)
     }
 
-    fn run(&mut self, counts: &mut Counts) {
-        let end = counts.operations + OPERATIONS;
+    fn run(&mut self, operations: u64, counts: &mut Counts) {
+        let end = counts.operations + operations;
         while counts.operations < end {
             match self.below(1000) {
                 0..450 => self.txn(counts),
@@ -300,6 +312,20 @@ impl Run {
             let max_keys = self.below(100) as usize;
             self.step(max_keys, counts);
         }
+        let records = self
+            .store()
+            .backend()
+            .scan(Bucket::Key, b"", None, 0)
+            .unwrap();
+        let records = records
+            .iter()
+            .map(|(key, _)| Revision::from_key(key).unwrap().0);
+        let expected = self.model.records.iter().map(|record| record.revision);
+        assert!(
+            records.eq(expected),
+            "seed {}: compactions left something else",
+            self.seed
+        );
     }
 
     fn reopen(&mut self, counts: &mut Counts) {

@@ -518,3 +518,14 @@ fn compactions_are_first_in_first_out() {
     // The one before had not finished when it was scheduled.
     assert_eq!(reader.hash_kv(5).unwrap().compact_rev, 5);
 }
+
+/// The store moves to the apply thread, its readers go everywhere.
+#[test]
+fn stores_move_and_readers_are_shared() {
+    fn moves<T: Send>() {}
+    fn shared<T: Send + Sync + 'static>() {}
+    moves::<Store>();
+    shared::<StoreReader>();
+    shared::<ReadView>();
+    shared::<Error>();
+}

@@ -1,0 +1,284 @@
+//! Flags and environment, as etcd refuses them.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use retcd_tests::ports::Port;
+use retcd_tests::{binary, peers};
+
+struct Case {
+    args: &'static [&'static str],
+    env: &'static [(&'static str, &'static str)],
+    code: i32,
+    says: &'static str,
+}
+
+const fn case(args: &'static [&'static str], code: i32, says: &'static str) -> Case {
+    Case {
+        args,
+        env: &[],
+        code,
+        says,
+    }
+}
+
+const fn env(
+    env: &'static [(&'static str, &'static str)],
+    args: &'static [&'static str],
+    code: i32,
+    says: &'static str,
+) -> Case {
+    Case {
+        args,
+        env,
+        code,
+        says,
+    }
+}
+
+const CASES: &[Case] = &[
+    case(&["--version"], 0, "etcd Version: 3.7.1\n"),
+    case(&["-version"], 0, "etcd Version: 3.7.1\n"),
+    case(&["--help"], 0, "--initial-cluster-token"),
+    case(&["-h"], 0, "--initial-cluster-token"),
+    case(&["--bogus"], 2, "flag provided but not defined: -bogus"),
+    case(&["-bogus=1"], 2, "flag provided but not defined: -bogus"),
+    case(&["--=x"], 2, "bad flag syntax: --=x"),
+    case(&["---name=x"], 2, "bad flag syntax: ---name=x"),
+    case(&["--name"], 2, "flag needs an argument: -name"),
+    case(&["extra"], 1, "\\\"extra\\\" is not a valid flag"),
+    case(
+        &["--name=x", "extra"],
+        1,
+        "\\\"extra\\\" is not a valid flag",
+    ),
+    case(
+        &["--initial-cluster-state=foo"],
+        2,
+        "invalid value \"foo\" for flag -initial-cluster-state",
+    ),
+    case(
+        &["--snapshot-count=abc"],
+        2,
+        "invalid value \"abc\" for flag -snapshot-count: parse error",
+    ),
+    case(
+        &["--snapshot-count=-1"],
+        2,
+        "invalid value \"-1\" for flag -snapshot-count: parse error",
+    ),
+    case(
+        &["--snapshot-count=18446744073709551616"],
+        2,
+        "invalid value \"18446744073709551616\" for flag -snapshot-count: value out of range",
+    ),
+    case(
+        &["--max-txn-ops="],
+        2,
+        "invalid value \"\" for flag -max-txn-ops: parse error",
+    ),
+    case(
+        &["--quota-backend-bytes=1G"],
+        2,
+        "invalid value \"1G\" for flag -quota-backend-bytes: parse error",
+    ),
+    case(
+        &["--unsafe-no-fsync=maybe"],
+        2,
+        "invalid boolean value \"maybe\" for -unsafe-no-fsync: parse error",
+    ),
+    case(
+        &["--listen-client-urls=ftp://127.0.0.1:1"],
+        2,
+        "URL scheme must be http, https, unix, or unixs: ftp://127.0.0.1:1",
+    ),
+    case(
+        &["--listen-peer-urls=http://127.0.0.1"],
+        2,
+        "URL address does not have the form \"host:port\": http://127.0.0.1",
+    ),
+    case(
+        &["--listen-peer-urls=http://127.0.0.1:1/path"],
+        2,
+        "URL must not contain a path: http://127.0.0.1:1/path",
+    ),
+    case(
+        &["--heartbeat-interval=0"],
+        1,
+        "--heartbeat-interval must be >0 (set to 0ms)",
+    ),
+    case(
+        &["--election-timeout=0"],
+        1,
+        "--election-timeout must be >0 (set to 0ms)",
+    ),
+    case(
+        &["--heartbeat-interval=500"],
+        1,
+        "--election-timeout[1000ms] should be at least as 5 times as --heartbeat-interval[500ms]",
+    ),
+    case(
+        &["--election-timeout=60000"],
+        1,
+        "--election-timeout[60000ms] is too long, and should be set less than 50000ms",
+    ),
+    case(
+        &["--logger=capnslog"],
+        1,
+        "--logger=capnslog is removed in v3.5",
+    ),
+    case(
+        &["--logger=nonsense"],
+        1,
+        "unknown logger option \\\"nonsense\\\"",
+    ),
+    case(
+        &["--log-level=nonsense"],
+        2,
+        "unrecognized level: \"nonsense\"",
+    ),
+    case(
+        &[
+            "--listen-client-urls=http://foo.bar:2399",
+            "--advertise-client-urls=http://foo.bar:2399",
+        ],
+        1,
+        "expected IP in URL for binding (http://foo.bar:2399)",
+    ),
+    case(
+        &["--listen-client-urls=http://127.0.0.1:2399"],
+        1,
+        "--advertise-client-urls is required when --listen-client-urls is set explicitly",
+    ),
+    case(
+        &["--name=a", "--initial-cluster=b=http://localhost:2380"],
+        1,
+        "couldn't find local name \\\"a\\\" in the initial cluster configuration",
+    ),
+    case(
+        &["--name=a", "--initial-cluster=a=http://127.0.0.1:2381"],
+        1,
+        "--initial-cluster has a=http://127.0.0.1:2381 but missing from --initial-advertise-peer-urls=http://localhost:2380",
+    ),
+    env(
+        &[("ETCD_HEARTBEAT_INTERVAL", "abc")],
+        &[],
+        1,
+        "invalid value \\\"abc\\\" for ETCD_HEARTBEAT_INTERVAL: parse error",
+    ),
+    env(
+        &[("ETCD_NAME", "x")],
+        &["--name=y"],
+        1,
+        "conflicting environment variable is shadowed by corresponding command-line flag",
+    ),
+];
+
+/// Exit code and everything that was said.
+fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    // Should a bad flag be taken, the server must not touch what is not its own: it starts in a
+    // directory of its own, and the probe below keeps it from serving.
+    let output = Command::new("timeout")
+        .arg("20")
+        .arg(program)
+        .args(args)
+        .env_clear()
+        .envs(env.iter().copied())
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("the server runs");
+    let said = [output.stdout, output.stderr].concat();
+    (
+        output.status.code(),
+        String::from_utf8_lossy(&said).into_owned(),
+    )
+}
+
+fn check(program: &Path) {
+    let mut wrong = Vec::new();
+    for Case {
+        args,
+        env,
+        code,
+        says,
+    } in CASES
+    {
+        let (got, said) = run(program, args, env);
+        if got != Some(*code) || !said.contains(says) {
+            let said: String = said.chars().take(600).collect();
+            wrong.push(format!(
+                "{env:?} {args:?}: exit code {got:?} instead of {code}, {says:?} wanted:\n{said}"
+            ));
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{}:\n{}",
+        program.display(),
+        wrong.join("\n")
+    );
+}
+
+#[test]
+fn ours_refuses_bad_flags() {
+    check(&binary::ours());
+}
+
+/// The table above is etcd's, not an invention.
+#[test]
+fn so_does_etcd() {
+    if let Some(program) = peers::go_etcd() {
+        check(&program);
+    }
+}
+
+/// What etcd knows and ours cannot do yet is refused in a sentence, not ignored.
+#[test]
+fn what_is_to_come_is_refused() {
+    for flag in [
+        "--cert-file=x",
+        "--discovery-srv=x",
+        "--auto-tls",
+        "--force-new-cluster",
+    ] {
+        let (code, said) = run(&binary::ours(), &[flag], &[]);
+        let name = flag
+            .trim_start_matches('-')
+            .split('=')
+            .next()
+            .expect("a name");
+        assert!(
+            code == Some(1) || code == Some(2),
+            "{flag}: {code:?} {said}"
+        );
+        assert!(
+            said.contains(name) && said.contains("not"),
+            "{flag}: {said}"
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let (taken, free) = (Port::take(), Port::take());
+    let client = format!("http://127.0.0.1:{}", taken.number());
+    let peer = format!("http://127.0.0.1:{}", free.number());
+    drop(free);
+    let args = [
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--initial-cluster=default={peer}"),
+    ];
+    let args: Vec<_> = args.iter().map(String::as_str).collect();
+    let (code, said) = run(&binary::ours(), &args, &[]);
+    assert_eq!(code, Some(1), "{said}");
+    let says = format!(
+        "listen tcp 127.0.0.1:{}: bind: address already in use",
+        taken.number()
+    );
+    assert!(said.contains(&says), "{said}");
+}

@@ -1,0 +1,5 @@
+//! Bad flags and bad data directories: a sentence that names what is wrong, the right exit code, and
+//! nothing altered.
+
+mod disk;
+mod flags;
