@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
 use retcd_tests::ports::Port;
 use retcd_tests::{binary, peers};
@@ -176,9 +177,11 @@ const CASES: &[Case] = &[
 
 /// Exit code and everything that was said.
 fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    // Many listen on the default ports before they look at what is wrong.
+    static ONE: Mutex<()> = Mutex::new(());
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().expect("a temporary directory");
-    // Should a bad flag be taken, the server must not touch what is not its own: it starts in a
-    // directory of its own, and the probe below keeps it from serving.
+    // Should a bad flag be taken, the server writes here and ends in time.
     let output = Command::new("timeout")
         .arg("20")
         .arg(program)
