@@ -4,13 +4,17 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use prost::Message;
+use retcd_proto::etcdserverpb::RangeResponse;
+
 use crate::Error;
+use crate::h2;
 use crate::load::{self, Drive, Measured};
 use crate::process;
 use crate::proof::{self, Proof};
-use crate::report::{Figure, Goal, Report, Sample, Side};
+use crate::report::{DISTURBED, Figure, Goal, Report, Sample, Side};
 use crate::server::{Program, Server};
-use crate::workload::{Kind, Plan};
+use crate::workload::{Kind, Plan, Source};
 
 /// What to compare, and how long.
 #[derive(Debug, Clone)]
@@ -27,6 +31,8 @@ pub struct Options {
     pub duration: Duration,
     /// Keys of the lines on many keys.
     pub keys: u64,
+    /// How often a line is taken again, at most, because other processes disturbed it.
+    pub retries: usize,
     /// Only lines whose title contains this.
     pub only: String,
 }
@@ -34,6 +40,7 @@ pub struct Options {
 /// Connections of lines with many calls in flight.
 const CONNECTIONS: usize = 8;
 const VALUE: usize = 256;
+const LIMIT: i64 = 500;
 const SMALL_KEYS: u64 = 100_000;
 
 /// A line that drives one plan.
@@ -246,6 +253,7 @@ impl Turn<'_> {
         let loaded = self.drive(&server, &all, 16)?;
         self.add_measured(LOAD, &loaded, &[Figure::Throughput, Figure::Cpu]);
         self.add_memory(RSS_LOADED, &server)?;
+        self.check_answers(&server)?;
         for line in LARGE {
             self.line(&server, line, self.options.keys)?;
         }
@@ -269,16 +277,47 @@ impl Turn<'_> {
         Ok(())
     }
 
+    /// What is fast must also be right: the count, and the number of keys a limit leaves.
+    fn check_answers(&self, server: &Server) -> Result<(), Error> {
+        let keys = self.options.keys;
+        for (kind, expected) in [(Kind::Count, 0), (Kind::Limit, keys.min(LIMIT as u64))] {
+            let plan = plan(kind, keys, false);
+            let mut source = Source::new(&plan, 0, 1);
+            let timeout = Duration::from_secs(60);
+            let reply =
+                source.next(|_, message| h2::call(server.endpoint, plan.path(), message, timeout));
+            let reply = reply
+                .unwrap_or_else(|| Ok(Vec::new()))
+                .map_err(Error::io(server.endpoint.to_string()))?;
+            let reply = RangeResponse::decode(&reply[..])
+                .map_err(|error| Error::Server(error.to_string()))?;
+            if (reply.count, reply.kvs.len() as u64) != (keys as i64, expected) {
+                let path = self.program().path.display();
+                let (count, kvs) = (reply.count, reply.kvs.len());
+                return Err(Error::Server(format!(
+                    "{path}: {kind:?} of {keys} keys says {count} and returns {kvs}"
+                )));
+            }
+        }
+        Ok(())
+    }
+
     fn line(&mut self, server: &Server, line: &Line, keys: u64) -> Result<(), Error> {
         if !self.wanted(&[line.title]) {
             return Ok(());
         }
         self.expect(line.title, line.goals);
-        let measured = self.drive(
-            server,
-            &plan(line.kind, keys, line.serializable),
-            line.clients,
-        )?;
+        let plan = plan(line.kind, keys, line.serializable);
+        let mut measured = self.drive(server, &plan, line.clients)?;
+        for _ in 0..self.options.retries {
+            if measured.other_cpu <= Some(DISTURBED) {
+                break;
+            }
+            let again = self.drive(server, &plan, line.clients)?;
+            if again.other_cpu < measured.other_cpu {
+                measured = again;
+            }
+        }
         let figures = [
             Figure::Throughput,
             Figure::Median,
@@ -362,7 +401,7 @@ fn plan(kind: Kind, keys: u64, serializable: bool) -> Plan {
         keys,
         value_size: VALUE,
         serializable,
-        limit: 500,
+        limit: LIMIT,
         seed: 42,
     }
 }

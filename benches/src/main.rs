@@ -40,6 +40,7 @@ options of restart and compare:
 options of compare:
   --rounds 3                  each of four turns: theirs, ours, ours, theirs
   --seconds 5                 per line
+  --retries 2                 of a line that other processes disturbed
   --only TEXT                 lines whose title contains it
   --write FILE                put the table between the file's markers; samples go to FILE.jsonl
 ";
@@ -245,6 +246,7 @@ fn run_compare(given: &mut Given) -> Result<(), Error> {
         rounds: given.value("rounds", 3)?,
         duration: Duration::from_secs_f64(given.value("seconds", 5.0)?),
         keys: given.value("keys", 1_000_000)?,
+        retries: given.value("retries", 2)?,
         only: given.text("only").unwrap_or_default(),
         dir: given.dir()?,
     };

@@ -104,7 +104,7 @@ pub struct Report {
 }
 
 /// Other processes may use this much of the machine before a sample counts as disturbed.
-const DISTURBED: f64 = 0.07;
+pub const DISTURBED: f64 = 0.07;
 
 impl Report {
     /// Says what a ratio is meant to be.

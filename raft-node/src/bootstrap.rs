@@ -378,3 +378,6 @@ impl Opened {
         (core, initial, self.wal)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,13 @@ mod tests {
     /// Ids that published tutorials print, and that etcd itself was seen to print.
     #[test]
     fn ids_are_those_of_etcd() {
-        let cases: &[(&[&str], &str, &[u64], Option<u64>)] = &[
+        type Case = (
+            &'static [&'static str],
+            &'static str,
+            &'static [u64],
+            Option<u64>,
+        );
+        let cases: &[Case] = &[
             (
                 &["http://localhost:2380"],
                 "etcd-cluster",
@@ -193,7 +199,7 @@ mod tests {
 
     #[test]
     fn request_ids_carry_member_and_time_and_wrap_in_48_bits() {
-        let ids = RequestIds::new(0x12_3456, 0x1_23_4567_89ab);
+        let ids = RequestIds::new(0x12_3456, 0x0123_4567_89ab);
         assert_eq!(ids.next(), 0x3456_2345_6789_ab01);
         assert_eq!(ids.next(), 0x3456_2345_6789_ab02);
         let last = RequestIds::new(1, (1 << 40) - 1);

@@ -133,7 +133,7 @@ impl Settings {
         let sinks = outputs.into_iter().map(|output| {
             Sink::open(output).map_err(|error| SettingsError::Open {
                 path: output.into(),
-                reason: error.to_string(),
+                reason: reason(&error),
             })
         });
         Ok(Log::new(level, format, sinks.collect::<Result<_, _>>()?))
@@ -221,6 +221,16 @@ impl Drain for Writer {
     fn is_enabled(&self, level: Level) -> bool {
         self.enabled(level)
     }
+}
+
+/// The system's words without Rust's error number, in lower case as Go shows them.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
 }
 
 #[cfg(test)]

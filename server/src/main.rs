@@ -40,6 +40,10 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
     let server = match Server::start_with_log(config, &log) {
         Ok(server) => server,
         Err(StartError::Config(error)) => return refuse(&error, &log),
+        Err(StartError::Bootstrap(error)) => {
+            log_all(&error.notices(), &log);
+            return ExitCode::FAILURE;
+        }
         Err(error) => {
             error!(logger, "bootstrap failed"; "error" => %error);
             crit!(logger, "discovery failed"; "error" => %error);

@@ -231,8 +231,15 @@ impl Storage for LogView {
 
     fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
         let index = self.snapshot_index();
-        // Without the entries between snapshot and offset the peer could not go on.
-        if index == 0 || index < request_index || index < self.offset {
+        let known = !self
+            .snapshot
+            .get_metadata()
+            .get_conf_state()
+            .voters
+            .is_empty();
+        // Without the entries between snapshot and offset the peer could not go on; and of the
+        // snapshot that a log was opened at, nothing but its place is known.
+        if !known || index < request_index || index < self.offset {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
         Ok(self.snapshot.clone())
@@ -323,13 +330,17 @@ mod tests {
         let mut log = log(1..=5);
         assert!(log.snapshot(0, 2).is_err());
         assert_eq!(log.past_term(3), Some(1));
-        assert!(log.set_snapshot(3, ConfState::default(), Bytes::from_static(b"x")));
+        let conf_state = || ConfState {
+            voters: vec![1],
+            ..ConfState::default()
+        };
+        assert!(log.set_snapshot(3, conf_state(), Bytes::from_static(b"x")));
         assert_eq!(log.snapshot(3, 2).unwrap().get_metadata().index, 3);
         assert!(log.snapshot(4, 2).is_err());
         log.trim_to(4);
         assert!(log.snapshot(0, 2).is_err(), "entry 4 is gone");
-        assert!(!log.set_snapshot(3, ConfState::default(), Bytes::new()));
-        assert!(log.set_snapshot(4, ConfState::default(), Bytes::new()));
+        assert!(!log.set_snapshot(3, conf_state(), Bytes::new()));
+        assert!(log.set_snapshot(4, conf_state(), Bytes::new()));
         assert!(log.snapshot(0, 2).is_ok());
     }
 }

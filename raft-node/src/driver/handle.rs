@@ -63,7 +63,6 @@ pub(super) enum Control {
     },
     /// Something that the raft thread reads by itself has changed.
     Wake,
-    Stop,
 }
 
 /// To talk to a running node; cheap to clone. Outlives the node: then everything says `Stopped`.
@@ -220,8 +219,8 @@ impl Handle {
 
     /// Asks the node to stop and returns at once; [`Node::stop`](super::Node::stop) also waits.
     pub fn stop(&self) {
-        // When it cannot be sent, the node has stopped already.
-        let _ = self.control.send(Control::Stop);
+        self.shared.stop.store(true, Ordering::Release);
+        self.wake();
     }
 
     /// Lets the raft thread look at `set_applied` now instead of with its next work.

@@ -56,7 +56,8 @@ pub struct Config {
     pub election_ticks: usize,
     /// Ask for votes before raising the term.
     pub pre_vote: bool,
-    /// Shorten the wait for the first election. A lone voter elects itself at once in any case.
+    /// Shorten the wait for the first election once peers are seen. A lone voter elects itself at
+    /// once in any case, so this has no effect on it.
     pub initial_election_tick_advance: bool,
     /// Entries kept in memory behind a snapshot, for peers that lag.
     pub snapshot_catchup_entries: u64,

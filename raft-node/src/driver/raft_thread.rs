@@ -161,6 +161,7 @@ impl RaftThread {
             }
         }
         self.core.applied(self.shared.applied());
+        self.stopping |= self.shared.stop.load(Ordering::Acquire);
         if self.takes_proposals() {
             self.propose();
         }
@@ -251,14 +252,14 @@ impl RaftThread {
             Control::Unreachable(id) => self.core.report_unreachable(id),
             Control::SnapshotSent { to, sent } => self.core.report_snapshot(to, sent),
             Control::Wake => {}
-            Control::Stop => self.stopping = true,
         }
     }
 
     fn save_snapshot(&mut self, index: u64, conf_state: raftpb::ConfState, data: Bytes) {
-        let Some(term) = self.core.term(index) else {
-            warn!(self.config.logger, "no snapshot: the log does not have its index";
-                "index" => index);
+        let committed = self.hard_state.commit();
+        let Some(term) = self.core.term(index).filter(|_| index <= committed) else {
+            warn!(self.config.logger, "no snapshot: its index is older than the last one's, \
+                or not committed"; "index" => index, "committed" => committed);
             return;
         };
         let snapshot = raftpb::Snapshot {

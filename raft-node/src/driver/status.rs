@@ -1,6 +1,6 @@
 //! What the node says about itself, readable at any time without asking its thread.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 use crate::core::{Role, SoftState};
 
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     applied: AtomicU64,
     /// Bytes of the proposals that wait for the raft thread.
     pub(super) queued_bytes: AtomicUsize,
+    /// The node is asked to stop.
+    pub(super) stop: AtomicBool,
 }
 
 impl Shared {
@@ -50,6 +52,7 @@ impl Shared {
             last_index: AtomicU64::new(0),
             applied: AtomicU64::new(applied),
             queued_bytes: AtomicUsize::new(0),
+            stop: AtomicBool::new(false),
         }
     }
 

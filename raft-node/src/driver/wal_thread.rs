@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use retcd_proto::{raftpb, walpb};
 use retcd_storage::snapshot;
@@ -11,8 +12,8 @@ use super::Config;
 use super::raft_thread::Report;
 use crate::Error;
 
-/// Writes taken together at most, so that the first of them is not held up for ever.
-const MAX_GROUP: usize = 256;
+/// Payload that one sync carries at most, beyond its first write: others wait for that sync.
+const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 
 /// Work for the WAL, in the order in which it must reach the disk.
 pub(super) enum Write {
@@ -30,6 +31,16 @@ pub(super) enum Write {
         record: walpb::Snapshot,
         hard_state: raftpb::HardState,
     },
+}
+
+/// Writes under one sync.
+#[derive(Default)]
+struct Group {
+    /// Highest number to be reported.
+    persisted: Option<u64>,
+    /// Indexes of snapshots whose record is among them.
+    recorded: Vec<u64>,
+    bytes: usize,
 }
 
 pub(super) struct WalThread {
@@ -67,29 +78,25 @@ impl WalThread {
 
     /// Appends `first` and all that is queued, syncs once, and reports.
     fn group(&mut self, first: Write) -> Result<(), Error> {
-        let mut persisted = None;
-        let mut recorded = Vec::new();
-        self.append(first, &mut persisted, &mut recorded)?;
-        for write in self.writes.clone().try_iter().take(MAX_GROUP - 1) {
-            self.append(write, &mut persisted, &mut recorded)?;
+        let mut group = Group::default();
+        self.append(first, &mut group)?;
+        while group.bytes < MAX_GROUP_BYTES
+            && let Ok(write) = self.writes.try_recv()
+        {
+            self.append(write, &mut group)?;
         }
         self.wal.flush()?;
-        if let Some(number) = persisted {
+        if let Some(number) = group.persisted {
             let _ = self.reports.send(Report::Persisted(number));
         }
-        for index in recorded {
+        for index in group.recorded {
             self.wal.release_to(index)?;
             let _ = self.reports.send(Report::SnapshotRecorded(index));
         }
         Ok(())
     }
 
-    fn append(
-        &mut self,
-        write: Write,
-        persisted: &mut Option<u64>,
-        recorded: &mut Vec<u64>,
-    ) -> Result<(), Error> {
+    fn append(&mut self, write: Write, group: &mut Group) -> Result<(), Error> {
         match write {
             Write::Append {
                 number,
@@ -101,12 +108,16 @@ impl WalThread {
                     self.received(&snapshot)?;
                 }
                 self.wal.append(hard_state.as_ref(), &entries)?;
-                *persisted = number.or(*persisted);
+                group.persisted = number.or(group.persisted);
+                group.bytes += entries
+                    .iter()
+                    .map(|e| e.data.as_ref().map_or(0, Bytes::len))
+                    .sum::<usize>();
             }
             Write::SnapshotRecord { record, hard_state } => {
                 self.wal.append(Some(&hard_state), &[])?;
                 self.wal.append_snapshot(&record)?;
-                recorded.push(record.index());
+                group.recorded.push(record.index());
             }
         }
         Ok(())

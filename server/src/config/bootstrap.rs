@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs;
 
+use slog::Level;
+
+use super::notice::Notice;
 use super::url::{self, Scheme, Url, UrlError};
 use super::{ClusterState, Resolved};
 
@@ -50,6 +53,24 @@ pub enum BootstrapError {
     ClientTls(Url),
     #[error("cannot listen on TLS for {0}: KeyFile and CertFile are not presented")]
     PeerTls(String),
+}
+
+impl BootstrapError {
+    /// What etcd logs before it exits with code 1: which part of the start failed, if any had begun, and a fatal line.
+    pub fn notices(&self) -> Vec<Notice> {
+        let error = || vec![("error", self.to_string().into())];
+        let mut notices = match self {
+            Self::Url(_) | Self::ClientTls(_) => Vec::new(),
+            Self::PeerTls(_) => vec![Notice::new(
+                Level::Error,
+                "creating peer listener failed",
+                error(),
+            )],
+            _ => vec![Notice::new(Level::Error, "bootstrap failed", error())],
+        };
+        notices.push(Notice::new(Level::Critical, "discovery failed", error()));
+        notices
+    }
 }
 
 impl Resolved {

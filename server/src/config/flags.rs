@@ -209,9 +209,9 @@ impl Reader {
             }
         }
         variables.retain(|(key, value)| {
-            let special = key == "ETCD_VERSION";
+            let special = key == "ETCD_VERSION" && !value.is_empty();
             if special {
-                let fields = vec![("key", key.clone()), ("value", value.clone())];
+                let fields = vec![("key", key.clone().into()), ("value", value.clone().into())];
                 notices.push(Notice::new(
                     Level::Warning,
                     "cannot set special environment variable",
@@ -248,7 +248,7 @@ impl Reader {
                     Level::Critical,
                     "conflicting environment variable is shadowed by corresponding command-line flag \
                      (either unset environment variable or disable flag))",
-                    vec![("environment-variable", key.clone())],
+                    vec![("environment-variable", key.clone().into())],
                 ));
                 return Err(Refusal {
                     stderr: String::new(),
@@ -256,7 +256,7 @@ impl Reader {
                     code: 1,
                 });
             }
-            let field = ("environment-variable", format!("{key}={value}"));
+            let field = ("environment-variable", format!("{key}={value}").into());
             notices.push(Notice::new(
                 Level::Warning,
                 "unrecognized environment variable",
@@ -371,7 +371,7 @@ impl Reader {
             ));
         }
         for name in self.ignored {
-            let flag = ("flag", format!("--{name}"));
+            let flag = ("flag", format!("--{name}").into());
             notices.push(Notice::new(
                 Level::Warning,
                 "flag is no longer supported and is ignored",

@@ -13,11 +13,11 @@ use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
 pub use flags::{Invocation, Refusal, from_command_line};
-pub use notice::Notice;
+pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
 pub use url::{Scheme, Url, UrlError};
-pub use value::GoDuration;
+pub use value::{GoBytes, GoDuration};
 
 /// What a user asks for. Fields carry the names, units and special values of etcd's flags.
 ///

@@ -1,5 +1,7 @@
 //! What reading the configuration has to say before there is a logger to say it to.
 
+use std::fmt;
+
 use slog::{Level, Logger};
 
 /// A log line in waiting.
@@ -10,14 +12,50 @@ pub struct Notice {
     /// The `msg`.
     pub message: &'static str,
     /// Fields, in order.
-    pub fields: Vec<(&'static str, String)>,
+    pub fields: Vec<(&'static str, Field)>,
+}
+
+/// The value of a field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Field {
+    /// Shown in quotes.
+    Text(String),
+    /// Shown as it is.
+    Number(u64),
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Number(number) => number.fmt(f),
+        }
+    }
+}
+
+impl From<&str> for Field {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Field {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Field {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
 }
 
 impl Notice {
     pub(super) fn new(
         level: Level,
         message: &'static str,
-        fields: Vec<(&'static str, String)>,
+        fields: Vec<(&'static str, Field)>,
     ) -> Self {
         Self {
             level,
@@ -35,7 +73,7 @@ impl Notice {
         Self::new(
             Level::Warning,
             "failed to verify flags",
-            vec![("error", error.to_string())],
+            vec![("error", error.to_string().into())],
         )
     }
 
@@ -57,7 +95,7 @@ impl Notice {
 }
 
 /// In the order slog keeps: the newest first.
-struct Fields<'a>(&'a [(&'static str, String)]);
+struct Fields<'a>(&'a [(&'static str, Field)]);
 
 impl slog::KV for Fields<'_> {
     fn serialize(
@@ -68,6 +106,9 @@ impl slog::KV for Fields<'_> {
         self.0
             .iter()
             .rev()
-            .try_for_each(|(key, value)| serializer.emit_str((*key).into(), value))
+            .try_for_each(|(key, value)| match value {
+                Field::Text(text) => serializer.emit_str((*key).into(), text),
+                Field::Number(number) => serializer.emit_u64((*key).into(), *number),
+            })
     }
 }

@@ -8,6 +8,7 @@ use slog::Level;
 
 use super::notice::Notice;
 use super::url::{self, Url};
+use super::value::GoBytes;
 use super::{ClusterState, Config};
 
 pub(super) const DEFAULT_NAME: &str = "default";
@@ -120,6 +121,8 @@ pub struct Resolved {
 pub enum ConfigError {
     #[error("expected IP in URL for binding ({0})")]
     BindAddress(Url),
+    #[error("listen tcp: address {0}: invalid port")]
+    Port(String),
     #[error(
         "--initial-advertise-peer-urls {urls:?} must be \"host:port\" (unexpected empty host ({url}))"
     )]
@@ -158,9 +161,18 @@ pub enum ConfigError {
 impl ConfigError {
     /// What to log before exiting with [`ConfigError::code`].
     pub fn notices(&self) -> Vec<Notice> {
-        let mut notices = vec![Notice::unverified(self)];
+        let early = matches!(
+            self,
+            Self::Log(_) | Self::BindAddress(_) | Self::Socket { .. }
+        );
+        let mut notices = if early {
+            Vec::new()
+        } else {
+            vec![single_port()]
+        };
+        notices.push(Notice::unverified(self));
         if matches!(self, Self::AdvertiseClientMissing) {
-            let error = vec![("error", self.to_string())];
+            let error = vec![("error", self.to_string().into())];
             notices.push(Notice::new(
                 Level::Warning,
                 "advertise client URLs are not set",
@@ -189,12 +201,7 @@ impl Config {
         let mut notices = Vec::new();
         check_bind("listen-peer-urls", &self.listen_peer_urls)?;
         check_bind("listen-client-urls", &self.listen_client_urls)?;
-        if self.listen_client_urls.is_empty() {
-            return Err(ConfigError::NoListener("listen-client-urls"));
-        }
-        notices.push(Notice::warn(
-            "Running http and grpc server on single port. This is not recommended for production.",
-        ));
+        notices.push(single_port());
         let peer_urls = self.peer_urls(&mut notices);
         if let Some(url) = without_host(&peer_urls) {
             return Err(ConfigError::AdvertisePeer {
@@ -209,6 +216,9 @@ impl Config {
         }
         self.check_timing()?;
         let advertise_client_urls = client_urls.ok_or(ConfigError::AdvertiseClientMissing)?;
+        if self.listen_client_urls.is_empty() {
+            return Err(ConfigError::NoListener("listen-client-urls"));
+        }
         self.add_warnings(&mut notices);
 
         let data_dir = self.data_dir(&mut notices);
@@ -314,15 +324,18 @@ impl Config {
                 Level::Warning,
                 "it isn't recommended to use default name, please set a value for --name. Note that etcd might run \
                  into issue when multiple members have the same default name",
-                vec![("name", self.name.clone())],
+                vec![("name", self.name.as_str().into())],
             ));
         }
         if self.max_request_bytes > RECOMMENDED_REQUEST_BYTES {
+            let (given, recommended) = (self.max_request_bytes, RECOMMENDED_REQUEST_BYTES);
             let fields = vec![
-                ("max-request-bytes", self.max_request_bytes.to_string()),
+                ("max-request-bytes", given.into()),
+                ("max-request-size", GoBytes(given).to_string().into()),
+                ("recommended-request-bytes", recommended.into()),
                 (
-                    "recommended-request-bytes",
-                    RECOMMENDED_REQUEST_BYTES.to_string(),
+                    "recommended-request-size",
+                    GoBytes(recommended).to_string().into(),
                 ),
             ];
             notices.push(Notice::new(
@@ -331,10 +344,18 @@ impl Config {
                 fields,
             ));
         }
-        if u64::try_from(self.quota_backend_bytes).is_ok_and(|quota| quota > RECOMMENDED_QUOTA) {
+        if let Ok(quota) = u64::try_from(self.quota_backend_bytes)
+            && quota > RECOMMENDED_QUOTA
+        {
             let fields = vec![
-                ("quota-size-bytes", self.quota_backend_bytes.to_string()),
-                ("quota-maximum-size-bytes", RECOMMENDED_QUOTA.to_string()),
+                ("quota-name", "v3-applier".into()),
+                ("quota-size-bytes", quota.into()),
+                ("quota-size", GoBytes(quota).to_string().into()),
+                ("quota-maximum-size-bytes", RECOMMENDED_QUOTA.into()),
+                (
+                    "quota-maximum-size",
+                    GoBytes(RECOMMENDED_QUOTA).to_string().into(),
+                ),
             ];
             notices.push(Notice::new(
                 Level::Warning,
@@ -354,7 +375,7 @@ impl Config {
             return self.data_dir.clone();
         }
         let dir = format!("{}.etcd", self.name);
-        let field = ("data-dir", dir.clone());
+        let field = ("data-dir", dir.clone().into());
         notices.push(Notice::new(
             Level::Warning,
             "'data-dir' was empty; using default",
@@ -375,7 +396,7 @@ impl Config {
             && let Some(host) = default_host()
             && let Ok(port) = port.parse()
         {
-            let field = ("host", host.ip().to_string());
+            let field = ("host", host.ip().to_string().into());
             notices.push(Notice::new(
                 Level::Info,
                 "detected default host for advertise",
@@ -395,8 +416,11 @@ impl Config {
         }
     }
 
-    /// A cluster of this member only.
+    /// A cluster of this member only; none without a name.
     fn alone(&self, peer_urls: &[Url]) -> String {
+        if self.name.is_empty() {
+            return String::new();
+        }
         let members: Vec<String> = peer_urls
             .iter()
             .map(|url| format!("{}={url}", self.name))
@@ -434,6 +458,12 @@ fn default_host() -> Option<SocketAddr> {
         .filter(|address| !address.ip().is_loopback())
 }
 
+fn single_port() -> Notice {
+    Notice::warn(
+        "Running http and grpc server on single port. This is not recommended for production.",
+    )
+}
+
 fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
     for url in urls {
         if url.scheme().is_socket() {
@@ -442,8 +472,12 @@ fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
                 url: url.clone(),
             });
         }
-        if url.bind_address().is_none() {
+        if url.bind_ip().is_none() {
             return Err(ConfigError::BindAddress(url.clone()));
+        }
+        if url.bind_address().is_none() {
+            let port = url.host_port().map_or("", |(_, port)| port).to_owned();
+            return Err(ConfigError::Port(port));
         }
     }
     Ok(())

@@ -100,13 +100,18 @@ impl Url {
         }
     }
 
-    /// The address to bind: an IP address, or `localhost`, which is 127.0.0.1 here. `None` for anything else.
+    /// The host to bind: an IP address, or `localhost`, which is 127.0.0.1 here. `None` for anything else.
+    pub(super) fn bind_ip(&self) -> Option<IpAddr> {
+        match self.host_port()?.0 {
+            "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            ip => ip.parse().ok(),
+        }
+    }
+
+    /// The address to bind: an IP address or `localhost`, and a port (0 if there is none). `None` for anything else.
     pub fn bind_address(&self) -> Option<SocketAddr> {
-        let (host, port) = self.host_port()?;
-        let ip = match host {
-            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ip => ip.parse().ok()?,
-        };
+        let ip = self.bind_ip()?;
+        let (_, port) = self.host_port()?;
         let port = if port.is_empty() {
             0
         } else {
@@ -239,25 +244,34 @@ fn check_host(host: &str) -> Result<(), String> {
         let end = host.rfind(']').ok_or("missing ']' in host")?;
         &host[end + 1..]
     } else {
-        host.rfind(':').map_or("", |colon| &host[colon..])
+        host.find(':').map_or("", |colon| &host[colon..])
     };
     let digits = port.strip_prefix(':').unwrap_or(port);
     let has_colon = port.is_empty() || port.starts_with(':');
     if !has_colon || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(format!("invalid port {port:?} after host"));
     }
-    if let Some(bad) = host.chars().find(|c| {
-        matches!(
-            c,
-            ' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '{' | '|' | '}'
-        )
-    }) {
-        return Err(format!(
+    // Only what is not ASCII may be escaped, and the percent sign before a zone.
+    for (at, _) in host.match_indices('%') {
+        let escape: String = host[at..].chars().take(3).collect();
+        if escape != "%25"
+            && escape
+                .as_bytes()
+                .get(1)
+                .is_some_and(|digit| (b'0'..b'8').contains(digit))
+        {
+            return Err(format!("invalid URL escape {escape:?}"));
+        }
+    }
+    check_escapes(host)?;
+    let forbidden = |c: &char| matches!(c, ' ' | '\\' | '^' | '`' | '{' | '|' | '}');
+    match host.chars().find(forbidden) {
+        Some(bad) => Err(format!(
             "invalid character {:?} in host name",
             bad.to_string()
-        ));
+        )),
+        None => Ok(()),
     }
-    check_escapes(host)
 }
 
 fn check_escapes(text: &str) -> Result<(), String> {
@@ -330,7 +344,15 @@ mod tests {
             ),
             (
                 "http://::1:2379",
-                "URL address does not have the form \"host:port\": http://::1:2379",
+                "parse \"http://::1:2379\": invalid port \"::1:2379\" after host",
+            ),
+            (
+                "http://a%41:1",
+                "parse \"http://a%41:1\": invalid URL escape \"%41\"",
+            ),
+            (
+                "http://a b:1",
+                "parse \"http://a b:1\": invalid character \" \" in host name",
             ),
             (
                 "http://127.0.0.1:2/",

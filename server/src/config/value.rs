@@ -179,6 +179,23 @@ impl fmt::Display for GoDuration {
     }
 }
 
+/// Shows a number of bytes as etcd does: `2.1 GB`, in powers of 1000 with two digits that count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GoBytes(pub u64);
+
+impl fmt::Display for GoBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+        if self.0 < 10 {
+            return write!(f, "{} B", self.0);
+        }
+        let power = (self.0.ilog10() / 3) as usize;
+        let value = (self.0 as f64 / 1000_f64.powi(power as i32) * 10.0 + 0.5).floor() / 10.0;
+        let decimals = usize::from(value < 10.0);
+        write!(f, "{value:.decimals$} {}", UNITS[power])
+    }
+}
+
 /// `nanos / scale` with as many decimals as it needs.
 fn decimal(nanos: u128, scale: u128) -> String {
     let fraction = nanos % scale;
@@ -223,6 +240,23 @@ mod tests {
             "", "5", "1x", "s", ".s", "1.2.3s", "3000000h", "-", "1s ", "é",
         ] {
             assert_eq!(parse_duration(bad), Err(ValueError::Syntax), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bytes_are_shown_as_etcd_shows_them() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (10_485_760, "10 MB"),
+            (99_999_999, "100 MB"),
+            (2_147_483_648, "2.1 GB"),
+            (8_589_934_592, "8.6 GB"),
+            (99_999_999_999, "100 GB"),
+            (u64::MAX, "18 EB"),
+        ] {
+            assert_eq!(GoBytes(bytes).to_string(), text);
         }
     }
 

@@ -181,7 +181,7 @@ fn outputs_that_cannot_be_opened_are_named() {
         settings.open().expect_err(output).to_string()
     };
     assert!(
-        open("").starts_with("open sink \"\": open : No such file"),
+        (open("") == "open sink \"\": open : no such file or directory"),
         "{}",
         open("")
     );

@@ -52,7 +52,8 @@ fn bounds(text: &str, name: &str) -> Vec<f64> {
     text.lines()
         .filter(|line| line.starts_with(&prefix))
         .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next()?.parse().ok())
-        .filter(|bound: &f64| bound.is_finite())
+        // The first series ends with +Inf; all have the same buckets.
+        .take_while(|bound: &f64| bound.is_finite())
         .collect()
 }
 

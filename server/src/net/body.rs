@@ -19,7 +19,11 @@ pub(crate) enum Body {
     Full(Bytes),
     /// One message, then trailers. The rest of the request, if there is one, is held until the
     /// reply is out, because dropping it earlier resets the stream.
-    Message(Option<Bytes>, Option<HeaderMap>, Option<Incoming>),
+    Message {
+        message: Option<Bytes>,
+        trailers: Option<HeaderMap>,
+        _rest: Option<Incoming>,
+    },
     /// Messages as they come, then trailers.
     Streaming(Streaming),
 }
@@ -38,7 +42,9 @@ impl HttpBody for Body {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Message(message, trailers, _) => {
+            Self::Message {
+                message, trailers, ..
+            } => {
                 let frame = match message.take() {
                     Some(message) => Some(Frame::data(message)),
                     None => trailers.take().map(Frame::trailers),
@@ -53,7 +59,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Message(_, trailers, _) => trailers.is_none(),
+            Self::Message { trailers, .. } => trailers.is_none(),
             Self::Streaming(body) => body.is_end_stream(),
         }
     }
@@ -62,7 +68,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Message(..) | Self::Streaming(_) => SizeHint::default(),
+            Self::Message { .. } | Self::Streaming(_) => SizeHint::default(),
         }
     }
 }

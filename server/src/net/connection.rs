@@ -87,7 +87,7 @@ async fn serve_http2(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, m
         .auto_date_header(false);
     let service = service_fn(move |request| match site.surface {
         Surface::Client => grpc::serve(&site, request),
-        Surface::Peer | Surface::Metrics => answer(Arc::clone(&site), request),
+        Surface::Peer => answer(Arc::clone(&site), request),
     });
     let connection = builder.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);

@@ -26,7 +26,7 @@ pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
     }
     match site.surface {
         Surface::Client => guard::serve(site, request).await,
-        Surface::Peer | Surface::Metrics => route(site, request).await,
+        Surface::Peer => route(site, request).await,
     }
 }
 
@@ -42,7 +42,7 @@ enum Endpoint<'a> {
 impl<'a> Endpoint<'a> {
     fn find(surface: Surface, path: &'a str) -> Self {
         match (surface, path) {
-            (Surface::Peer | Surface::Client, "/version") => Self::Version,
+            (_, "/version") => Self::Version,
             (Surface::Peer, _) => Self::Nothing,
             (_, "/metrics") => Self::Metrics,
             (_, "/health") => Self::Health,

@@ -19,9 +19,9 @@ const RESERVED_DESCRIPTORS: u64 = 150;
 /// A listen address that cannot be had, in Go's words.
 #[derive(Debug, thiserror::Error)]
 #[error("listen tcp {addr}: bind: {}", errno_text(.source))]
-pub(crate) struct BindError {
+pub struct BindError {
     /// The address asked for.
-    pub(crate) addr: SocketAddr,
+    pub addr: SocketAddr,
     source: io::Error,
 }
 

@@ -81,7 +81,7 @@ impl Settings {
 pub(crate) struct Net {
     settings: Arc<Settings>,
     threads: Threads,
-    /// What `grpc.health.v1` says. Gone once the server stops, which ends health watches.
+    /// Whether `grpc.health.v1` says SERVING. Gone once the server stops, which ends its watches.
     serving: Mutex<Option<watch::Sender<bool>>>,
     health: watch::Receiver<bool>,
 }
@@ -122,14 +122,8 @@ impl Net {
         accept::start(&self.threads, listener, Arc::new(site))
     }
 
-    /// Changes what `grpc.health.v1` says; SERVING at first.
-    pub(crate) fn set_serving(&self, serving: bool) {
-        if let Some(sender) = &*self.serving.lock() {
-            sender.send_replace(serving);
-        }
-    }
-
     /// Connections open now.
+    #[cfg(test)]
     pub(crate) fn connections(&self) -> usize {
         self.threads.connections()
     }

@@ -68,8 +68,6 @@ pub(crate) enum Surface {
     Client,
     /// A peer URL: version.
     Peer,
-    /// A metrics URL: health and metrics.
-    Metrics,
 }
 
 /// One listener's part of the server.

@@ -56,6 +56,7 @@ impl Threads {
     }
 
     /// Connections that live on the threads.
+    #[cfg(test)]
     pub(super) fn connections(&self) -> usize {
         self.workers.iter().map(Worker::load).sum()
     }

@@ -41,16 +41,6 @@ pub(super) fn encode(out: &mut Vec<u8>, bucket: Bucket, key: &[u8], value: Optio
     out.extend_from_slice(value);
 }
 
-/// Appends all changes of a batch.
-pub(super) fn encode_batch(out: &mut Vec<u8>, batch: &Batch) {
-    for op in batch.ops() {
-        match op {
-            Op::Put { bucket, key, value } => encode(out, *bucket, key, Some(value)),
-            Op::Delete { bucket, key } => encode(out, *bucket, key, None),
-        }
-    }
-}
-
 /// Reads what `encode` wrote; keys and values share the memory of `bytes`. `None` if it is anything else.
 pub(super) fn decode(mut bytes: Bytes) -> Option<Batch> {
     let mut batch = Batch::default();

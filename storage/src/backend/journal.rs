@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::{Batch, Error, codec};
+use super::{Batch, Error, Op, codec};
 use crate::fs::{File, Fs, OpenMode, read_all};
 
 const HEADER: usize = 20;
@@ -88,7 +88,7 @@ impl Journal {
         let record = &mut self.buffer;
         record.clear();
         record.resize(HEADER, 0);
-        codec::encode_batch(record, batch);
+        encode_batch(record, batch);
         let len = (record.len() - HEADER) as u64;
         record[4..12].copy_from_slice(&self.number.to_le_bytes());
         record[12..HEADER].copy_from_slice(&len.to_le_bytes());
@@ -124,6 +124,16 @@ impl Journal {
         }
         self.end = 0;
         Ok(())
+    }
+}
+
+/// Appends all changes of a batch.
+fn encode_batch(out: &mut Vec<u8>, batch: &Batch) {
+    for op in batch.ops() {
+        match op {
+            Op::Put { bucket, key, value } => codec::encode(out, *bucket, key, Some(value)),
+            Op::Delete { bucket, key } => codec::encode(out, *bucket, key, None),
+        }
     }
 }
 

@@ -70,7 +70,7 @@ const BATCH_BYTES: usize = 32 << 20;
 const MAX_UNFLUSHED_BYTES: usize = 128 << 20;
 
 /// The same in touched keys, as a multiple of the batch limit.
-const MAX_UNFLUSHED_BATCHES: usize = 8;
+const MAX_UNFLUSHED_BATCHES: usize = 4;
 
 /// Guarded by `Shared::state`; held for a publish, a hand-over or a request, never during a commit.
 #[derive(Default)]

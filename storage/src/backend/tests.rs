@@ -295,10 +295,10 @@ fn publish_waits_when_far_too_much_is_unflushed() {
             writer.commit().unwrap();
         });
         engine.wait_for_commits(1);
-        while reader.get(Bucket::Key, b"80").unwrap().is_none() {
+        while reader.get(Bucket::Key, b"45").unwrap().is_none() {
             thread::yield_now();
         }
-        assert!(published.load(Ordering::SeqCst) < 100);
+        assert!(published.load(Ordering::SeqCst) < 60);
         engine.set(Mode::Work);
     });
     assert_eq!(

@@ -145,7 +145,7 @@ impl Writer {
 
     /// Makes all changes since the last call visible to readers, as one atomic unit.
     ///
-    /// Waits for the flusher while far too much is unflushed (128 MiB, or 8 batches).
+    /// Waits for the flusher while far too much is unflushed (128 MiB, or 4 batches).
     ///
     /// # Errors
     /// A failed commit, for ever; the changes are then neither visible nor kept.

@@ -175,7 +175,7 @@ impl<K: Ord + Clone, V: Clone + Weight> CowTree<K, V> {
         // The nodes of the level being built.
         let mut level: Vec<Child<K, V>> = Vec::new();
         loop {
-            let leaf: Vec<_> = entries.by_ref().take(node::LEAF_FILL).collect();
+            let leaf = take(&mut entries, node::LEAF_FILL);
             let Some((lowest, _)) = leaf.first() else {
                 break;
             };
@@ -188,7 +188,7 @@ impl<K: Ord + Clone, V: Clone + Weight> CowTree<K, V> {
             let mut nodes = level.into_iter();
             level = Vec::new();
             loop {
-                let children: Vec<_> = nodes.by_ref().take(node::BRANCH_FILL).collect();
+                let children = take(&mut nodes, node::BRANCH_FILL);
                 let Some(first) = children.first() else {
                     break;
                 };
@@ -317,6 +317,14 @@ impl<K: Ord + Clone, V: Clone + Weight> CowTree<K, V> {
 
 /// Where a key is in a leaf (`Ok`) or where it belongs (`Err`).
 type At = Result<usize, usize>;
+
+/// The next `n` items, or what is left, in no more room than they need.
+fn take<T>(items: &mut impl Iterator<Item = T>, n: usize) -> Vec<T> {
+    let mut taken = Vec::with_capacity(n);
+    taken.extend(items.take(n));
+    taken.shrink_to_fit();
+    taken
+}
 
 fn difference(new: usize, old: usize) -> isize {
     new.wrapping_sub(old).cast_signed()

@@ -157,6 +157,7 @@ impl Store {
                 .index
                 .compact_step(from.as_ref(), rev, max, &mut job.dropped);
             job.walked = job.cursor.is_none();
+            // In order of revision, like etcd; above all a tombstone after the puts it hides.
             job.dropped.sort_unstable_by(|a, b| b.cmp(a));
             self.dirty = true;
         }

@@ -237,7 +237,11 @@ impl Maker {
     }
 
     fn fill(&self, mut next: Unfilled, to: u64) -> Result<Unfilled, Error> {
-        fill(&*next.file, next.filled, to).map_err(Error::io("fill", &next.path))?;
+        if let Err(error) = fill(&*next.file, next.filled, to) {
+            // A full disk needs the space.
+            let _ = self.fs.remove_file(&next.path);
+            return Err(Error::io("fill", &next.path)(error));
+        }
         // Piece by piece: one sync of everything would hold up the syncs of the current segment.
         if !self.no_fsync {
             next.file
@@ -270,7 +274,7 @@ pub(super) fn reserve(
     lock(&*file, path)?;
     let result = file.allocate(size);
     if let Err(error) = result {
-        // Gives back what a full disk needs most.
+        // A full disk needs the space.
         let _ = fs.remove_file(path);
         return Err(Error::io("reserve space for", path)(error));
     }

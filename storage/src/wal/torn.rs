@@ -122,26 +122,25 @@ pub(super) fn data(
     end: u64,
     syndrome: u32,
 ) -> Result<bool, Error> {
-    let flipped = flipped_bit(end - start, syndrome).map(|byte| start + byte);
-    let in_checksum = syndrome.is_power_of_two();
-    let mut lost_sector = false;
+    let mut lost = Vec::new();
     let mut at = start;
     while at < end {
         let next = (at - at % SECTOR + SECTOR).min(end);
         if window.zero(at..next)? {
-            lost_sector = true;
-            if flipped.is_some_and(|byte| (at..next).contains(&byte)) {
-                // The lost sector's only set bit: nothing tells the two apart, and a power failure
-                // is the likelier.
-                return Ok(true);
-            }
+            lost.push(at..next);
         }
         at = next;
     }
-    if in_checksum || flipped.is_some() {
+    if lost.is_empty() && !window.zero_from(end - 1)? {
         return Ok(false);
     }
-    Ok(lost_sector || window.zero_from(end - 1)?)
+    match flipped_bit(end - start, syndrome) {
+        // The lost sector's only set bit: nothing tells the two apart, and a power failure is the
+        // likelier.
+        Some(byte) => Ok(lost.iter().any(|sector| sector.contains(&(start + byte)))),
+        // A bit of the recorded checksum.
+        None => Ok(!syndrome.is_power_of_two()),
+    }
 }
 
 /// The byte of `len` bytes in which one flipped bit changes their CRC-32C by `syndrome`.

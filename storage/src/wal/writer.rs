@@ -194,6 +194,11 @@ impl Wal {
                 ));
             }
             repaired = Some(repair(&*fs, dir, &path, &*tail.file, end.offset)?);
+            // Appending into reserved space is quicker; without space it works all the same.
+            let _ = tail.file.allocate(options.segment_size);
+        }
+        if !options.no_fsync {
+            settle(&*fs, dir, &path, &*tail.file)?;
         }
         let metadata = state.metadata.unwrap_or_default();
         let replay = Replay {
@@ -398,8 +403,10 @@ impl Wal {
         let quarter = self.offset.saturating_mul(4) / self.cut_at.max(1);
         if quarter > self.reported {
             self.reported = quarter;
-            // Twice as fast as this one fills.
-            if let Some(error) = self.pipeline.progress((quarter * 50).min(100)) {
+            // Twice as fast as this one fills. Other trouble than space may be over at the cut.
+            if let Some(error @ Error::NoSpace { .. }) =
+                self.pipeline.progress((quarter * 50).min(100))
+            {
                 self.no_space(error)?;
             }
         }
@@ -490,6 +497,15 @@ impl From<Error> for Blocked {
 
 fn is_empty(state: &raftpb::HardState) -> bool {
     state.term() == 0 && state.vote() == 0 && state.commit() == 0
+}
+
+/// Makes durable what a process may have left unsynced that was killed while it wrote, created a
+/// segment or the log: once read, it counts as persisted.
+fn settle(fs: &dyn Fs, dir: &Path, path: &Path, tail: &dyn File) -> Result<(), Error> {
+    tail.sync_all().map_err(Error::io("sync", path))?;
+    fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+    fs.sync_dir(parent(dir))
+        .map_err(Error::io("sync", parent(dir)))
 }
 
 /// Makes sure that `dir` is missing or empty, so that a new log can be renamed onto it.

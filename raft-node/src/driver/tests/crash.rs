@@ -107,7 +107,7 @@ fn a_member_starts_after_every_power_failure() {
         rig.stop();
     });
     assert!(begun > 0, "{count} images, none with the snapshot");
-    assert!(count > 1000, "{count} images");
+    assert!(count > 500, "{count} images");
 }
 
 /// D2, D10: whichever call to the disk fails, the member stops and says why, what it applied before

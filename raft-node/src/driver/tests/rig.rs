@@ -2,14 +2,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use prost::Message as _;
 use retcd_proto::raftpb;
-use retcd_storage::clock::SystemClock;
+use retcd_storage::clock::{Clock as _, SystemClock};
 use retcd_storage::fs::Fs;
 
 use crate::membership::Member;
@@ -186,9 +186,9 @@ impl Rig {
 
     /// Applies until `done`.
     pub(super) fn apply_until(&mut self, mut done: impl FnMut(&Rig) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = SystemClock.now() + PATIENCE;
         while !done(self) {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_sub(SystemClock.now());
             assert!(
                 self.apply_some(left),
                 "gave up at index {}: {:?}",
@@ -222,9 +222,9 @@ impl Rig {
 
 /// Waits for a condition that other threads bring about.
 pub(super) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = SystemClock.now() + PATIENCE;
     while !condition() {
-        assert!(Instant::now() < deadline, "{what} did not come true");
+        assert!(SystemClock.now() < deadline, "{what} did not come true");
         std::thread::yield_now();
     }
 }

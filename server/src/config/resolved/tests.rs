@@ -1,3 +1,4 @@
+use super::super::{BootstrapError, Field, UrlError};
 use super::*;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -108,7 +109,7 @@ fn an_empty_data_dir_is_named_after_the_member() {
         (notice.level, notice.message),
         (Level::Warning, "'data-dir' was empty; using default")
     );
-    assert_eq!(notice.fields, [("data-dir", "m1.etcd".to_owned())]);
+    assert_eq!(notice.fields, [("data-dir", "m1.etcd".into())]);
 }
 
 /// Texts of etcd 3.7.1.
@@ -130,6 +131,10 @@ fn contradictions_are_refused_with_etcds_texts() {
         error(|c| c.advertise_client_urls = Some(urls("http://:1"))),
         "--advertise-client-urls \"http://:1\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \
          \"unixs:/path/to/socket\" (unexpected empty host (http://:1))"
+    );
+    assert_eq!(
+        error(|c| c.listen_client_urls = urls("http://127.0.0.1:99999")),
+        "listen tcp: address 99999: invalid port"
     );
     assert_eq!(
         error(|c| c.heartbeat_interval = 0),
@@ -169,6 +174,67 @@ fn contradictions_are_refused_with_etcds_texts() {
     assert_eq!(
         (level.to_string().as_str(), level.code()),
         ("unrecognized level: \"foo\"", 2)
+    );
+}
+
+#[test]
+fn lines_are_those_of_etcd() {
+    let lines =
+        |notices: Vec<Notice>| -> Vec<_> { notices.iter().map(|n| (n.level, n.message)).collect() };
+    let unverified = (Level::Warning, "failed to verify flags");
+    assert_eq!(
+        lines(ConfigError::BindAddress(Url::http(([1, 2, 3, 4], 5).into())).notices()),
+        [unverified]
+    );
+    let late = lines(ConfigError::Heartbeat(0).notices());
+    assert!(
+        late[0]
+            .1
+            .starts_with("Running http and grpc server on single port.")
+            && late[1] == unverified
+    );
+    let fatal = (Level::Critical, "discovery failed");
+    assert_eq!(
+        lines(BootstrapError::NoPeers.notices()),
+        [(Level::Error, "bootstrap failed"), fatal]
+    );
+    assert_eq!(
+        lines(BootstrapError::Url(UrlError::Scheme(String::new())).notices()),
+        [fatal]
+    );
+}
+
+#[test]
+fn warnings_have_sizes_for_people() {
+    let config = Config {
+        max_request_bytes: 99_999_999,
+        quota_backend_bytes: 99_999_999_999,
+        ..config()
+    };
+    let notices = config.resolve().expect("sound").notices;
+    let field = |message: &str, name: &str| {
+        let notice = notices
+            .iter()
+            .find(|notice| notice.message == message)
+            .expect(message);
+        notice
+            .fields
+            .iter()
+            .find(|(key, _)| *key == name)
+            .expect(name)
+            .1
+            .clone()
+    };
+    let request = "exceeded recommended request limit";
+    assert_eq!(
+        field(request, "max-request-bytes"),
+        Field::Number(99_999_999)
+    );
+    assert_eq!(field(request, "max-request-size"), "100 MB".into());
+    assert_eq!(field(request, "recommended-request-size"), "10 MB".into());
+    assert_eq!(
+        field("quota exceeds the maximum value", "quota-maximum-size"),
+        "8.6 GB".into()
     );
 }
 
@@ -246,6 +312,10 @@ fn a_cluster_without_this_member_is_refused() {
         "couldn't find local name \"default\" in the initial cluster configuration"
     );
     assert_eq!(with("a=http://127.0.0.1:2380"), with(""));
+    assert_eq!(
+        bootstrap(|c| c.name = String::new()).expect_err("no name"),
+        "couldn't find local name \"\" in the initial cluster configuration"
+    );
     assert_eq!(
         with("foo"),
         "error setting up initial cluster: URL scheme must be http, https, unix, or unixs: "

@@ -73,8 +73,11 @@ impl Call {
             Ok(message) => {
                 progress.sent(&message);
                 progress.finish(Code::Ok);
-                let trailers = Some(status::ok_trailers());
-                let body = Body::Message(Some(message), trailers, messages.into_rest());
+                let body = Body::Message {
+                    message: Some(message),
+                    trailers: Some(status::ok_trailers()),
+                    _rest: messages.into_rest(),
+                };
                 reply(content_type, body)
             }
             Err(status) => {

@@ -364,8 +364,6 @@ async fn health() {
     // Let both answer before the member stops.
     let known = known.await.unwrap().into_body();
     let unknown = unknown.await.unwrap().into_body();
-    server.net.set_serving(false);
-    server.net.set_serving(true);
     server.stop(Duration::from_secs(10)).await;
     let (known, known_end) = drain(known).await;
     let (unknown, unknown_end) = drain(unknown).await;

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::backend::{Backend, Bucket, MemBackend, Op};
+use crate::backend::{Backend, Bucket, MemBackend};
 use crate::fs::SimFs;
 use crate::fs::sim::Plan;
 use crate::testing::Random;

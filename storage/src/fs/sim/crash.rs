@@ -82,6 +82,16 @@ impl Trace {
         1 + self.ops.iter().filter(|op| !is_mark(op)).count()
     }
 
+    /// The file system after so many calls, if then only the process was killed: nothing is lost,
+    /// but what was not synced is still at risk.
+    pub fn killed(&self, calls: usize) -> SimFs {
+        let mut disk = self.start.clone();
+        for op in self.ops.iter().filter(|op| !is_mark(op)).take(calls) {
+            disk.apply(op);
+        }
+        SimFs::of(disk)
+    }
+
     /// Calls `visit` with every image at every point before, between and after the recorded calls.
     /// Returns their number.
     pub fn images(&self, plan: &Plan, mut visit: impl FnMut(Image)) -> usize {
@@ -101,16 +111,16 @@ impl Trace {
             });
         };
         let mut at = 0;
-        point(&disk, mark, at);
         for op in &self.ops {
             if let Op::Mark(new) = op {
                 mark = *new;
                 continue;
             }
+            point(&disk, mark, at);
             disk.apply(op);
             at += 1;
-            point(&disk, mark, at);
         }
+        point(&disk, mark, at);
         count
     }
 }

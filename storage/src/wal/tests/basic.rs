@@ -392,6 +392,40 @@ fn without_space_for_a_new_segment_the_current_one_grows() {
     assert!(replay.entries.len() as u64 >= last);
 }
 
+/// D18: the thread that prepares segments finds the full disk before the current segment is full.
+#[test]
+fn missing_space_is_reported_ahead() {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = Mutex::new(tell);
+    let fs = SimFs::new();
+    let options = Options {
+        prepare: Prepare::Background,
+        observe: Some(Arc::new(move |what| {
+            if let Observed::NoSpace(text) = what {
+                // The receiver lives as long as the test.
+                let _ = tell.lock().expect("lock").send(text);
+            }
+        })),
+        ..options(1 << 16)
+    };
+    fs.set_capacity(100_000);
+    let mut wal = Wal::create(sim(&fs), dir(), b"m", options).expect("create");
+    let mut flush = |bytes: usize| {
+        let index = wal.last_index() + 1;
+        wal.append(None, &[entry(1, index, &vec![5; bytes])])
+            .expect("append");
+        wal.flush().expect("flush");
+    };
+    // At a quarter, a half, three quarters, and when the segment is full at the latest.
+    for _ in 0..5 {
+        flush(15_000);
+    }
+    assert!(told.try_recv().expect("a report").contains("no space left"));
+    fs.set_capacity(1 << 30);
+    drop(wal);
+    assert_eq!(open(&fs, 1 << 16).expect("open").1.entries.len(), 5);
+}
+
 fn fs_used(fs: &SimFs) -> u64 {
     fs.set_capacity(1 << 30);
     (1 << 30) - fs.available(dir()).expect("available")

@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod faults;
 mod golden;
+mod measure;
 
 use std::path::Path;
 use std::sync::Arc;
