@@ -189,7 +189,13 @@ impl Server {
             logger: logger.new(o!("logger" => "raft")),
             observer: Arc::new(Unobserved),
         };
-        let opened = raft_node::open(&node_config, start)?;
+        let opened = match raft_node::open(&node_config, start) {
+            // The first start was cut off before the log had its first entries: begin again.
+            Err(raft_node::Error::Unfinished { .. }) => {
+                raft_node::open(&node_config, new_cluster(&resolved, resolved.bootstrap()?))?
+            }
+            opened => opened?,
+        };
         let ids = (opened.member_id, opened.cluster_id);
         let cluster = Cluster::load(&disk.backend, ids.1, MAX_LEARNERS)?;
         let alarms = Alarms::load(&disk.backend)?;

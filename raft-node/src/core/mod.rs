@@ -154,6 +154,13 @@ impl Core {
         self.raw.raft.promotable() && self.raw.raft.prs().is_singleton()
     }
 
+    /// The only voter, leading, with a commit in its term: its commit index is the read index.
+    pub fn leads_alone(&self) -> bool {
+        self.is_alone()
+            && self.raw.raft.state == StateRole::Leader
+            && self.raw.raft.commit_to_current_term()
+    }
+
     /// Whether an election may start. The crate panics in two cases that are sound and end soon:
     ///
     /// - A lone voter elects itself within the call, so there is no vote request that would wait

@@ -67,9 +67,7 @@ impl Encoder {
     pub(super) fn state(&mut self, state: &raftpb::HardState) {
         let mut data = Small::default();
         data.field(1, state.term());
-        if state.vote() != 0 {
-            data.field(2, state.vote());
-        }
+        data.field(2, state.vote());
         data.field(3, state.commit());
         self.push(Kind::State, data.as_slice(), &[]);
     }
