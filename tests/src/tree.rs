@@ -4,12 +4,15 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Every file and directory below a path, sorted: name, mode, size and content.
+/// Files and directories, sorted: name, mode and content.
+pub type Image = Vec<(PathBuf, u32, Vec<u8>)>;
+
+/// Every file and directory below a path.
 ///
 /// # Panics
 /// If it cannot be read.
 #[must_use]
-pub fn image(dir: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+pub fn image(dir: &Path) -> Image {
     let mut found = Vec::new();
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
@@ -56,24 +59,4 @@ pub fn difference(
         out.push(format!("{} is new", path.display()));
     }
     out
-}
-
-/// Copies a directory and all below it.
-///
-/// # Panics
-/// If that fails.
-pub fn copy(from: &Path, to: &Path) {
-    for (path, mode, content) in image(from) {
-        let target = to.join(path);
-        if mode & 0o170_000 == 0o040_000 {
-            fs::create_dir_all(&target).expect("a directory can be made");
-        } else {
-            fs::write(&target, content).expect("a file can be written");
-        }
-        fs::set_permissions(
-            &target,
-            std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777),
-        )
-        .expect("a mode can be set");
-    }
 }

@@ -47,12 +47,8 @@ const CASES: &[Case] = &[
     case(&["--=x"], 2, "bad flag syntax: --=x"),
     case(&["---name=x"], 2, "bad flag syntax: ---name=x"),
     case(&["--name"], 2, "flag needs an argument: -name"),
-    case(&["extra"], 1, "\\\"extra\\\" is not a valid flag"),
-    case(
-        &["--name=x", "extra"],
-        1,
-        "\\\"extra\\\" is not a valid flag",
-    ),
+    case(&["extra"], 1, "\"extra\" is not a valid flag"),
+    case(&["--name=x", "extra"], 1, "\"extra\" is not a valid flag"),
     case(
         &["--initial-cluster-state=foo"],
         2,
@@ -131,7 +127,7 @@ const CASES: &[Case] = &[
     case(
         &["--logger=nonsense"],
         1,
-        "unknown logger option \\\"nonsense\\\"",
+        "unknown logger option \"nonsense\"",
     ),
     case(
         &["--log-level=nonsense"],
@@ -154,7 +150,7 @@ const CASES: &[Case] = &[
     case(
         &["--name=a", "--initial-cluster=b=http://localhost:2380"],
         1,
-        "couldn't find local name \\\"a\\\" in the initial cluster configuration",
+        "couldn't find local name \"a\" in the initial cluster configuration",
     ),
     case(
         &["--name=a", "--initial-cluster=a=http://127.0.0.1:2381"],
@@ -165,7 +161,7 @@ const CASES: &[Case] = &[
         &[("ETCD_HEARTBEAT_INTERVAL", "abc")],
         &[],
         1,
-        "invalid value \\\"abc\\\" for ETCD_HEARTBEAT_INTERVAL: parse error",
+        "invalid value \"abc\" for ETCD_HEARTBEAT_INTERVAL: parse error",
     ),
     env(
         &[("ETCD_NAME", "x")],
@@ -193,10 +189,9 @@ fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, Str
         .output()
         .expect("the server runs");
     let said = [output.stdout, output.stderr].concat();
-    (
-        output.status.code(),
-        String::from_utf8_lossy(&said).into_owned(),
-    )
+    // In a sentence within a line of the log, quotes are escaped.
+    let said = String::from_utf8_lossy(&said).replace("\\\"", "\"");
+    (output.status.code(), said)
 }
 
 fn check(program: &Path) {

@@ -103,7 +103,6 @@ pub(crate) fn paths() -> Script {
     for path in ["/health", "/version", "/nope", "/v3/kv/range"] {
         s.good(format!("OPTIONS {path}"), request("OPTIONS", path));
     }
-    s.good("OPTIONS *", request("OPTIONS", "*"));
     s.good(
         "with an origin",
         with("GET", "/health", &[("Origin", "http://example.com")], ""),

@@ -33,6 +33,7 @@ scripts! {
     range_stream => range::stream(),
     put_and_delete => write::put_and_delete(),
     compaction => write::compaction(),
+    compaction_of_nothing => write::compaction_of_nothing(),
     txn_conditions => txn::conditions(),
     txn_operations => txn::operations(),
     txn_limits => txn::limits(),

@@ -126,9 +126,9 @@ pub(crate) fn calls() -> Script {
     s
 }
 
-/// A quota that even an empty store exceeds.
+/// A quota that no put fits into.
 pub(crate) fn quota() -> Script {
-    let mut s = Script::new("quota").flags(&["--quota-backend-bytes=4096"]);
+    let mut s = Script::new("quota").flags(&["--quota-backend-bytes=100"]);
     s.good("status", StatusRequest {});
     s.good("read", all());
     s.bad("put", put("a", "1"));

@@ -45,7 +45,7 @@ pub(crate) enum Call {
         headers: Vec<(&'static str, &'static str)>,
         body: &'static str,
     },
-    /// Bytes on the client port; compared is the first line that comes back.
+    /// Bytes on the client port; compared is whether they are served.
     Tcp(Vec<u8>),
 }
 
@@ -272,16 +272,7 @@ impl Script {
                     &http1::request(member.port(), method, path, headers, body.as_bytes()),
                     path,
                 ),
-                Call::Tcp(bytes) => match http1::exchange(member.port(), bytes) {
-                    Ok(answer) => format!(
-                        "{:?}",
-                        String::from_utf8_lossy(&answer)
-                            .lines()
-                            .next()
-                            .unwrap_or_default()
-                    ),
-                    Err(_) => "closed".into(),
-                },
+                Call::Tcp(bytes) => tcp_text(http1::exchange(member.port(), bytes)),
             };
             if !connection.usable() {
                 text += " [connection closed]";
@@ -329,6 +320,20 @@ fn grpc_text(outcome: &Outcome, show: Show, ids: Ids, stream: bool) -> String {
         let _ = write!(out, " in {} messages", outcome.messages.len());
     }
     out
+}
+
+/// In what words a request is refused that is none, or whether the connection just ends, is a matter
+/// of the HTTP library.
+fn tcp_text(answer: std::io::Result<Vec<u8>>) -> String {
+    let answer = answer.unwrap_or_default();
+    let text = String::from_utf8_lossy(&answer);
+    let line = text.lines().next().unwrap_or_default();
+    let refused = line.is_empty() || line.starts_with("HTTP/1.1 4");
+    if refused {
+        "refused".into()
+    } else {
+        line.to_owned()
+    }
 }
 
 /// The metrics that ours must have, since dashboards and alerts read them.
