@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http1;
@@ -22,44 +23,56 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What a server wrote to its standard output and error, line by line, as it comes.
 #[derive(Clone, Debug, Default)]
-pub struct Log(Arc<(Mutex<(Vec<String>, u32)>, Condvar)>);
+pub struct Log(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    text: Vec<String>,
+    /// Outputs that are not closed yet.
+    open: u32,
+}
 
 impl Log {
     fn follow(&self, source: impl std::io::Read + Send + 'static) {
-        self.lock().1 += 1;
+        self.lock().open += 1;
         let log = self.clone();
         thread::spawn(move || {
             for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
                 log.lock()
-                    .0
+                    .text
                     .push(String::from_utf8_lossy(&line).into_owned());
-                log.0.1.notify_all();
             }
-            log.lock().1 -= 1;
-            log.0.1.notify_all();
+            log.lock().open -= 1;
+            log.0.changed.notify_all();
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<String>, u32)> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All lines so far.
     #[must_use]
     pub fn text(&self) -> String {
-        self.lock().0.join("\n")
+        self.lock().text.join("\n")
     }
 
     /// Waits until both outputs are closed, which a process does at its end, and returns all lines.
     #[must_use]
     pub fn whole(&self) -> String {
-        let guard = self.lock();
-        let (guard, _) = self
+        let lines = self.lock();
+        let (lines, _) = self
             .0
-            .1
-            .wait_timeout_while(guard, PATIENCE, |(_, open)| *open > 0)
+            .changed
+            .wait_timeout_while(lines, PATIENCE, |l| l.open > 0)
             .unwrap_or_else(PoisonError::into_inner);
-        guard.0.join("\n")
+        lines.text.join("\n")
     }
 }
 
@@ -240,14 +253,19 @@ impl Member {
         Ok(())
     }
 
-    /// Whether it is healthy and knows the version of its cluster, the last step of a start.
+    /// Whether it is healthy and the version of its cluster is also that of its storage, the last step
+    /// of a start.
     fn serves(&self) -> bool {
-        let ok = |path| {
+        let get = |path| {
             http1::get(self.port(), path)
                 .ok()
-                .filter(|r| r.status == 200)
+                .filter(|a| a.status == 200)
         };
-        ok("/health").is_some() && ok("/version").is_some_and(|r| !r.text().contains("not_decided"))
+        let settled = |a: http1::Answer| {
+            let version: Value = serde_json::from_slice(&a.body).unwrap_or_default();
+            version["etcdcluster"] != "not_decided" && version["storage"] == version["etcdcluster"]
+        };
+        get("/health").is_some() && get("/version").is_some_and(settled)
     }
 
     /// Starts it again after its end, on the same directory and ports.

@@ -11,7 +11,8 @@ use retcd_tests::member::{Member, Setup};
 use retcd_tests::{binary, peers};
 
 /// Arguments as in a shell without quotes (`~` stands for a blank inside of one), and what goes to the
-/// standard input, after a `<`.
+/// standard input, after a `<`. After an `@`, the endpoint is given as a URL: 3.4 then sends all of it as
+/// the `:authority`.
 const CALLS: &[&str] = &[
     // put
     "put a 1",
@@ -167,6 +168,13 @@ const CALLS: &[&str] = &[
     "alarm disarm",
     "get ~ --prefix -w json",
     "endpoint hashkv -w json",
+    "@put a 1",
+    "@get a",
+    "@endpoint status",
+    "@endpoint health",
+    "@endpoint hashkv",
+    "@member list",
+    "@defrag",
     "version",
     "nonsense",
 ];
@@ -174,8 +182,11 @@ const CALLS: &[&str] = &[
 /// One call of one etcdctl: exit code, output and errors, freed of what differs by right.
 fn run(etcdctl: &Path, member: &Member, call: &str) -> String {
     let (args, input) = call.split_once(" < ").unwrap_or((call, ""));
+    let (scheme, args) = args
+        .strip_prefix('@')
+        .map_or(("", args), |args| ("http://", args));
     let mut child = Command::new(etcdctl)
-        .arg(format!("--endpoints=127.0.0.1:{}", member.port()))
+        .arg(format!("--endpoints={scheme}127.0.0.1:{}", member.port()))
         .args(args.split(' ').map(|arg| {
             if arg == "~" {
                 String::new()
