@@ -9,6 +9,7 @@
 mod error;
 mod options;
 mod pipeline;
+mod place;
 mod purge;
 mod reader;
 mod record;
