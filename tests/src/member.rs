@@ -44,9 +44,7 @@ impl Log {
         let log = self.clone();
         thread::spawn(move || {
             for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
-                log.lock()
-                    .text
-                    .push(String::from_utf8_lossy(&line).into_owned());
+                log.lock().text.push(String::from_utf8_lossy(&line).into_owned());
             }
             log.lock().open -= 1;
             log.0.changed.notify_all();
@@ -67,11 +65,8 @@ impl Log {
     #[must_use]
     pub fn whole(&self) -> String {
         let lines = self.lock();
-        let (lines, _) = self
-            .0
-            .changed
-            .wait_timeout_while(lines, PATIENCE, |l| l.open > 0)
-            .unwrap_or_else(PoisonError::into_inner);
+        let (lines, _) =
+            self.0.changed.wait_timeout_while(lines, PATIENCE, |l| l.open > 0).unwrap_or_else(PoisonError::into_inner);
         lines.text.join("\n")
     }
 }
@@ -91,11 +86,7 @@ impl Setup {
     /// A member with nothing but the flags that give it its place.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self {
-            program: program.into(),
-            flags: Vec::new(),
-            data_dir: None,
-        }
+        Self { program: program.into(), flags: Vec::new(), data_dir: None }
     }
 
     /// Adds flags.
@@ -161,25 +152,12 @@ impl Member {
     /// A member that does not run yet.
     #[must_use]
     pub fn prepare(setup: Setup) -> Self {
-        let temp = setup.data_dir.is_none().then(|| {
-            tempfile::Builder::new()
-                .prefix("retcd-")
-                .tempdir()
-                .expect("a temporary directory")
-        });
-        let dir = setup
+        let temp = setup
             .data_dir
-            .clone()
-            .unwrap_or_else(|| temp.as_ref().expect("made above").path().join("data"));
-        Self {
-            setup,
-            dir,
-            client: Port::take(),
-            peer: Port::take(),
-            child: None,
-            log: Log::default(),
-            _temp: temp,
-        }
+            .is_none()
+            .then(|| tempfile::Builder::new().prefix("retcd-").tempdir().expect("a temporary directory"));
+        let dir = setup.data_dir.clone().unwrap_or_else(|| temp.as_ref().expect("made above").path().join("data"));
+        Self { setup, dir, client: Port::take(), peer: Port::take(), child: None, log: Log::default(), _temp: temp }
     }
 
     /// The arguments it is started with.
@@ -207,19 +185,14 @@ impl Member {
         self.client.release();
         self.peer.release();
         let mut command = Command::new(&self.setup.program);
-        command
-            .args(self.args())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(self.args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD_") {
                 command.env_remove(name);
             }
         }
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("{} does not start: {e}", self.setup.program.display()));
+        let mut child =
+            command.spawn().unwrap_or_else(|e| panic!("{} does not start: {e}", self.setup.program.display()));
         self.log = Log::default();
         self.log.follow(child.stdout.take().expect("piped"));
         self.log.follow(child.stderr.take().expect("piped"));
@@ -235,10 +208,7 @@ impl Member {
                 return Err(if log.contains("address already in use") {
                     Down::Clash
                 } else {
-                    Down::Other(format!(
-                        "{} ended with {status}:\n{log}",
-                        self.setup.program.display()
-                    ))
+                    Down::Other(format!("{} ended with {status}:\n{log}", self.setup.program.display()))
                 });
             }
             if Instant::now() > deadline {
@@ -256,11 +226,7 @@ impl Member {
     /// Whether it is healthy and the version of its cluster is also that of its storage, the last step
     /// of a start.
     fn serves(&self) -> bool {
-        let get = |path| {
-            http1::get(self.port(), path)
-                .ok()
-                .filter(|a| a.status == 200)
-        };
+        let get = |path| http1::get(self.port(), path).ok().filter(|a| a.status == 200);
         let settled = |a: http1::Answer| {
             let version: Value = serde_json::from_slice(&a.body).unwrap_or_default();
             version["etcdcluster"] != "not_decided" && version["storage"] == version["etcdcluster"]
@@ -341,21 +307,13 @@ impl Member {
             if self.serves() {
                 return None;
             }
-            assert!(
-                Instant::now() < deadline,
-                "it neither ends nor serves:\n{}",
-                self.log.text()
-            );
+            assert!(Instant::now() < deadline, "it neither ends nor serves:\n{}", self.log.text());
             thread::sleep(LOOK);
         }
     }
 
     fn exited(&mut self) -> Option<ExitStatus> {
-        let status = self
-            .child
-            .as_mut()?
-            .try_wait()
-            .expect("a child can be waited for");
+        let status = self.child.as_mut()?.try_wait().expect("a child can be waited for");
         if status.is_some() {
             self.child = None;
         }
@@ -413,15 +371,8 @@ impl Member {
         let lines: Vec<_> = text.lines().collect();
         let mut out = format!("{} on {}", self.setup.program.display(), self.dir.display());
         // A panic of Go: its reason stands before many lines of stacks.
-        let from = lines
-            .iter()
-            .position(|l| l.starts_with("panic:"))
-            .unwrap_or(usize::MAX);
-        for line in lines
-            .iter()
-            .skip(from.min(lines.len().saturating_sub(20)))
-            .take(20)
-        {
+        let from = lines.iter().position(|l| l.starts_with("panic:")).unwrap_or(usize::MAX);
+        for line in lines.iter().skip(from.min(lines.len().saturating_sub(20))).take(20) {
             let _ = write!(out, "\n    {line}");
         }
         out

@@ -182,18 +182,10 @@ const CALLS: &[&str] = &[
 /// One call of one etcdctl: exit code, output and errors, freed of what differs by right.
 fn run(etcdctl: &Path, member: &Member, call: &str) -> String {
     let (args, input) = call.split_once(" < ").unwrap_or((call, ""));
-    let (scheme, args) = args
-        .strip_prefix('@')
-        .map_or(("", args), |args| ("http://", args));
+    let (scheme, args) = args.strip_prefix('@').map_or(("", args), |args| ("http://", args));
     let mut child = Command::new(etcdctl)
         .arg(format!("--endpoints={scheme}127.0.0.1:{}", member.port()))
-        .args(args.split(' ').map(|arg| {
-            if arg == "~" {
-                String::new()
-            } else {
-                arg.replace('~', " ")
-            }
-        }))
+        .args(args.split(' ').map(|arg| if arg == "~" { String::new() } else { arg.replace('~', " ") }))
         .env_clear()
         .env("ETCDCTL_API", "3")
         .stdin(Stdio::piped())
@@ -202,17 +194,10 @@ fn run(etcdctl: &Path, member: &Member, call: &str) -> String {
         .spawn()
         .expect("etcdctl runs");
     // It may end without reading.
-    let _ = child
-        .stdin
-        .take()
-        .expect("piped")
-        .write_all(input.replace('~', " ").as_bytes());
+    let _ = child.stdin.take().expect("piped").write_all(input.replace('~', " ").as_bytes());
     let output = child.wait_with_output().expect("etcdctl ends");
     let mut text = format!("exit {}\n{}", output.status, mask(&output.stdout));
-    for line in mask(&output.stderr)
-        .lines()
-        .filter(|l| !l.starts_with("{\"level\":"))
-    {
+    for line in mask(&output.stderr).lines().filter(|l| !l.starts_with("{\"level\":")) {
         let _ = write!(text, "\nstderr: {line}");
     }
     text
@@ -232,17 +217,12 @@ fn mask(output: &[u8]) -> String {
         }
         let mut words = Vec::new();
         for word in line.split(' ').filter(|w| !w.is_empty()) {
-            let end = word
-                .trim_end_matches([',', '.'])
-                .trim_end_matches(['"', '}', ']']);
+            let end = word.trim_end_matches([',', '.']).trim_end_matches(['"', '}', ']']);
             let number = end.trim_end_matches(['µ', 'm', 's']);
-            let is_number =
-                |n: &str| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit() || c == '.');
+            let is_number = |n: &str| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit() || c == '.');
             if number != end && is_number(number) {
                 words.push("DURATION".to_owned());
-            } else if ["kB", "MB", "GB", "B"].contains(&end)
-                && words.last().is_some_and(|w| is_number(w))
-            {
+            } else if ["kB", "MB", "GB", "B"].contains(&end) && words.last().is_some_and(|w| is_number(w)) {
                 words.pop();
                 words.push(word.replace(end, "SIZE"));
             } else if end.ends_with('%') {
@@ -252,17 +232,9 @@ fn mask(output: &[u8]) -> String {
             }
         }
         let mut line = words.join(" ");
-        for key in [
-            "\"took\":\"",
-            "\"dbSize\":",
-            "\"dbSizeInUse\":",
-            "\"DBSize\" : ",
-            "\"DBSizeInUse\" : ",
-        ] {
+        for key in ["\"took\":\"", "\"dbSize\":", "\"dbSizeInUse\":", "\"DBSize\" : ", "\"DBSizeInUse\" : "] {
             if let Some((before, after)) = line.split_once(key) {
-                let rest = after.trim_start_matches(|c: char| {
-                    c.is_ascii_alphanumeric() || c == '.' || c == 'µ'
-                });
+                let rest = after.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '.' || c == 'µ');
                 line = format!("{before}{key}?{rest}");
             }
         }
@@ -277,10 +249,7 @@ fn compare(etcdctl: Option<std::path::PathBuf>) {
         return;
     };
     let member = Member::start(Setup::new(go));
-    let theirs: Vec<_> = CALLS
-        .iter()
-        .map(|call| run(&etcdctl, &member, call))
-        .collect();
+    let theirs: Vec<_> = CALLS.iter().map(|call| run(&etcdctl, &member, call)).collect();
     let member = member.replaced(Setup::new(binary::ours()));
     let mut wrong = String::new();
     for (call, theirs) in CALLS.iter().zip(theirs) {
@@ -289,11 +258,7 @@ fn compare(etcdctl: Option<std::path::PathBuf>) {
             let _ = write!(wrong, "\n--- {call}\n etcd: {theirs}\n ours: {ours}");
         }
     }
-    assert!(
-        wrong.is_empty(),
-        "{} answers otherwise on our server:{wrong}",
-        etcdctl.display()
-    );
+    assert!(wrong.is_empty(), "{} answers otherwise on our server:{wrong}", etcdctl.display());
 }
 
 #[test]
