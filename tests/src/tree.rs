@@ -16,8 +16,7 @@ pub fn image(dir: &Path) -> Image {
     let mut found = Vec::new();
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
-        let meta =
-            fs::symlink_metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let meta = fs::symlink_metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let content = if meta.is_dir() {
             let names = fs::read_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             todo.extend(names.map(|entry| entry.expect("readable").path()));
@@ -25,11 +24,7 @@ pub fn image(dir: &Path) -> Image {
         } else {
             fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
         };
-        found.push((
-            path.strip_prefix(dir).expect("below it").to_owned(),
-            meta.mode(),
-            content,
-        ));
+        found.push((path.strip_prefix(dir).expect("below it").to_owned(), meta.mode(), content));
     }
     found.sort();
     found
@@ -37,25 +32,17 @@ pub fn image(dir: &Path) -> Image {
 
 /// What differs between two images, in words; empty if nothing does.
 #[must_use]
-pub fn difference(
-    before: &[(PathBuf, u32, Vec<u8>)],
-    after: &[(PathBuf, u32, Vec<u8>)],
-) -> Vec<String> {
+pub fn difference(before: &[(PathBuf, u32, Vec<u8>)], after: &[(PathBuf, u32, Vec<u8>)]) -> Vec<String> {
     let mut out = Vec::new();
     for (path, mode, content) in before {
         match after.iter().find(|(p, ..)| p == path) {
             None => out.push(format!("{} is gone", path.display())),
-            Some((_, m, _)) if m != mode => {
-                out.push(format!("{} has mode {m:o}, had {mode:o}", path.display()))
-            }
+            Some((_, m, _)) if m != mode => out.push(format!("{} has mode {m:o}, had {mode:o}", path.display())),
             Some((.., c)) if c != content => out.push(format!("{} changed", path.display())),
             Some(_) => {}
         }
     }
-    for (path, ..) in after
-        .iter()
-        .filter(|(p, ..)| !before.iter().any(|(b, ..)| b == p))
-    {
+    for (path, ..) in after.iter().filter(|(p, ..)| !before.iter().any(|(b, ..)| b == p)) {
         out.push(format!("{} is new", path.display()));
     }
     out

@@ -54,8 +54,5 @@ fn there_are_enough_cases() {
     let count = |kind| all().iter().map(|s| s.count(kind)).sum::<usize>();
     let (good, bad) = (count(Kind::Good), count(Kind::Bad));
     println!("{good} sound cases, {bad} of bad input");
-    assert!(
-        good + bad >= 150 && bad >= 60,
-        "{good} sound cases, {bad} of bad input"
-    );
+    assert!(good + bad >= 150 && bad >= 60, "{good} sound cases, {bad} of bad input");
 }
