@@ -14,7 +14,7 @@ use super::status::Status;
 const PREFIX: usize = 5;
 
 /// How long an answer waits for the client to close its side of the stream.
-const CLOSING: Duration = Duration::from_millis(100);
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Largest message that gRPC lets a server send, 2^31 - 1.
 const MAX_SEND: usize = i32::MAX as usize;
