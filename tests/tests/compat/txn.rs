@@ -189,6 +189,17 @@ pub(crate) fn operations() -> Script {
     );
     s.bad("unknown lease", batch([put("trace", "1").op(), PutRequest { lease: 77, ..put("a", "v") }.op()]));
     s.bad(
+        "unknown lease and no key to keep",
+        batch([PutRequest { lease: 77, ignore_value: true, ..put("none", "") }.op()]),
+    );
+    s.bad(
+        "no key to keep, then an unknown lease",
+        batch([
+            PutRequest { ignore_value: true, ..put("none", "") }.op(),
+            PutRequest { lease: 77, ..put("b", "v") }.op(),
+        ]),
+    );
+    s.bad(
         "unknown lease, nested",
         batch([put("trace", "1").op(), batch([PutRequest { lease: 77, ..put("b", "v") }.op()]).op()]),
     );
