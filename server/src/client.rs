@@ -1,5 +1,7 @@
 //! A client of a member in the same process: no socket, no TLS, no encoding of requests.
 
+use std::sync::Weak;
+
 use bytes::Bytes;
 use prost::Message;
 use retcd_proto::etcdserverpb as pb;
@@ -7,6 +9,7 @@ use retcd_proto::mvccpb::KeyValue;
 
 use crate::api::{Api, Caller};
 use crate::error::Error;
+use crate::member::Member;
 
 /// Calls the services of a member directly. Cheap to clone; usable from any tokio runtime.
 ///
@@ -14,16 +17,21 @@ use crate::error::Error;
 /// has stopped, every call answers [`Error::Stopped`].
 #[derive(Clone, Debug)]
 pub struct Client {
-    api: Api,
+    member: Weak<Member>,
     caller: Caller,
 }
 
 impl Client {
-    pub(crate) fn new(api: Api) -> Self {
+    pub(crate) fn new(member: Weak<Member>) -> Self {
         Self {
-            api,
+            member,
             caller: Caller::default(),
         }
+    }
+
+    /// The services, as long as the member runs.
+    fn api(&self) -> Result<Api, Error> {
+        self.member.upgrade().map(Api::new).ok_or(Error::Stopped)
     }
 
     /// Stores `value` under `key`; returns the new revision.
@@ -68,7 +76,7 @@ impl Client {
     /// # Errors
     /// As the service.
     pub async fn range(&self, r: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
-        decode(&self.api.range(&self.caller, r).await?)
+        decode(&self.api()?.range(&self.caller, r).await?)
     }
 
     /// `KV.Put`.
@@ -76,7 +84,7 @@ impl Client {
     /// # Errors
     /// As the service.
     pub async fn put_request(&self, r: pb::PutRequest) -> Result<pb::PutResponse, Error> {
-        decode(&self.api.put(&self.caller, r).await?)
+        decode(&self.api()?.put(&self.caller, r).await?)
     }
 
     /// `KV.DeleteRange`.
@@ -87,7 +95,7 @@ impl Client {
         &self,
         r: pb::DeleteRangeRequest,
     ) -> Result<pb::DeleteRangeResponse, Error> {
-        decode(&self.api.delete_range(&self.caller, r).await?)
+        decode(&self.api()?.delete_range(&self.caller, r).await?)
     }
 
     /// `KV.Txn`.
@@ -95,7 +103,7 @@ impl Client {
     /// # Errors
     /// As the service.
     pub async fn txn(&self, r: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
-        decode(&self.api.txn(&self.caller, r).await?)
+        decode(&self.api()?.txn(&self.caller, r).await?)
     }
 
     /// `KV.Compact`.
@@ -103,7 +111,7 @@ impl Client {
     /// # Errors
     /// As the service.
     pub async fn compact(&self, r: pb::CompactionRequest) -> Result<pb::CompactionResponse, Error> {
-        self.api.compact(&self.caller, r).await
+        self.api()?.compact(&self.caller, r).await
     }
 
     /// `Maintenance.Status`.
@@ -111,7 +119,7 @@ impl Client {
     /// # Errors
     /// As the service.
     pub async fn status(&self) -> Result<pb::StatusResponse, Error> {
-        self.api.status(&self.caller, pb::StatusRequest {}).await
+        self.api()?.status(&self.caller, pb::StatusRequest {}).await
     }
 
     /// `Maintenance.HashKV`; revision 0 is the newest.
@@ -120,7 +128,7 @@ impl Client {
     /// As the service.
     pub async fn hash_kv(&self, revision: i64) -> Result<pb::HashKvResponse, Error> {
         let request = pb::HashKvRequest { revision };
-        self.api.hash_kv(&self.caller, request).await
+        self.api()?.hash_kv(&self.caller, request).await
     }
 
     /// `Cluster.MemberList`.
@@ -129,7 +137,7 @@ impl Client {
     /// As the service.
     pub async fn member_list(&self) -> Result<pb::MemberListResponse, Error> {
         let request = pb::MemberListRequest { linearizable: true };
-        self.api.member_list(&self.caller, request).await
+        self.api()?.member_list(&self.caller, request).await
     }
 }
 

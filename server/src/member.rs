@@ -72,6 +72,9 @@ pub(crate) struct Member {
     pub(crate) node: OnceLock<Handle>,
     /// Index of the last entry whose effects readers see.
     pub(crate) applied: AtomicU64,
+    /// Its other end sees when the last user of the member, and so of the backend, is gone.
+    /// Stays the last field: fields are dropped in order.
+    pub(crate) _in_use: crossbeam_channel::Sender<()>,
 }
 
 impl fmt::Debug for Member {

@@ -33,6 +33,17 @@ struct State {
 }
 
 impl Reads {
+    /// Waits for an index that is known already; `false` if it is applied.
+    fn wait_for(&self, index: u64, reader: Reader, applied: impl FnOnce() -> u64) -> bool {
+        let mut state = self.state.lock();
+        // Read under the lock: the apply thread looks at `unapplied` after it moved the index.
+        if applied() >= index {
+            return false;
+        }
+        state.unapplied.push((index, vec![reader]));
+        true
+    }
+
     /// Joins the next round. `Some(context)`: the caller must ask raft to begin it.
     fn join(&self, reader: Reader, next_context: impl FnOnce() -> u64) -> Option<u64> {
         let mut state = self.state.lock();
@@ -126,9 +137,20 @@ fn answer(readers: Vec<Reader>, result: &Result<(), Error>) {
 impl Member {
     /// Waits until this member has applied everything that was committed when the call came.
     pub(crate) async fn linearizable(&self) -> Result<(), Error> {
+        let known = self.node().lone_read_index();
+        if known.is_some_and(|index| self.applied() >= index) {
+            return Ok(());
+        }
         let started = Instant::now();
         let (sender, receiver) = oneshot::channel();
-        self.begin_read_round(self.reads.join(sender, || self.request_ids.next()));
+        match known {
+            Some(index) => {
+                if !self.reads.wait_for(index, sender, || self.applied()) {
+                    return Ok(());
+                }
+            }
+            None => self.begin_read_round(self.reads.join(sender, || self.request_ids.next())),
+        }
         let confirmed = tokio::time::timeout(self.limits.request_timeout, receiver).await;
         let server = &self.metrics.server;
         if started.elapsed() > SLOW {

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_raft_node::ids::{self, RequestIds};
 use retcd_raft_node::membership::{self, Cluster};
@@ -97,8 +98,8 @@ pub enum StartError {
 /// A running member. Dropping it stops it.
 pub struct Server {
     name: String,
-    member: Arc<Member>,
-    api: Api,
+    logger: Logger,
+    member: Weak<Member>,
     client_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
     failure: watch::Receiver<Option<String>>,
@@ -110,6 +111,9 @@ struct Running {
     net: net::Net,
     node: raft_node::Node,
     apply: JoinHandle<()>,
+    member: Arc<Member>,
+    /// Closed when nobody uses the member any more.
+    unused: Receiver<()>,
     /// Released last: only then may another process have the directory.
     lock: DataDirLock,
 }
@@ -160,16 +164,8 @@ impl Server {
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
-        let disk = Disk::open(&resolved, fs.clone(), &metrics, &logger)?;
-        let start = match initial {
-            Some(members) => new_cluster(&resolved, members),
-            None => Start::Restart {
-                consistent_index: disk.applied.0,
-                conf_state: disk.conf_state.clone(),
-            },
-        };
         let mut node_config = raft_node::Config {
-            fs,
+            fs: fs.clone(),
             clock: clock.clone(),
             wal_dir: resolved.wal_dir.clone(),
             snap_dir: resolved.snap_dir.clone(),
@@ -185,7 +181,20 @@ impl Server {
             logger: logger.new(o!("logger" => "raft")),
             observer: Arc::new(Unobserved),
         };
-        let opened = raft_node::open(&node_config, start)?;
+        // The log before the database: if it is damaged, the database stays untouched.
+        let log = match initial {
+            Some(members) => Err(members),
+            None => match raft_node::Log::read(&node_config) {
+                // The first start was cut off before the log had its first entries: begin again.
+                Err(raft_node::Error::Unfinished { .. }) => Err(resolved.bootstrap()?),
+                log => Ok(log?),
+            },
+        };
+        let disk = Disk::open(&resolved, fs, &metrics, &logger)?;
+        let opened = match log {
+            Ok(log) => log.with_database(&node_config, disk.applied.0, disk.conf_state.clone())?,
+            Err(members) => raft_node::open(&node_config, new_cluster(&resolved, members))?,
+        };
         let ids = (opened.member_id, opened.cluster_id);
         let cluster = Cluster::load(&disk.backend, ids.1, MAX_LEARNERS)?;
         let alarms = Alarms::load(&disk.backend)?;
@@ -200,6 +209,7 @@ impl Server {
         }
 
         let (failure, failed) = watch::channel(None);
+        let (in_use, unused) = crossbeam_channel::bounded(0);
         let member = Arc::new(Member {
             id: ids.0,
             cluster_id: ids.1,
@@ -218,6 +228,7 @@ impl Server {
             failure,
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
+            _in_use: in_use,
         });
 
         let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
@@ -249,79 +260,81 @@ impl Server {
         };
         let apply = applier.spawn(entries)?;
 
-        let api = Api::new(member.clone());
         let mut net_settings = net::Settings::new(logger.clone());
         net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
         net_settings.observer = metrics;
         let net = net::Net::start(net_settings)?;
-        let mut server = Self {
+        let server = Self {
             name: resolved.name.clone(),
             client_addresses: addresses(&clients),
             peer_addresses: addresses(&peers),
-            api: api.clone(),
+            logger,
+            member: Arc::downgrade(&member),
             failure: failed,
             running: Some(Running {
                 net,
                 node,
                 apply,
+                member: member.clone(),
+                unused,
                 lock,
             }),
-            member,
         };
-        server.become_ready(&resolved)?;
-        server.serve(clients, peers)?;
+        server.become_ready(&member, &resolved)?;
+        server.serve(&member, clients, peers)?;
         Ok(server)
     }
 
     /// Publishes the member and, in a new cluster, the cluster's version.
-    fn become_ready(&mut self, resolved: &Resolved) -> Result<(), StartError> {
+    fn become_ready(&self, member: &Arc<Member>, resolved: &Resolved) -> Result<(), StartError> {
         let urls: Vec<String> = resolved
             .advertise_client_urls
             .iter()
             .map(ToString::to_string)
             .collect();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .build()?;
-        // On a thread of its own: the caller may be inside a runtime, where blocking on another
-        // one is not allowed.
+        // On a thread of its own: the caller may be inside a runtime, where neither blocking on
+        // another one nor dropping one is allowed.
         let published = std::thread::scope(|scope| {
-            let publishing = std::thread::Builder::new()
+            let publish = || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()?;
+                Ok(runtime.block_on(async {
+                    publish::attributes(member, &resolved.name, &urls).await?;
+                    publish::cluster_version(member).await
+                }))
+            };
+            std::thread::Builder::new()
                 .name("publish".into())
-                .spawn_scoped(scope, || {
-                    runtime.block_on(async {
-                        publish::attributes(&self.member, &resolved.name, &urls).await?;
-                        publish::cluster_version(&self.member).await
-                    })
-                })?;
-            publishing
+                .spawn_scoped(scope, publish)?
                 .join()
-                .map_err(|_| std::io::Error::other("the publishing thread panicked"))
+                .unwrap_or_else(|_| Err(std::io::Error::other("the publishing thread panicked")))
         })?;
         published.map_err(|error| {
             let reason = self.failure.borrow().clone();
             StartError::NotReady(reason.unwrap_or_else(|| error.to_string()))
         })?;
-        info!(self.member.logger, "ready to serve client requests");
+        info!(self.logger, "ready to serve client requests");
         Ok(())
     }
 
     fn serve(
         &self,
+        member: &Arc<Member>,
         clients: Vec<net::Listener>,
         peers: Vec<net::Listener>,
     ) -> Result<(), StartError> {
         let Some(running) = &self.running else {
             return Ok(());
         };
-        let services: Arc<dyn net::Services> = Arc::new(self.api.clone());
+        let services: Arc<dyn net::Services> = Arc::new(Api::new(member.clone()));
         for listener in peers {
-            info!(self.member.logger, "serving peer traffic"; "address" => %listener.addr());
+            info!(self.logger, "serving peer traffic"; "address" => %listener.addr());
             let surface = net::Surface::Peer;
             running.net.serve(listener, surface, services.clone())?;
         }
         for listener in clients {
-            warn!(self.member.logger, "serving client traffic insecurely; this is strongly discouraged!";
+            warn!(self.logger, "serving client traffic insecurely; this is strongly discouraged!";
                 "traffic" => "grpc+http", "address" => %listener.addr());
             let surface = net::Surface::Client;
             running.net.serve(listener, surface, services.clone())?;
@@ -344,7 +357,7 @@ impl Server {
     /// A client in this process.
     #[must_use]
     pub fn client(&self) -> Client {
-        Client::new(self.api.clone())
+        Client::new(self.member.clone())
     }
 
     /// Waits until the member stops by itself, because it cannot go on safely; says why.
@@ -366,11 +379,21 @@ impl Server {
             return;
         };
         running.net.stop(STOP_GRACE);
+        drop(running.net);
         running.node.stop();
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
+        drop(running.member);
+        // Calls in flight were told to end; the files are free when the last of them has.
+        let unused = running.unused.recv_timeout(STOP_GRACE);
+        if unused == Err(RecvTimeoutError::Timeout) {
+            warn!(
+                self.logger,
+                "a call is still running; the database stays open until it ends"
+            );
+        }
         drop(running.lock);
-        info!(self.member.logger, "closed etcd server"; "name" => &self.name);
+        info!(self.logger, "closed etcd server"; "name" => &self.name);
     }
 }
 

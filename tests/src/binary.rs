@@ -14,33 +14,18 @@ use std::sync::OnceLock;
 #[must_use]
 pub fn ours() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| env::var_os("RETCD_BIN").map_or_else(build, PathBuf::from))
-        .clone()
+    PATH.get_or_init(|| env::var_os("RETCD_BIN").map_or_else(build, PathBuf::from)).clone()
 }
 
 /// Asks cargo even if a binary is there, since it may be older than the sources. All of the workspace
 /// is named, so that the features of shared crates are those that the tests were built with.
 fn build() -> PathBuf {
     let exe = env::current_exe().expect("a test knows its own path");
-    let profile = exe
-        .ancestors()
-        .nth(2)
-        .expect("tests live in <target>/<profile>/deps");
-    let target = profile
-        .parent()
-        .expect("tests live in <target>/<profile>/deps");
+    let profile = exe.ancestors().nth(2).expect("tests live in <target>/<profile>/deps");
+    let target = profile.parent().expect("tests live in <target>/<profile>/deps");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    cargo
-        .args([
-            "build",
-            "--quiet",
-            "--workspace",
-            "--bin",
-            "etcd",
-            "--target-dir",
-        ])
-        .arg(target);
+    cargo.args(["build", "--quiet", "--workspace", "--bin", "etcd", "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

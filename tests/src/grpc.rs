@@ -47,9 +47,7 @@ impl Connection {
     /// # Panics
     /// If nobody answers.
     pub async fn open(port: u16) -> Self {
-        Self::try_open(port)
-            .await
-            .unwrap_or_else(|e| panic!("port {port}: {e}"))
+        Self::try_open(port).await.unwrap_or_else(|e| panic!("port {port}: {e}"))
     }
 
     /// Connects to a loopback port.
@@ -87,29 +85,18 @@ impl Connection {
     pub async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Outcome {
         let mut request = Request::post(format!("http://127.0.0.1:{}{path}", self.port));
         let map = request.headers_mut().expect("a valid path");
-        for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")]
-            .iter()
-            .chain(headers)
-        {
+        for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")].iter().chain(headers) {
             let name: http::HeaderName = name.parse().expect("a header name");
             if value.is_empty() {
                 map.remove(name);
             } else {
-                map.insert(
-                    name,
-                    http::HeaderValue::from_bytes(&latin1(value)).expect("a header value"),
-                );
+                map.insert(name, http::HeaderValue::from_bytes(&latin1(value)).expect("a header value"));
             }
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .expect("a valid request");
+        let request = request.body(Full::new(Bytes::from(body))).expect("a valid request");
         tokio::time::timeout(PATIENCE, self.exchange(request))
             .await
-            .unwrap_or_else(|_| Outcome {
-                broken: Some(format!("silent for {PATIENCE:?}")),
-                ..Outcome::default()
-            })
+            .unwrap_or_else(|_| Outcome { broken: Some(format!("silent for {PATIENCE:?}")), ..Outcome::default() })
     }
 
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Outcome {
@@ -187,11 +174,7 @@ impl Outcome {
 #[must_use]
 pub fn frame(message: &[u8]) -> Vec<u8> {
     let mut out = vec![0];
-    out.extend_from_slice(
-        &u32::try_from(message.len())
-            .expect("below 4 GiB")
-            .to_be_bytes(),
-    );
+    out.extend_from_slice(&u32::try_from(message.len()).expect("below 4 GiB").to_be_bytes());
     out.extend_from_slice(message);
     out
 }
@@ -212,9 +195,7 @@ fn split(data: Vec<u8>) -> Vec<Bytes> {
 }
 
 fn text(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers
-        .get(name)
-        .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+    headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
 }
 
 fn unescape(text: &str) -> String {
@@ -222,9 +203,7 @@ fn unescape(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let code = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten();
+        let code = (bytes[at] == b'%').then(|| text.get(at + 1..at + 3)).flatten();
         if let Some(byte) = code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
             out.push(byte);
             at += 3;
@@ -238,9 +217,7 @@ fn unescape(text: &str) -> String {
 }
 
 fn latin1(text: &str) -> Vec<u8> {
-    text.chars()
-        .map(|c| u8::try_from(c).expect("a byte"))
-        .collect()
+    text.chars().map(|c| u8::try_from(c).expect("a byte")).collect()
 }
 
 fn chain(error: &dyn Error) -> String {

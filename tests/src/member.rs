@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http1;
@@ -22,44 +23,51 @@ const LOOK: Duration = Duration::from_millis(5);
 
 /// What a server wrote to its standard output and error, line by line, as it comes.
 #[derive(Clone, Debug, Default)]
-pub struct Log(Arc<(Mutex<(Vec<String>, u32)>, Condvar)>);
+pub struct Log(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    lines: Mutex<Lines>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    text: Vec<String>,
+    /// Outputs that are not closed yet.
+    open: u32,
+}
 
 impl Log {
     fn follow(&self, source: impl std::io::Read + Send + 'static) {
-        self.lock().1 += 1;
+        self.lock().open += 1;
         let log = self.clone();
         thread::spawn(move || {
             for line in BufReader::new(source).split(b'\n').map_while(Result::ok) {
-                log.lock()
-                    .0
-                    .push(String::from_utf8_lossy(&line).into_owned());
-                log.0.1.notify_all();
+                log.lock().text.push(String::from_utf8_lossy(&line).into_owned());
             }
-            log.lock().1 -= 1;
-            log.0.1.notify_all();
+            log.lock().open -= 1;
+            log.0.changed.notify_all();
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, (Vec<String>, u32)> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// All lines so far.
     #[must_use]
     pub fn text(&self) -> String {
-        self.lock().0.join("\n")
+        self.lock().text.join("\n")
     }
 
     /// Waits until both outputs are closed, which a process does at its end, and returns all lines.
     #[must_use]
     pub fn whole(&self) -> String {
-        let guard = self.lock();
-        let (guard, _) = self
-            .0
-            .1
-            .wait_timeout_while(guard, PATIENCE, |(_, open)| *open > 0)
-            .unwrap_or_else(PoisonError::into_inner);
-        guard.0.join("\n")
+        let lines = self.lock();
+        let (lines, _) =
+            self.0.changed.wait_timeout_while(lines, PATIENCE, |l| l.open > 0).unwrap_or_else(PoisonError::into_inner);
+        lines.text.join("\n")
     }
 }
 
@@ -78,11 +86,7 @@ impl Setup {
     /// A member with nothing but the flags that give it its place.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self {
-            program: program.into(),
-            flags: Vec::new(),
-            data_dir: None,
-        }
+        Self { program: program.into(), flags: Vec::new(), data_dir: None }
     }
 
     /// Adds flags.
@@ -148,25 +152,12 @@ impl Member {
     /// A member that does not run yet.
     #[must_use]
     pub fn prepare(setup: Setup) -> Self {
-        let temp = setup.data_dir.is_none().then(|| {
-            tempfile::Builder::new()
-                .prefix("retcd-")
-                .tempdir()
-                .expect("a temporary directory")
-        });
-        let dir = setup
+        let temp = setup
             .data_dir
-            .clone()
-            .unwrap_or_else(|| temp.as_ref().expect("made above").path().join("data"));
-        Self {
-            setup,
-            dir,
-            client: Port::take(),
-            peer: Port::take(),
-            child: None,
-            log: Log::default(),
-            _temp: temp,
-        }
+            .is_none()
+            .then(|| tempfile::Builder::new().prefix("retcd-").tempdir().expect("a temporary directory"));
+        let dir = setup.data_dir.clone().unwrap_or_else(|| temp.as_ref().expect("made above").path().join("data"));
+        Self { setup, dir, client: Port::take(), peer: Port::take(), child: None, log: Log::default(), _temp: temp }
     }
 
     /// The arguments it is started with.
@@ -194,19 +185,14 @@ impl Member {
         self.client.release();
         self.peer.release();
         let mut command = Command::new(&self.setup.program);
-        command
-            .args(self.args())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(self.args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD_") {
                 command.env_remove(name);
             }
         }
-        let mut child = command
-            .spawn()
-            .unwrap_or_else(|e| panic!("{} does not start: {e}", self.setup.program.display()));
+        let mut child =
+            command.spawn().unwrap_or_else(|e| panic!("{} does not start: {e}", self.setup.program.display()));
         self.log = Log::default();
         self.log.follow(child.stdout.take().expect("piped"));
         self.log.follow(child.stderr.take().expect("piped"));
@@ -222,10 +208,7 @@ impl Member {
                 return Err(if log.contains("address already in use") {
                     Down::Clash
                 } else {
-                    Down::Other(format!(
-                        "{} ended with {status}:\n{log}",
-                        self.setup.program.display()
-                    ))
+                    Down::Other(format!("{} ended with {status}:\n{log}", self.setup.program.display()))
                 });
             }
             if Instant::now() > deadline {
@@ -240,14 +223,15 @@ impl Member {
         Ok(())
     }
 
-    /// Whether it is healthy and knows the version of its cluster, the last step of a start.
+    /// Whether it is healthy and the version of its cluster is also that of its storage, the last step
+    /// of a start.
     fn serves(&self) -> bool {
-        let ok = |path| {
-            http1::get(self.port(), path)
-                .ok()
-                .filter(|r| r.status == 200)
+        let get = |path| http1::get(self.port(), path).ok().filter(|a| a.status == 200);
+        let settled = |a: http1::Answer| {
+            let version: Value = serde_json::from_slice(&a.body).unwrap_or_default();
+            version["etcdcluster"] != "not_decided" && version["storage"] == version["etcdcluster"]
         };
-        ok("/health").is_some() && ok("/version").is_some_and(|r| !r.text().contains("not_decided"))
+        get("/health").is_some() && get("/version").is_some_and(settled)
     }
 
     /// Starts it again after its end, on the same directory and ports.
@@ -323,21 +307,13 @@ impl Member {
             if self.serves() {
                 return None;
             }
-            assert!(
-                Instant::now() < deadline,
-                "it neither ends nor serves:\n{}",
-                self.log.text()
-            );
+            assert!(Instant::now() < deadline, "it neither ends nor serves:\n{}", self.log.text());
             thread::sleep(LOOK);
         }
     }
 
     fn exited(&mut self) -> Option<ExitStatus> {
-        let status = self
-            .child
-            .as_mut()?
-            .try_wait()
-            .expect("a child can be waited for");
+        let status = self.child.as_mut()?.try_wait().expect("a child can be waited for");
         if status.is_some() {
             self.child = None;
         }
@@ -395,15 +371,8 @@ impl Member {
         let lines: Vec<_> = text.lines().collect();
         let mut out = format!("{} on {}", self.setup.program.display(), self.dir.display());
         // A panic of Go: its reason stands before many lines of stacks.
-        let from = lines
-            .iter()
-            .position(|l| l.starts_with("panic:"))
-            .unwrap_or(usize::MAX);
-        for line in lines
-            .iter()
-            .skip(from.min(lines.len().saturating_sub(20)))
-            .take(20)
-        {
+        let from = lines.iter().position(|l| l.starts_with("panic:")).unwrap_or(usize::MAX);
+        for line in lines.iter().skip(from.min(lines.len().saturating_sub(20))).take(20) {
             let _ = write!(out, "\n    {line}");
         }
         out

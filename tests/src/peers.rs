@@ -25,11 +25,7 @@ pub fn go_etcdctl() -> Option<PathBuf> {
 #[must_use]
 pub fn debian_etcdctl() -> Option<PathBuf> {
     let path = Path::new("/usr/bin/etcdctl");
-    let said = Command::new(path)
-        .arg("version")
-        .output()
-        .ok()
-        .map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
+    let said = Command::new(path).arg("version").output().ok().map(|o| String::from_utf8_lossy(&o.stdout).into_owned());
     if said.is_some_and(|s| s.contains("etcdctl version: 3.4.")) {
         return Some(path.to_owned());
     }

@@ -28,10 +28,7 @@ impl Port {
             let n = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(offset) % COUNT;
             let number = u16::try_from(FIRST + n).expect("below 65536");
             if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, number)) {
-                return Self {
-                    number,
-                    held: Some(listener),
-                };
+                return Self { number, held: Some(listener) };
             }
         }
         panic!("no free port in {FIRST}..{}", FIRST + COUNT);
@@ -40,10 +37,7 @@ impl Port {
     /// The same one for somebody else, after its release.
     #[must_use]
     pub const fn again(&self) -> Self {
-        Self {
-            number: self.number,
-            held: None,
-        }
+        Self { number: self.number, held: None }
     }
 
     /// Its number.

@@ -14,10 +14,7 @@ impl Random {
     /// The seed of a suite: the number in the environment variable, or the default.
     #[must_use]
     pub fn seed(variable: &str, default: u64) -> u64 {
-        std::env::var(variable)
-            .ok()
-            .and_then(|s| s.parse().ok())
-            .unwrap_or(default)
+        std::env::var(variable).ok().and_then(|s| s.parse().ok()).unwrap_or(default)
     }
 
     /// The next number.

@@ -4,17 +4,19 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// Every file and directory below a path, sorted: name, mode, size and content.
+/// Files and directories, sorted: name, mode and content.
+pub type Image = Vec<(PathBuf, u32, Vec<u8>)>;
+
+/// Every file and directory below a path.
 ///
 /// # Panics
 /// If it cannot be read.
 #[must_use]
-pub fn image(dir: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
+pub fn image(dir: &Path) -> Image {
     let mut found = Vec::new();
     let mut todo = vec![dir.to_owned()];
     while let Some(path) = todo.pop() {
-        let meta =
-            fs::symlink_metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let meta = fs::symlink_metadata(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let content = if meta.is_dir() {
             let names = fs::read_dir(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
             todo.extend(names.map(|entry| entry.expect("readable").path()));
@@ -22,11 +24,7 @@ pub fn image(dir: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
         } else {
             fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
         };
-        found.push((
-            path.strip_prefix(dir).expect("below it").to_owned(),
-            meta.mode(),
-            content,
-        ));
+        found.push((path.strip_prefix(dir).expect("below it").to_owned(), meta.mode(), content));
     }
     found.sort();
     found
@@ -34,46 +32,18 @@ pub fn image(dir: &Path) -> Vec<(PathBuf, u32, Vec<u8>)> {
 
 /// What differs between two images, in words; empty if nothing does.
 #[must_use]
-pub fn difference(
-    before: &[(PathBuf, u32, Vec<u8>)],
-    after: &[(PathBuf, u32, Vec<u8>)],
-) -> Vec<String> {
+pub fn difference(before: &[(PathBuf, u32, Vec<u8>)], after: &[(PathBuf, u32, Vec<u8>)]) -> Vec<String> {
     let mut out = Vec::new();
     for (path, mode, content) in before {
         match after.iter().find(|(p, ..)| p == path) {
             None => out.push(format!("{} is gone", path.display())),
-            Some((_, m, _)) if m != mode => {
-                out.push(format!("{} has mode {m:o}, had {mode:o}", path.display()))
-            }
+            Some((_, m, _)) if m != mode => out.push(format!("{} has mode {m:o}, had {mode:o}", path.display())),
             Some((.., c)) if c != content => out.push(format!("{} changed", path.display())),
             Some(_) => {}
         }
     }
-    for (path, ..) in after
-        .iter()
-        .filter(|(p, ..)| !before.iter().any(|(b, ..)| b == p))
-    {
+    for (path, ..) in after.iter().filter(|(p, ..)| !before.iter().any(|(b, ..)| b == p)) {
         out.push(format!("{} is new", path.display()));
     }
     out
-}
-
-/// Copies a directory and all below it.
-///
-/// # Panics
-/// If that fails.
-pub fn copy(from: &Path, to: &Path) {
-    for (path, mode, content) in image(from) {
-        let target = to.join(path);
-        if mode & 0o170_000 == 0o040_000 {
-            fs::create_dir_all(&target).expect("a directory can be made");
-        } else {
-            fs::write(&target, content).expect("a file can be written");
-        }
-        fs::set_permissions(
-            &target,
-            std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777),
-        )
-        .expect("a mode can be set");
-    }
 }

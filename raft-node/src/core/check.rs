@@ -1,11 +1,11 @@
-//! What a message from a peer must fulfil before the consensus core may see it.
+//! What a message from a peer, or a log, must fulfil before the consensus core may see it.
 //!
 //! The core answers several impossible values with a panic, so they end here, with an error that
 //! the transport logs. A sound peer never sends any of them.
 
 use raft::eraftpb::{ConfState, Message, MessageType};
 
-use super::StepError;
+use super::{CoreConfig, InitialState, StepError, convert};
 
 /// What the checks need to know of the receiver.
 pub(super) struct Receiver {
@@ -103,6 +103,36 @@ pub(super) fn conf_state(cs: &ConfState) -> Result<(), &'static str> {
     ids.sort_unstable();
     if ids.first() == Some(&0) || ids.windows(2).any(|w| w[0] == w[1]) {
         return Err("a configuration with a member twice or without an id");
+    }
+    Ok(())
+}
+
+/// The crate panics where these do not hold.
+pub(super) fn initial(config: &CoreConfig, initial: &InitialState) -> Result<(), StepError> {
+    let bad = |what| Err(StepError::Impossible(what));
+    if config.id == 0 || config.election_ticks < 2 {
+        return bad("a member needs an id and an election timeout of two ticks or more");
+    }
+    let (mut index, mut term) = initial.snapshot;
+    for entry in &initial.entries {
+        if entry.index() != index + 1 || entry.term() < term {
+            return bad("the entries of the log do not follow each other");
+        }
+        (index, term) = (entry.index(), entry.term());
+    }
+    let commit = initial.hard_state.commit();
+    if commit < initial.snapshot.0 || commit > index {
+        return bad("the commit index is not in the log");
+    }
+    if initial.applied < initial.snapshot.0 || initial.applied > commit {
+        return bad("the applied index is not between the snapshot and the commit index");
+    }
+    if initial.hard_state.term() < term {
+        return bad("the log has an entry of a later term than the hard state");
+    }
+    let conf_state = convert::from_conf_state(&initial.conf_state);
+    if conf_state != ConfState::default() {
+        self::conf_state(&conf_state).map_err(StepError::Impossible)?;
     }
     Ok(())
 }

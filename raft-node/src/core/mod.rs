@@ -16,6 +16,8 @@ mod log;
 mod reads;
 #[cfg(test)]
 mod tests;
+mod timeouts;
+mod types;
 
 use std::collections::VecDeque;
 
@@ -28,6 +30,9 @@ use retcd_proto::raftpb;
 use crate::ids::RequestIds;
 use log::LogView;
 use reads::Reads;
+use timeouts::Timeouts;
+
+pub use types::{CoreConfig, InitialState, Output, Role, SoftState, StepError};
 
 /// Entries in one append message, in bytes; etcd's value.
 const MAX_SIZE_PER_MSG: u64 = 1024 * 1024;
@@ -41,117 +46,6 @@ const READ_RETRY_TICKS: u32 = 5;
 /// Payload kept in memory behind the applied entries for peers that lag, whatever the number of
 /// entries asked for. Only applies while there are no peers.
 const CATCH_UP_BYTES: usize = 64 * 1024 * 1024;
-
-/// What a core is told once.
-#[derive(Debug, Clone)]
-pub struct CoreConfig {
-    /// Own id, not 0.
-    pub id: u64,
-    /// Ticks without a leader before an election, at least 2.
-    pub election_ticks: usize,
-    /// Ask for votes before raising the term.
-    pub pre_vote: bool,
-    /// Entries kept behind the applied one for peers that lag.
-    pub catch_up_entries: u64,
-    /// Seed of the election timeouts.
-    pub seed: u64,
-    /// Wall-clock milliseconds at the start, makes contexts of read-index requests unique.
-    pub start_millis: u64,
-}
-
-/// Where a core starts from: what is durable.
-#[derive(Debug, Clone, Default)]
-pub struct InitialState {
-    /// Index and term of the snapshot before the first entry, (0, 0) for none.
-    pub snapshot: (u64, u64),
-    /// The configuration at `applied`.
-    pub conf_state: raftpb::ConfState,
-    /// Term, vote and commit index.
-    pub hard_state: raftpb::HardState,
-    /// The entries after the snapshot.
-    pub entries: Vec<raftpb::Entry>,
-    /// Index of the last applied entry.
-    pub applied: u64,
-}
-
-/// A message or a log that the core cannot take.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum StepError {
-    /// A message type that is unknown or never sent between members.
-    #[error("raft message type {0} is unknown or not one that members send each other")]
-    MessageType(i32),
-    /// An entry type that is unknown, or one that etcd never writes.
-    #[error("raft entry type {0} is unknown or not one that etcd writes")]
-    EntryType(i32),
-    /// A kind of conf change that is unknown.
-    #[error("raft conf change type {0} is unknown")]
-    ConfChangeType(i32),
-    /// Addressed to somebody else, such as a former member at this address (M10).
-    #[error("raft message is for member {to:x}, not for this one")]
-    NotForUs {
-        /// The addressee.
-        to: u64,
-    },
-    /// Values that no sound member sends.
-    #[error("raft message refused: {0}")]
-    Impossible(&'static str),
-    /// There is nobody who could take the proposal.
-    #[error("raft proposal dropped")]
-    ProposalDropped,
-    /// The core refuses for a reason of its own.
-    #[error("raft: {0}")]
-    Raft(String),
-}
-
-/// The part a member plays.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Follows a leader, or waits for one.
-    Follower,
-    /// Asks whether it would be elected.
-    PreCandidate,
-    /// Asks for votes.
-    Candidate,
-    /// Leads.
-    Leader,
-}
-
-/// Who leads, as this member sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SoftState {
-    /// 0: nobody known.
-    pub leader: u64,
-    /// This member's part.
-    pub role: Role,
-    /// The current term.
-    pub term: u64,
-}
-
-/// One round of work for the driver.
-#[derive(Debug, Default)]
-pub struct Output {
-    /// Ascending; what [`Core::persisted`] refers to.
-    pub number: u64,
-    /// The write below must be synced before `number` counts as persisted. Otherwise at most the
-    /// commit index changed, and nothing depends on it being durable.
-    pub must_sync: bool,
-    /// To be written, after the entries.
-    pub hard_state: Option<raftpb::HardState>,
-    /// To be written; may replace entries that were written before.
-    pub entries: Vec<raftpb::Entry>,
-    /// A snapshot from the leader: to be saved before the entries, and to be applied.
-    pub snapshot: Option<raftpb::Snapshot>,
-    /// To be sent at once.
-    pub messages: Vec<raftpb::Message>,
-    /// To be sent when `number` is persisted.
-    pub persisted_messages: Vec<raftpb::Message>,
-    /// To be applied, in order.
-    pub committed: Vec<raftpb::Entry>,
-    /// Answers to read-index requests: (request, index).
-    pub read_states: Vec<(u64, u64)>,
-    /// Present when leader, role or term changed.
-    pub soft_state: Option<SoftState>,
-}
 
 /// See the module's text.
 pub struct Core {
@@ -184,7 +78,7 @@ impl Core {
         initial: InitialState,
         logger: &slog::Logger,
     ) -> Result<Core, StepError> {
-        check_initial(config, &initial)?;
+        check::initial(config, &initial)?;
         let raft_config = raft::Config {
             id: config.id,
             election_tick: config.election_ticks,
@@ -258,6 +152,13 @@ impl Core {
     /// The only voter there is.
     fn is_alone(&self) -> bool {
         self.raw.raft.promotable() && self.raw.raft.prs().is_singleton()
+    }
+
+    /// The only voter, leading, with a commit in its term: its commit index is the read index.
+    pub fn leads_alone(&self) -> bool {
+        self.is_alone()
+            && self.raw.raft.state == StateRole::Leader
+            && self.raw.raft.commit_to_current_term()
     }
 
     /// Whether an election may start. The crate panics in two cases that are sound and end soon:
@@ -575,73 +476,5 @@ fn raft_error(e: raft::Error) -> StepError {
     match e {
         raft::Error::ProposalDropped => StepError::ProposalDropped,
         other => StepError::Raft(other.to_string()),
-    }
-}
-
-/// The crate panics where these do not hold.
-fn check_initial(config: &CoreConfig, initial: &InitialState) -> Result<(), StepError> {
-    let bad = |what| Err(StepError::Impossible(what));
-    if config.id == 0 || config.election_ticks < 2 {
-        return bad("a member needs an id and an election timeout of two ticks or more");
-    }
-    let (mut index, mut term) = initial.snapshot;
-    for entry in &initial.entries {
-        if entry.index() != index + 1 || entry.term() < term {
-            return bad("the entries of the log do not follow each other");
-        }
-        (index, term) = (entry.index(), entry.term());
-    }
-    let commit = initial.hard_state.commit();
-    if commit < initial.snapshot.0 || commit > index {
-        return bad("the commit index is not in the log");
-    }
-    if initial.applied < initial.snapshot.0 || initial.applied > commit {
-        return bad("the applied index is not between the snapshot and the commit index");
-    }
-    if initial.hard_state.term() < term {
-        return bad("the log has an entry of a later term than the hard state");
-    }
-    let conf_state = convert::from_conf_state(&initial.conf_state);
-    if conf_state != eraftpb::ConfState::default() {
-        check::conf_state(&conf_state).map_err(StepError::Impossible)?;
-    }
-    Ok(())
-}
-
-/// Election timeouts in `election_ticks .. 2 * election_ticks`, a new one whenever the member's
-/// view of term, role or leader changes.
-#[derive(Debug)]
-struct Timeouts {
-    state: u64,
-    election_ticks: usize,
-    for_view: Option<(u64, Role, u64)>,
-    ticks: usize,
-}
-
-impl Timeouts {
-    fn new(seed: u64, election_ticks: usize) -> Timeouts {
-        Timeouts {
-            state: seed,
-            election_ticks,
-            for_view: None,
-            ticks: election_ticks,
-        }
-    }
-
-    fn current(&mut self, view: (u64, Role, u64)) -> usize {
-        if self.for_view != Some(view) {
-            self.for_view = Some(view);
-            self.ticks = self.election_ticks + (self.next() % self.election_ticks as u64) as usize;
-        }
-        self.ticks
-    }
-
-    /// splitmix64.
-    fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }

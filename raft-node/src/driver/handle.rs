@@ -137,6 +137,12 @@ impl Handle {
         self.try_control(Control::ReadIndex(request))
     }
 
+    /// The index for reads when no round is needed to learn it: this member is the only voter and
+    /// leads, so nobody else can have committed anything. Reads may run once it is applied.
+    pub fn lone_read_index(&self) -> Option<u64> {
+        self.shared.lone_read_index()
+    }
+
     /// A message from another member. Never blocks.
     ///
     /// # Errors

@@ -119,6 +119,7 @@ impl RaftThread {
             }
             self.shared
                 .set_log(self.core.committed(), self.core.last_index());
+            self.shared.set_alone(self.core.leads_alone());
             self.hand_to_apply();
             if self.stopping {
                 break;
@@ -126,6 +127,7 @@ impl RaftThread {
             self.wait();
             self.take_inputs();
         }
+        self.shared.set_alone(false);
         self.write_commit();
     }
 
@@ -240,6 +242,8 @@ impl RaftThread {
             }
             Control::ApplyConfChange { change, reply } => {
                 let result = self.core.apply_conf_change(change.as_ref());
+                // Before anything can go to a new voter, which could then elect another leader.
+                self.shared.set_alone(self.core.leads_alone());
                 // The caller waits, unless its thread died.
                 let _ = reply.send(result);
             }

@@ -33,6 +33,8 @@ pub(crate) struct Shared {
     role: AtomicU8,
     committed: AtomicU64,
     last_index: AtomicU64,
+    /// The commit index is a read index, see [`Handle::lone_read_index`](super::Handle::lone_read_index).
+    alone: AtomicBool,
     /// Written by the apply thread, read by the raft thread.
     applied: AtomicU64,
     /// Bytes of the proposals that wait for the raft thread.
@@ -50,6 +52,7 @@ impl Shared {
             role: AtomicU8::new(0),
             committed: AtomicU64::new(0),
             last_index: AtomicU64::new(0),
+            alone: AtomicBool::new(false),
             applied: AtomicU64::new(applied),
             queued_bytes: AtomicUsize::new(0),
             stop: AtomicBool::new(false),
@@ -71,6 +74,15 @@ impl Shared {
     pub(super) fn set_log(&self, committed: u64, last_index: u64) {
         self.committed.store(committed, Ordering::Release);
         self.last_index.store(last_index, Ordering::Release);
+    }
+
+    pub(super) fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Ordering::Release);
+    }
+
+    pub(super) fn lone_read_index(&self) -> Option<u64> {
+        let alone = self.alone.load(Ordering::Acquire);
+        alone.then(|| self.committed.load(Ordering::Acquire))
     }
 
     pub(super) fn set_applied(&self, index: u64) {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
 /// A body that is sent as it is produced.
 pub(crate) type Streaming = Pin<Box<dyn HttpBody<Data = Bytes, Error = Infallible> + Send>>;
@@ -17,13 +17,8 @@ pub(crate) enum Body {
     Empty,
     /// Plain bytes of a known length.
     Full(Bytes),
-    /// One message, then trailers. The rest of the request, if there is one, is held until the
-    /// reply is out, because dropping it earlier resets the stream.
-    Message {
-        message: Option<Bytes>,
-        trailers: Option<HeaderMap>,
-        _rest: Option<Incoming>,
-    },
+    /// One message, then trailers.
+    Message(Option<Bytes>, Option<HeaderMap>),
     /// Messages as they come, then trailers.
     Streaming(Streaming),
 }
@@ -42,9 +37,7 @@ impl HttpBody for Body {
                 let bytes = std::mem::take(bytes);
                 Poll::Ready((!bytes.is_empty()).then(|| Ok(Frame::data(bytes))))
             }
-            Self::Message {
-                message, trailers, ..
-            } => {
+            Self::Message(message, trailers) => {
                 let frame = match message.take() {
                     Some(message) => Some(Frame::data(message)),
                     None => trailers.take().map(Frame::trailers),
@@ -59,7 +52,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Message { trailers, .. } => trailers.is_none(),
+            Self::Message(_, trailers) => trailers.is_none(),
             Self::Streaming(body) => body.is_end_stream(),
         }
     }
@@ -68,7 +61,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Message { .. } | Self::Streaming(_) => SizeHint::default(),
+            Self::Message(..) | Self::Streaming(_) => SizeHint::default(),
         }
     }
 }

@@ -6,6 +6,7 @@ mod target;
 
 use std::fmt::Write as _;
 
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
@@ -147,15 +148,15 @@ fn redirect(request: &Parts, path: &str) -> Response<Body> {
         None => path.to_owned(),
         Some(query) => format!("{path}?{query}"),
     };
-    let body = match request.method {
+    let mut response = match request.method {
         Method::GET | Method::HEAD => {
             let href = target.replace('&', "&amp;").replace('"', "&#34;");
-            format!("<a href=\"{href}\">Temporary Redirect</a>.\n\n")
+            let body = format!("<a href=\"{href}\">Temporary Redirect</a>.\n\n");
+            answer(StatusCode::OK, "text/html; charset=utf-8", body)
         }
-        _ => String::new(),
+        _ => Response::new(Body::Full(Bytes::new())),
     };
-    let html = "text/html; charset=utf-8";
-    let mut response = answer(StatusCode::TEMPORARY_REDIRECT, html, body);
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
     if let Ok(target) = HeaderValue::try_from(target) {
         response.headers_mut().insert(header::LOCATION, target);
     }

@@ -19,9 +19,9 @@ const RESERVED_DESCRIPTORS: u64 = 150;
 /// A listen address that cannot be had, in Go's words.
 #[derive(Debug, thiserror::Error)]
 #[error("listen tcp {addr}: bind: {}", errno_text(.source))]
-pub struct BindError {
+pub(crate) struct BindError {
     /// The address asked for.
-    pub addr: SocketAddr,
+    pub(crate) addr: SocketAddr,
     source: io::Error,
 }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 
 use super::*;
-use crate::clock::ManualClock;
+use crate::clock::{Clock, ManualClock, SystemClock};
 use crate::testing::{self, Random};
 
 /// A memory engine that can hold up, fail, forget or panic in a commit.
@@ -236,9 +236,9 @@ fn the_interval_and_the_limit_flush() {
         batch_limit: 10,
         ..manual()
     });
-    for n in 0..10 {
+    for n in 0..9 {
         assert_eq!(engine.commits.load(Ordering::SeqCst), 0);
-        // Overwriting does not count: only touched keys do.
+        // Overwriting does not count: only touched keys do, "m" and nine more.
         writer.put(Bucket::Meta, "m", "");
         writer.put(Bucket::Key, n.to_string(), "");
         writer.publish().unwrap();
@@ -295,7 +295,10 @@ fn publish_waits_when_far_too_much_is_unflushed() {
             writer.commit().unwrap();
         });
         engine.wait_for_commits(1);
-        while reader.get(Bucket::Key, b"45").unwrap().is_none() {
+        // The bound is four batches; blocked or not, it has surely been reached with the 40th key.
+        let deadline = SystemClock.now() + Duration::from_secs(20);
+        while reader.get(Bucket::Key, b"39").unwrap().is_none() {
+            assert!(SystemClock.now() < deadline, "publish waits too early");
             thread::yield_now();
         }
         assert!(published.load(Ordering::SeqCst) < 60);

@@ -256,7 +256,7 @@ impl Open {
             1 => kind != Kind::Metadata,
             _ => matches!(kind, Kind::Crc | Kind::Metadata),
         };
-        if wrong || (kind == Kind::Crc) != header.data.is_none() {
+        if wrong || (kind == Kind::Crc && header.data.is_some()) {
             return Err(self.corrupt(format!(
                 "a {kind:?} record is out of place as record {}",
                 self.records

@@ -67,9 +67,7 @@ impl Encoder {
     pub(super) fn state(&mut self, state: &raftpb::HardState) {
         let mut data = Small::default();
         data.field(1, state.term());
-        if state.vote() != 0 {
-            data.field(2, state.vote());
-        }
+        data.field(2, state.vote());
         data.field(3, state.commit());
         self.push(Kind::State, data.as_slice(), &[]);
     }
@@ -305,6 +303,7 @@ pub(super) fn decode_state(data: &[u8]) -> Result<raftpb::HardState, &'static st
     Ok(state)
 }
 
+/// Lenient: the record of no snapshot may be empty.
 pub(super) fn decode_snapshot(data: &[u8]) -> Result<walpb::Snapshot, &'static str> {
     let mut snapshot = walpb::Snapshot::default();
     for field in Fields(data) {
@@ -319,9 +318,6 @@ pub(super) fn decode_snapshot(data: &[u8]) -> Result<walpb::Snapshot, &'static s
             }
             _ => return Err("snapshot with an unknown field"),
         }
-    }
-    if snapshot.index.is_none() || snapshot.term.is_none() {
-        return Err("snapshot without index or term");
     }
     Ok(snapshot)
 }

@@ -10,10 +10,7 @@ use crate::rpc::Rpc;
 /// Calls with a message, or without any body.
 fn outcomes(calls: &[(&str, Option<Vec<u8>>)]) -> Vec<Outcome> {
     let member = Member::start(Setup::new(binary::ours()));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let outcomes = runtime.block_on(async {
         let connection = Connection::open(member.port()).await;
         let mut outcomes = Vec::new();
@@ -21,21 +18,10 @@ fn outcomes(calls: &[(&str, Option<Vec<u8>>)]) -> Vec<Outcome> {
             let body = message.as_deref().map(frame).unwrap_or_default();
             outcomes.push(connection.send(path, &[], body).await);
         }
-        assert!(
-            connection.usable(),
-            "the connection went: {}",
-            member.describe()
-        );
+        assert!(connection.usable(), "the connection went: {}", member.describe());
         outcomes
     });
-    assert_eq!(
-        http1::get(member.port(), "/health")
-            .expect("it lives")
-            .status,
-        200,
-        "{}",
-        member.describe()
-    );
+    assert_eq!(http1::get(member.port(), "/health").expect("it lives").status, 200, "{}", member.describe());
     outcomes
 }
 
@@ -46,40 +32,19 @@ fn encoded(message: &impl prost::Message) -> Option<Vec<u8>> {
 /// Go etcd leaves such a call open until the client gives up.
 #[test]
 fn a_call_without_body_fails() {
-    for outcome in outcomes(&[
-        (RangeRequest::PATH, None),
-        ("/etcdserverpb.KV/RangeStream", None),
-    ]) {
-        assert!(
-            outcome.broken.is_none() && outcome.code.is_some_and(|c| c != 0),
-            "{outcome:?}"
-        );
+    for outcome in outcomes(&[(RangeRequest::PATH, None), ("/etcdserverpb.KV/RangeStream", None)]) {
+        assert!(outcome.broken.is_none() && outcome.code.is_some_and(|c| c != 0), "{outcome:?}");
     }
 }
 
 /// Go etcd 3.7.1 ends in a panic.
 #[test]
 fn an_unknown_alarm_action_harms_nobody() {
-    let alarm = |action, alarm| {
-        encoded(&AlarmRequest {
-            action,
-            alarm,
-            member_id: 1,
-        })
-    };
-    let calls = [
-        alarm(7, 1),
-        alarm(-1, 1),
-        alarm(3, 0),
-        alarm(9, 9),
-        alarm(0, 0),
-    ];
+    let alarm = |action, alarm| encoded(&AlarmRequest { action, alarm, member_id: 1 });
+    let calls = [alarm(7, 1), alarm(-1, 1), alarm(3, 0), alarm(9, 9), alarm(0, 0)];
     let outcomes = outcomes(&calls.map(|message| (AlarmRequest::PATH, message)));
     for outcome in &outcomes {
-        assert!(
-            outcome.broken.is_none() && outcome.code.is_some(),
-            "{outcome:?}"
-        );
+        assert!(outcome.broken.is_none() && outcome.code.is_some(), "{outcome:?}");
     }
 }
 
@@ -99,19 +64,11 @@ fn deep_nesting_harms_nobody() {
         }
         Some(message)
     };
-    let calls =
-        [30, 64, 126, 127, 128, 1000, 100_000].map(|levels| (TxnRequest::PATH, deep(levels)));
+    let calls = [30, 64, 126, 127, 128, 1000, 100_000].map(|levels| (TxnRequest::PATH, deep(levels)));
     let outcomes = outcomes(&calls);
-    assert!(
-        outcomes[0].ok(),
-        "30 levels are within the limits: {:?}",
-        outcomes[0]
-    );
+    assert!(outcomes[0].ok(), "30 levels are within the limits: {:?}", outcomes[0]);
     for outcome in &outcomes {
-        assert!(
-            outcome.broken.is_none() && outcome.code.is_some(),
-            "{outcome:?}"
-        );
+        assert!(outcome.broken.is_none() && outcome.code.is_some(), "{outcome:?}");
     }
     assert!(!outcomes[6].ok(), "a hundred thousand levels are not");
 }

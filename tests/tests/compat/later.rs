@@ -51,14 +51,9 @@ async fn calls_to_come_say_so() {
     let connection = Connection::open(member.port()).await;
     let mut wrong = Vec::new();
     for method in LATER {
-        let outcome = connection
-            .send(&format!("/{method}"), &[], frame(b""))
-            .await;
+        let outcome = connection.send(&format!("/{method}"), &[], frame(b"")).await;
         if outcome.code != Some(12) || outcome.text.is_empty() || !outcome.messages.is_empty() {
-            wrong.push(format!(
-                "{method}: {:?} {:?} {:?}",
-                outcome.code, outcome.text, outcome.broken
-            ));
+            wrong.push(format!("{method}: {:?} {:?} {:?}", outcome.code, outcome.text, outcome.broken));
         }
     }
     assert!(wrong.is_empty(), "not unimplemented:\n{}", wrong.join("\n"));

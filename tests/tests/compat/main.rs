@@ -33,6 +33,7 @@ scripts! {
     range_stream => range::stream(),
     put_and_delete => write::put_and_delete(),
     compaction => write::compaction(),
+    compaction_of_nothing => write::compaction_of_nothing(),
     txn_conditions => txn::conditions(),
     txn_operations => txn::operations(),
     txn_limits => txn::limits(),
@@ -53,8 +54,5 @@ fn there_are_enough_cases() {
     let count = |kind| all().iter().map(|s| s.count(kind)).sum::<usize>();
     let (good, bad) = (count(Kind::Good), count(Kind::Bad));
     println!("{good} sound cases, {bad} of bad input");
-    assert!(
-        good + bad >= 150 && bad >= 60,
-        "{good} sound cases, {bad} of bad input"
-    );
+    assert!(good + bad >= 150 && bad >= 60, "{good} sound cases, {bad} of bad input");
 }

@@ -6,8 +6,8 @@ use retcd_proto::etcdserverpb::compare::TargetUnion;
 use retcd_proto::etcdserverpb::request_op::Request;
 
 pub(crate) use retcd_proto::etcdserverpb::{
-    AlarmRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest,
-    HashRequest, MemberListRequest, PutRequest, RangeRequest, StatusRequest, TxnRequest,
+    AlarmRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, HashRequest,
+    MemberListRequest, PutRequest, RangeRequest, StatusRequest, TxnRequest,
 };
 
 pub(crate) const NONE: i32 = 0;
@@ -31,19 +31,12 @@ pub(crate) fn bytes(of: impl AsRef<[u8]>) -> Bytes {
 
 /// One key.
 pub(crate) fn one(key: impl AsRef<[u8]>) -> RangeRequest {
-    RangeRequest {
-        key: bytes(key),
-        ..Default::default()
-    }
+    RangeRequest { key: bytes(key), ..Default::default() }
 }
 
 /// The keys in `[key, end)`; `"\0"` as end: all from `key` on.
 pub(crate) fn range(key: impl AsRef<[u8]>, end: impl AsRef<[u8]>) -> RangeRequest {
-    RangeRequest {
-        key: bytes(key),
-        range_end: bytes(end),
-        ..Default::default()
-    }
+    RangeRequest { key: bytes(key), range_end: bytes(end), ..Default::default() }
 }
 
 /// All keys.
@@ -52,33 +45,19 @@ pub(crate) fn all() -> RangeRequest {
 }
 
 pub(crate) fn put(key: impl AsRef<[u8]>, value: impl AsRef<[u8]>) -> PutRequest {
-    PutRequest {
-        key: bytes(key),
-        value: bytes(value),
-        ..Default::default()
-    }
+    PutRequest { key: bytes(key), value: bytes(value), ..Default::default() }
 }
 
 pub(crate) fn delete(key: impl AsRef<[u8]>) -> DeleteRangeRequest {
-    DeleteRangeRequest {
-        key: bytes(key),
-        ..Default::default()
-    }
+    DeleteRangeRequest { key: bytes(key), ..Default::default() }
 }
 
 pub(crate) fn delete_range(key: impl AsRef<[u8]>, end: impl AsRef<[u8]>) -> DeleteRangeRequest {
-    DeleteRangeRequest {
-        key: bytes(key),
-        range_end: bytes(end),
-        ..Default::default()
-    }
+    DeleteRangeRequest { key: bytes(key), range_end: bytes(end), ..Default::default() }
 }
 
 pub(crate) fn compact(revision: i64) -> CompactionRequest {
-    CompactionRequest {
-        revision,
-        physical: false,
-    }
+    CompactionRequest { revision, physical: false }
 }
 
 pub(crate) fn hash_kv(revision: i64) -> HashKvRequest {
@@ -138,13 +117,7 @@ pub(crate) fn when(key: impl AsRef<[u8]>, result: i32, with: TargetUnion) -> pb:
         TargetUnion::Value(_) => 3,
         TargetUnion::Lease(_) => 4,
     };
-    pb::Compare {
-        key: bytes(key),
-        result,
-        target,
-        target_union: Some(with),
-        ..Default::default()
-    }
+    pb::Compare { key: bytes(key), result, target, target_union: Some(with), ..Default::default() }
 }
 
 pub(crate) const fn version(n: i64) -> TargetUnion {

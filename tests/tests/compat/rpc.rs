@@ -99,8 +99,9 @@ rpcs! {
     };
     DefragmentRequest => "/etcdserverpb.Maintenance/Defragment", DefragmentResponse;
     StatusRequest => "/etcdserverpb.Maintenance/Status", StatusResponse, |r, ids| {
+        // Before its first commit an engine may use nothing yet.
+        r.db_size_in_use = i64::from((0..=r.db_size).contains(&r.db_size_in_use));
         r.db_size = r.db_size.min(1);
-        r.db_size_in_use = r.db_size_in_use.min(1);
         r.raft_term = r.raft_term.min(1);
         r.raft_index = r.raft_index.min(1);
         r.raft_applied_index = r.raft_applied_index.min(1);

@@ -45,7 +45,7 @@ pub(crate) enum Call {
         headers: Vec<(&'static str, &'static str)>,
         body: &'static str,
     },
-    /// Bytes on the client port; compared is the first line that comes back.
+    /// Bytes on the client port; compared is whether they are served.
     Tcp(Vec<u8>),
 }
 
@@ -58,13 +58,7 @@ impl<R: Rpc> From<R> for Call {
 impl Call {
     /// Any body for any path.
     pub(crate) fn raw(path: impl Into<String>, body: Vec<u8>, show: Show) -> Self {
-        Self::Grpc {
-            path: path.into(),
-            headers: Vec::new(),
-            body: Body::Fixed(body),
-            show,
-            stream: false,
-        }
+        Self::Grpc { path: path.into(), headers: Vec::new(), body: Body::Fixed(body), show, stream: false }
     }
 
     /// `RangeStream` instead of `Range`.
@@ -114,11 +108,7 @@ pub(crate) struct Script {
 
 impl Script {
     pub(crate) const fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            flags: Vec::new(),
-            steps: Vec::new(),
-        }
+        Self { name, flags: Vec::new(), steps: Vec::new() }
     }
 
     /// Flags for the server.
@@ -149,16 +139,8 @@ impl Script {
     }
 
     fn add(&mut self, name: String, kind: Kind, call: Call) -> &mut Self {
-        assert!(
-            !self.steps.iter().any(|s| s.name == name),
-            "two steps named {name:?}"
-        );
-        self.steps.push(Step {
-            name,
-            kind,
-            call,
-            differs: None,
-        });
+        assert!(!self.steps.iter().any(|s| s.name == name), "two steps named {name:?}");
+        self.steps.push(Step { name, kind, call, differs: None });
         self
     }
 
@@ -186,22 +168,11 @@ impl Script {
     }
 
     fn reference(&self) -> Vec<String> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join(format!("testdata/compat/{}.txt", self.name));
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/compat/{}.txt", self.name));
         let Some(program) = peers::go_etcd() else {
-            let text =
-                fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            let outcomes: Vec<_> = text
-                .lines()
-                .filter_map(|l| l.strip_prefix("    "))
-                .map(str::to_owned)
-                .collect();
-            assert_eq!(
-                outcomes.len(),
-                self.steps.len(),
-                "{}: record it anew",
-                file.display()
-            );
+            let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+            let outcomes: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("    ")).map(str::to_owned).collect();
+            assert_eq!(outcomes.len(), self.steps.len(), "{}: record it anew", file.display());
             return outcomes;
         };
         let outcomes = self.run(&program);
@@ -216,45 +187,24 @@ impl Script {
     }
 
     fn run(&self, program: &Path) -> Vec<String> {
-        let member =
-            Member::start(Setup::new(PathBuf::from(program)).flags(self.flags.iter().copied()));
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .expect("a runtime");
+        let member = Member::start(Setup::new(PathBuf::from(program)).flags(self.flags.iter().copied()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let outcomes = runtime.block_on(self.outcomes(&member));
         let health = http1::get(member.port(), "/version").map(|a| a.status);
-        assert!(
-            matches!(health, Ok(200)),
-            "{}: {health:?}\n{}",
-            self.name,
-            member.describe()
-        );
+        assert!(matches!(health, Ok(200)), "{}: {health:?}\n{}", self.name, member.describe());
         outcomes
     }
 
     async fn outcomes(&self, member: &Member) -> Vec<String> {
         let mut connection = Connection::open(member.port()).await;
-        let status: pb::StatusResponse = connection
-            .call(pb::StatusRequest::PATH, &pb::StatusRequest {})
-            .await
-            .reply()
-            .expect("a status");
+        let status: pb::StatusResponse =
+            connection.call(pb::StatusRequest::PATH, &pb::StatusRequest {}).await.reply().expect("a status");
         let header = status.header.expect("a header");
-        let ids = Ids {
-            cluster: header.cluster_id,
-            member: header.member_id,
-        };
+        let ids = Ids { cluster: header.cluster_id, member: header.member_id };
         let mut outcomes = Vec::new();
         for step in &self.steps {
             let mut text = match &step.call {
-                Call::Grpc {
-                    path,
-                    headers,
-                    body,
-                    show,
-                    stream,
-                } => {
+                Call::Grpc { path, headers, body, show, stream } => {
                     let body = match body {
                         Body::Fixed(body) => body.clone(),
                         Body::Of(make) => make(ids),
@@ -263,38 +213,16 @@ impl Script {
                     let outcome = connection.send(path, &headers, body).await;
                     grpc_text(&outcome, *show, ids, *stream)
                 }
-                Call::Http {
-                    method,
-                    path,
-                    headers,
-                    body,
-                } => http_text(
-                    &http1::request(member.port(), method, path, headers, body.as_bytes()),
-                    path,
-                ),
-                Call::Tcp(bytes) => match http1::exchange(member.port(), bytes) {
-                    Ok(answer) => format!(
-                        "{:?}",
-                        String::from_utf8_lossy(&answer)
-                            .lines()
-                            .next()
-                            .unwrap_or_default()
-                    ),
-                    Err(_) => "closed".into(),
-                },
+                Call::Http { method, path, headers, body } => {
+                    http_text(&http1::request(member.port(), method, path, headers, body.as_bytes()), path)
+                }
+                Call::Tcp(bytes) => tcp_text(http1::exchange(member.port(), bytes)),
             };
             if !connection.usable() {
                 text += " [connection closed]";
-                connection = Connection::try_open(member.port())
-                    .await
-                    .unwrap_or_else(|e| {
-                        panic!(
-                            "{}: server gone after {:?}: {e}\n{}",
-                            self.name,
-                            step.name,
-                            member.describe()
-                        )
-                    });
+                connection = Connection::try_open(member.port()).await.unwrap_or_else(|e| {
+                    panic!("{}: server gone after {:?}: {e}\n{}", self.name, step.name, member.describe())
+                });
             }
             outcomes.push(shorten(&text.replace('\n', "\\n")));
         }
@@ -308,11 +236,7 @@ fn grpc_text(outcome: &Outcome, show: Show, ids: Ids, stream: bool) -> String {
         let _ = write!(out, "BROKEN {broken} ");
     }
     if outcome.http != 200 || !outcome.content_type.starts_with("application/grpc") {
-        let _ = write!(
-            out,
-            "HTTP {} {} {:?} ",
-            outcome.http, outcome.content_type, outcome.body
-        );
+        let _ = write!(out, "HTTP {} {} {:?} ", outcome.http, outcome.content_type, outcome.body);
     }
     match outcome.code {
         Some(0) => out += "OK",
@@ -329,6 +253,16 @@ fn grpc_text(outcome: &Outcome, show: Show, ids: Ids, stream: bool) -> String {
         let _ = write!(out, " in {} messages", outcome.messages.len());
     }
     out
+}
+
+/// In what words a request is refused that is none, or whether the connection just ends, is a matter
+/// of the HTTP library.
+fn tcp_text(answer: std::io::Result<Vec<u8>>) -> String {
+    let answer = answer.unwrap_or_default();
+    let text = String::from_utf8_lossy(&answer);
+    let line = text.lines().next().unwrap_or_default();
+    let refused = line.is_empty() || line.starts_with("HTTP/1.1 4");
+    if refused { "refused".into() } else { line.to_owned() }
 }
 
 /// The metrics that ours must have, since dashboards and alerts read them.
@@ -351,15 +285,9 @@ const METRICS: &[&str] = &[
 
 /// What every answer of the HTTP handlers carries.
 const CORS: &[(&str, &str)] = &[
-    (
-        "access-control-allow-methods",
-        "POST, GET, OPTIONS, PUT, DELETE",
-    ),
+    ("access-control-allow-methods", "POST, GET, OPTIONS, PUT, DELETE"),
     ("access-control-allow-origin", "*"),
-    (
-        "access-control-allow-headers",
-        "accept, content-type, authorization",
-    ),
+    ("access-control-allow-headers", "accept, content-type, authorization"),
 ];
 
 fn http_text(answer: &std::io::Result<http1::Answer>, path: &str) -> String {
@@ -368,10 +296,7 @@ fn http_text(answer: &std::io::Result<http1::Answer>, path: &str) -> String {
         Err(e) => return format!("no answer: {}", e.kind()),
     };
     let mut out = answer.status.to_string();
-    if CORS
-        .iter()
-        .all(|(name, value)| answer.header(name).as_deref() == Some(value))
-    {
+    if CORS.iter().all(|(name, value)| answer.header(name).as_deref() == Some(value)) {
         out += " cors";
     }
     for name in ["content-type", "allow", "location"] {
@@ -381,12 +306,8 @@ fn http_text(answer: &std::io::Result<http1::Answer>, path: &str) -> String {
     }
     if path.starts_with("/metrics") && answer.status == 200 {
         let text = answer.text();
-        let has = |name: &&&str| {
-            text.lines().any(|l| {
-                l.strip_prefix(**name)
-                    .is_some_and(|r| r.starts_with(['{', ' ']))
-            })
-        };
+        let has =
+            |name: &&&str| text.lines().any(|l| l.strip_prefix(**name).is_some_and(|r| r.starts_with(['{', ' '])));
         let _ = write!(out, " {:?}", METRICS.iter().filter(has).collect::<Vec<_>>());
     } else {
         let text = answer.text();
@@ -407,12 +328,7 @@ fn shorten(text: &str) -> String {
         return text.to_owned();
     }
     // FNV-1a: stable from release to release, unlike the standard library's.
-    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    });
-    let cut = (0..=400)
-        .rev()
-        .find(|&i| text.is_char_boundary(i))
-        .unwrap_or(0);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let cut = (0..=400).rev().find(|&i| text.is_char_boundary(i)).unwrap_or(0);
     format!("{}... {} bytes, hash {hash:016x}", &text[..cut], text.len())
 }

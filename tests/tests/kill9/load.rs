@@ -53,9 +53,7 @@ pub(crate) fn start(
             let there = oracle.holds(&coming(w, round, 0).keys[0]);
             Box::new(move |n| coming(w, round, n + u64::from(there))) as _
         }));
-    changes
-        .map(|change| tokio::spawn(write(connection.clone(), change, Arc::clone(acknowledged))))
-        .collect()
+    changes.map(|change| tokio::spawn(write(connection.clone(), change, Arc::clone(acknowledged)))).collect()
 }
 
 fn fresh(writer: usize, round: u64, n: u64) -> Change {
@@ -69,18 +67,12 @@ fn pair(writer: usize, round: u64, n: u64) -> Change {
     let key = |side| Bytes::from(format!("pair/{writer:02}/{}/{side}", n % 3));
     let mut value = format!("{round}.{n} ");
     value.extend(std::iter::repeat_n('x', LARGE));
-    Change {
-        keys: vec![key('a'), key('b')],
-        value: Some(value.into()),
-    }
+    Change { keys: vec![key('a'), key('b')], value: Some(value.into()) }
 }
 
 fn coming(writer: usize, round: u64, n: u64) -> Change {
     let value = n.is_multiple_of(2).then(|| format!("{round}.{n}").into());
-    Change {
-        keys: vec![format!("coming/{writer:02}").into()],
-        value,
-    }
+    Change { keys: vec![format!("coming/{writer:02}").into()], value }
 }
 
 async fn write(
@@ -106,22 +98,13 @@ async fn apply(connection: &Connection, change: &Change) -> Option<i64> {
     use pb::request_op::Request;
     let header = match (&change.keys[..], &change.value) {
         ([key], Some(value)) => {
-            let put = pb::PutRequest {
-                key: key.clone(),
-                value: value.clone(),
-                ..Default::default()
-            };
+            let put = pb::PutRequest { key: key.clone(), value: value.clone(), ..Default::default() };
             let outcome = connection.call("/etcdserverpb.KV/Put", &put).await;
             outcome.reply::<pb::PutResponse>().ok()?.header
         }
         ([key], None) => {
-            let delete = pb::DeleteRangeRequest {
-                key: key.clone(),
-                ..Default::default()
-            };
-            let outcome = connection
-                .call("/etcdserverpb.KV/DeleteRange", &delete)
-                .await;
+            let delete = pb::DeleteRangeRequest { key: key.clone(), ..Default::default() };
+            let outcome = connection.call("/etcdserverpb.KV/DeleteRange", &delete).await;
             outcome.reply::<pb::DeleteRangeResponse>().ok()?.header
         }
         (keys, value) => {
@@ -130,16 +113,8 @@ async fn apply(connection: &Connection, change: &Change) -> Option<i64> {
                 value: value.clone().unwrap_or_default(),
                 ..Default::default()
             };
-            let success = keys
-                .iter()
-                .map(|k| pb::RequestOp {
-                    request: Some(Request::RequestPut(put(k))),
-                })
-                .collect();
-            let txn = pb::TxnRequest {
-                success,
-                ..Default::default()
-            };
+            let success = keys.iter().map(|k| pb::RequestOp { request: Some(Request::RequestPut(put(k))) }).collect();
+            let txn = pb::TxnRequest { success, ..Default::default() };
             let outcome = connection.call("/etcdserverpb.KV/Txn", &txn).await;
             outcome.reply::<pb::TxnResponse>().ok()?.header
         }
@@ -151,16 +126,8 @@ async fn apply(connection: &Connection, change: &Change) -> Option<i64> {
 pub(crate) async fn wait(acknowledged: &AtomicU64, count: u64, member: &mut Member) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while acknowledged.load(Ordering::Relaxed) < count {
-        assert!(
-            member.running(),
-            "it ended by itself: {}",
-            member.describe()
-        );
-        assert!(
-            Instant::now() < deadline,
-            "only {acknowledged:?} of {count} writes: {}",
-            member.describe()
-        );
+        assert!(member.running(), "it ended by itself: {}", member.describe());
+        assert!(Instant::now() < deadline, "only {acknowledged:?} of {count} writes: {}", member.describe());
         tokio::time::sleep(Duration::from_micros(200)).await;
     }
 }

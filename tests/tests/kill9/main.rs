@@ -24,17 +24,11 @@ use retcd_tests::random::Random;
 const SNAPSHOT_COUNTS: [u64; 4] = [10_000, 100, 20, 1_000];
 
 fn rounds(default: u64) -> u64 {
-    env::var("RETCD_KILL_ROUNDS")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(default)
+    env::var("RETCD_KILL_ROUNDS").ok().and_then(|s| s.parse().ok()).unwrap_or(default)
 }
 
 fn flags(round: u64) -> [String; 1] {
-    [format!(
-        "--snapshot-count={}",
-        SNAPSHOT_COUNTS[round as usize % SNAPSHOT_COUNTS.len()]
-    )]
+    [format!("--snapshot-count={}", SNAPSHOT_COUNTS[round as usize % SNAPSHOT_COUNTS.len()])]
 }
 
 #[test]
@@ -44,10 +38,7 @@ fn acknowledged_writes_survive() {
     println!("seed {seed}, {rounds} rounds");
     let mut random = Random::new(seed);
     let mut oracle = Oracle::default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut member = Member::start(Setup::new(binary::ours()).flags(flags(0)));
     for round in 1..=rounds {
         let stop_after = random.within(1, 600);
@@ -66,10 +57,7 @@ fn acknowledged_writes_survive() {
             for writer in writers {
                 oracle.take(writer.await.expect("a writer never panics"));
             }
-            assert!(
-                acknowledged.load(Ordering::Relaxed) > 0,
-                "round {round} wrote nothing"
-            );
+            assert!(acknowledged.load(Ordering::Relaxed) > 0, "round {round} wrote nothing");
         });
         member.set_flags(flags(round));
         if round % 5 == 4 {
@@ -86,10 +74,7 @@ fn acknowledged_writes_survive() {
             oracle.check(&connection).await
         });
         if let Err(why) = found {
-            panic!(
-                "seed {seed}, round {round} of {rounds}: {why}\n{}",
-                member.describe()
-            );
+            panic!("seed {seed}, round {round} of {rounds}: {why}\n{}", member.describe());
         }
     }
     println!("{}", oracle.summary());
@@ -97,19 +82,9 @@ fn acknowledged_writes_survive() {
     if oracle.bytes() > 100_000_000 {
         let names: Vec<_> = std::fs::read_dir(member.dir().join("member/wal"))
             .expect("a log")
-            .map(|e| {
-                e.expect("readable")
-                    .file_name()
-                    .into_string()
-                    .expect("a name")
-            })
+            .map(|e| e.expect("readable").file_name().into_string().expect("a name"))
             .collect();
-        assert!(
-            names
-                .iter()
-                .any(|n| n.ends_with(".wal") && !n.starts_with("0000000000000000-")),
-            "{names:?}"
-        );
+        assert!(names.iter().any(|n| n.ends_with(".wal") && !n.starts_with("0000000000000000-")), "{names:?}");
     }
 }
 
@@ -118,10 +93,7 @@ fn acknowledged_writes_survive() {
 fn a_stop_loses_nothing() {
     use std::os::unix::process::ExitStatusExt as _;
     let mut oracle = Oracle::default();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let mut member = Member::start(Setup::new(binary::ours()).flags(flags(2)));
     for round in 1..=3 {
         runtime.block_on(async {
@@ -154,27 +126,13 @@ fn the_oracle_bites() {
         value: value.to_owned().into(),
         ..Default::default()
     };
-    let delete = pb::DeleteRangeRequest {
-        key: "fresh/00/00001/000000".into(),
-        ..Default::default()
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
+    let delete = pb::DeleteRangeRequest { key: "fresh/00/00001/000000".into(), ..Default::default() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let damages = [
         ("DeleteRange", delete.encode_to_vec(), "is lost"),
-        (
-            "Put",
-            put("fresh/00/00001/000000", "1.0").encode_to_vec(),
-            "of revision",
-        ),
+        ("Put", put("fresh/00/00001/000000", "1.0").encode_to_vec(), "of revision"),
         ("Put", put("alien", "x").encode_to_vec(), "nobody put it"),
-        (
-            "Put",
-            put("pair/00/0/a", "half").encode_to_vec(),
-            "pair/00/0/a",
-        ),
+        ("Put", put("pair/00/0/a", "half").encode_to_vec(), "pair/00/0/a"),
     ];
     for (method, request, complaint) in damages {
         let mut member = Member::start(Setup::new(binary::ours()));
@@ -190,17 +148,9 @@ fn the_oracle_bites() {
             }
             member.restart();
             let connection = Connection::open(member.port()).await;
-            oracle
-                .check(&connection)
-                .await
-                .expect("nothing is damaged yet");
+            oracle.check(&connection).await.expect("nothing is damaged yet");
             let body = frame(&request);
-            assert!(
-                connection
-                    .send(&format!("/etcdserverpb.KV/{method}"), &[], body)
-                    .await
-                    .ok()
-            );
+            assert!(connection.send(&format!("/etcdserverpb.KV/{method}"), &[], body).await.ok());
             oracle.check(&connection).await.expect_err("damaged")
         });
         assert!(why.contains(complaint), "{method} {complaint:?}: {why}");

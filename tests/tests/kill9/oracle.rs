@@ -61,14 +61,9 @@ impl Oracle {
 
     /// Compacts to the newest revision.
     pub(crate) async fn compact(&mut self, connection: &Connection) {
-        let request = pb::CompactionRequest {
-            revision: self.revision,
-            physical: false,
-        };
+        let request = pb::CompactionRequest { revision: self.revision, physical: false };
         let outcome = connection.call("/etcdserverpb.KV/Compact", &request).await;
-        outcome
-            .reply::<pb::CompactionResponse>()
-            .expect("a compaction");
+        outcome.reply::<pb::CompactionResponse>().expect("a compaction");
         self.compacted = self.revision;
     }
 
@@ -76,17 +71,12 @@ impl Oracle {
     pub(crate) fn take(&mut self, work: Work) {
         let mut last = 0;
         for (change, revision) in work.acknowledged {
-            assert!(
-                revision > last,
-                "revision {revision} after {last} for {:?}",
-                change.keys
-            );
+            assert!(revision > last, "revision {revision} after {last} for {:?}", change.keys);
             last = revision;
             self.acknowledged += 1;
             self.revision = self.revision.max(revision);
             for key in change.keys {
-                self.past
-                    .push((key.clone(), change.value.clone(), revision));
+                self.past.push((key.clone(), change.value.clone(), revision));
                 match &change.value {
                     Some(value) => {
                         self.bytes += value.len() as u64;
@@ -106,10 +96,7 @@ impl Oracle {
     pub(crate) async fn check(&mut self, connection: &Connection) -> Result<(), String> {
         let (found, revision) = read(connection).await?;
         if revision < self.revision {
-            return Err(format!(
-                "the store is at revision {revision}, acknowledged was {}",
-                self.revision
-            ));
+            return Err(format!("the store is at revision {revision}, acknowledged was {}", self.revision));
         }
         for change in std::mem::take(&mut self.open) {
             self.settle(&change, &found)?;
@@ -131,10 +118,7 @@ impl Oracle {
         };
         let happened: Vec<_> = change.keys.iter().map(happened).collect();
         if happened.iter().any(|&h| h != happened[0]) {
-            return Err(format!(
-                "half of a transaction: {:?} {happened:?}",
-                change.keys
-            ));
+            return Err(format!("half of a transaction: {:?} {happened:?}", change.keys));
         }
         if !happened[0] {
             return Ok(());
@@ -142,9 +126,7 @@ impl Oracle {
         self.happened += 1;
         for key in &change.keys {
             match found.get(key) {
-                Some(kv) => self
-                    .live
-                    .insert(key.clone(), (kv.value.clone(), kv.mod_revision)),
+                Some(kv) => self.live.insert(key.clone(), (kv.value.clone(), kv.mod_revision)),
                 None => self.live.remove(key),
             };
         }
@@ -166,10 +148,9 @@ impl Oracle {
             }
         }
         match found.keys().find(|key| !self.live.contains_key(*key)) {
-            Some(key) => Err(format!(
-                "{key:?} is there, but nobody put it, or it was deleted: {:?}",
-                found[key].mod_revision
-            )),
+            Some(key) => {
+                Err(format!("{key:?} is there, but nobody put it, or it was deleted: {:?}", found[key].mod_revision))
+            }
             None => Ok(()),
         }
     }
@@ -178,20 +159,9 @@ impl Oracle {
     async fn check_past(&mut self, connection: &Connection) -> Result<(), String> {
         let past = std::mem::take(&mut self.past);
         let step = past.len().div_ceil(PAST).max(1);
-        for (key, value, revision) in past
-            .into_iter()
-            .step_by(step)
-            .filter(|p| p.2 >= self.compacted)
-        {
-            let request = pb::RangeRequest {
-                key: key.clone(),
-                revision,
-                ..Default::default()
-            };
-            let reply: pb::RangeResponse = connection
-                .call("/etcdserverpb.KV/Range", &request)
-                .await
-                .reply()?;
+        for (key, value, revision) in past.into_iter().step_by(step).filter(|p| p.2 >= self.compacted) {
+            let request = pb::RangeRequest { key: key.clone(), revision, ..Default::default() };
+            let reply: pb::RangeResponse = connection.call("/etcdserverpb.KV/Range", &request).await.reply()?;
             if reply.kvs.first().map(|kv| &kv.value) != value.as_ref() {
                 return Err(format!(
                     "{key:?} at revision {revision} is not what was acknowledged: {:?}",
@@ -205,21 +175,12 @@ impl Oracle {
     /// The whole history up to the last check is as it was then.
     async fn check_hash(&mut self, connection: &Connection, revision: i64) -> Result<(), String> {
         let hash = async |revision| -> Result<pb::HashKvResponse, String> {
-            connection
-                .call(
-                    "/etcdserverpb.Maintenance/HashKV",
-                    &pb::HashKvRequest { revision },
-                )
-                .await
-                .reply()
+            connection.call("/etcdserverpb.Maintenance/HashKV", &pb::HashKvRequest { revision }).await.reply()
         };
         if let Some((at, before, compacted)) = self.hash.filter(|(at, ..)| *at > self.compacted) {
             let now = hash(at).await?;
             if now.compact_revision == compacted && now.hash != before {
-                return Err(format!(
-                    "the history up to revision {at} has changed: hash {}, was {before}",
-                    now.hash
-                ));
+                return Err(format!("the history up to revision {at} has changed: hash {}, was {before}", now.hash));
             }
         }
         let now = hash(revision).await?;
@@ -238,10 +199,7 @@ async fn read(connection: &Connection) -> Result<(BTreeMap<Bytes, KeyValue>, i64
         ..Default::default()
     };
     loop {
-        let reply: pb::RangeResponse = connection
-            .call("/etcdserverpb.KV/Range", &request)
-            .await
-            .reply()?;
+        let reply: pb::RangeResponse = connection.call("/etcdserverpb.KV/Range", &request).await.reply()?;
         if request.revision == 0 {
             request.revision = reply.header.ok_or("a reply without header")?.revision;
         }
@@ -260,10 +218,7 @@ fn unique(found: &BTreeMap<Bytes, KeyValue>) -> Result<(), String> {
     for (key, kv) in found {
         let second = key.starts_with(b"pair/") && key.ends_with(b"/b");
         if second == seen.insert(kv.mod_revision) {
-            return Err(format!(
-                "{key:?}: its revision {} belongs to another change",
-                kv.mod_revision
-            ));
+            return Err(format!("{key:?}: its revision {} belongs to another change", kv.mod_revision));
         }
     }
     Ok(())

@@ -4,3 +4,4 @@ mod cluster;
 mod crash;
 mod life;
 mod rig;
+mod stall;

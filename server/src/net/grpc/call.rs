@@ -50,8 +50,10 @@ impl Call {
             content_type,
             mut progress,
         } = self;
+        let mut whole = false;
         let work = async {
             let request = one_message(&mut messages).await?;
+            whole = true;
             let size = request.len();
             let request = frame::decode(request).map_err(|reason| {
                 let text = format!("grpc: error unmarshalling request: {reason}");
@@ -69,22 +71,22 @@ impl Call {
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded())),
         };
-        Ok(match outcome {
+        let answer = match outcome {
             Ok(message) => {
                 progress.sent(&message);
                 progress.finish(Code::Ok);
-                let body = Body::Message {
-                    message: Some(message),
-                    trailers: Some(status::ok_trailers()),
-                    _rest: messages.into_rest(),
-                };
+                let body = Body::Message(Some(message), Some(status::ok_trailers()));
                 reply(content_type, body)
             }
             Err(status) => {
                 progress.finish(status.code);
                 status.response(StatusCode::OK, content_type)
             }
-        })
+        };
+        if whole {
+            messages.finish().await;
+        }
+        Ok(answer)
     }
 
     /// Answers one request with a stream of replies.
@@ -161,7 +163,7 @@ fn reply(content_type: HeaderValue, body: Body) -> Response<Body> {
     response
 }
 
-/// The request of a unary call. Like grpc-go it does not wait for the end of the stream.
+/// The request of a unary call. Like grpc-go's it need not be the end of the stream.
 async fn one_message(messages: &mut Messages) -> Result<Bytes, Status> {
     messages
         .next()

@@ -1,14 +1,20 @@
 //! Messages on a stream: one flag byte, four length bytes, the encoded message.
 
+use std::time::Duration;
+
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use prost::Message;
+use tokio::time::timeout;
 use tonic::Code;
 
 use super::status::Status;
 
 const PREFIX: usize = 5;
+
+/// How long an answer waits for the client to close its side of the stream.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// Largest message that gRPC lets a server send, 2^31 - 1.
 const MAX_SEND: usize = i32::MAX as usize;
@@ -123,9 +129,17 @@ impl Messages {
         }
     }
 
-    /// What is left to read, if anything: dropping it before the reply has left resets the stream.
-    pub(super) fn into_rest(self) -> Option<Incoming> {
-        (!self.body.is_end_stream()).then_some(self.body)
+    /// Waits a moment for the client to close its side, which many do in a frame of their own.
+    ///
+    /// Answering before that resets the stream; the h2 crate then takes late frames for errors,
+    /// of which it allows a connection 1024.
+    pub(super) async fn finish(&mut self) {
+        if !self.body.is_end_stream() {
+            let _ = timeout(CLOSING, async {
+                while self.body.frame().await.is_some() {}
+            })
+            .await;
+        }
     }
 }
 

@@ -250,6 +250,32 @@ async fn ten_thousand_streams_at_once() {
     }
 }
 
+/// Many clients close their side in a frame of its own, which may come late.
+#[tokio::test]
+async fn late_ends_of_streams_do_not_cost_the_connection() {
+    let server = Server::start();
+    let mut client = connect(server.addr).await;
+    for _ in 0..3 {
+        let mut calls = Vec::new();
+        for _ in 0..1000 {
+            client = client.ready().await.unwrap();
+            let (response, mut send) = client.send_request(request(RANGE), false).unwrap();
+            send.send_data(range("wait"), false).unwrap();
+            calls.push((response, send));
+        }
+        server.wait_for_waiting(1000).await;
+        server.fake.released.notify_waiters();
+        server.wait_for_waiting(0).await;
+        let replies = calls.into_iter().map(|(response, mut send)| {
+            send.send_data(Bytes::new(), true).unwrap();
+            receive(response)
+        });
+        for reply in join_all(replies).await {
+            assert_eq!(reply.unwrap().code(), 0);
+        }
+    }
+}
+
 #[tokio::test]
 async fn streams_of_replies() {
     let server = Server::start();

@@ -158,6 +158,9 @@ async fn wrong_paths_and_methods() {
         get(&server, "//health?a=1&b=2").await,
         answer("307 Temporary Redirect", html, CORS, link)
     );
+    let posted = ask(&server, "POST", "//health", "Host: test\r\n").await;
+    let bare = answer("307 Temporary Redirect", "Location: /health\n", CORS, "");
+    assert_eq!(posted, bare);
     let answered = ask(&server, "GET", "/health", "").await;
     assert_eq!(
         answered,

@@ -33,6 +33,14 @@ fn reopen_returns_what_was_flushed() {
     assert_eq!(wal.last_index(), 2);
 }
 
+/// The log belongs to a thread of its own.
+#[test]
+fn can_be_sent_to_a_thread() {
+    fn sent<T: Send>() {}
+    sent::<Wal>();
+    sent::<Error>();
+}
+
 #[test]
 fn later_records_replace_entries() {
     let fs = SimFs::new();
@@ -177,6 +185,13 @@ fn refuses_what_cannot_be_read_back() {
     assert!(matches!(
         wal.append(None, &[entry(1, 0, b"")]),
         Err(Error::Gap { .. })
+    ));
+    // Never touched, so it costs no memory.
+    let mut huge = entry(1, 2, b"");
+    huge.data = Some(vec![0; crate::wal::MAX_RECORD_BYTES as usize].into());
+    assert!(matches!(
+        wal.append(None, &[entry(1, 1, b""), huge]),
+        Err(Error::TooLarge { index: 2, .. })
     ));
     wal.append(None, &[entry(1, 1, b"")]).expect("append");
     wal.flush().expect("flush");

@@ -3,6 +3,7 @@
 use super::*;
 use crate::fs::read_all;
 use crate::wal::segment::Segment;
+use crate::wal::verify;
 
 /// Bytes of the first segment up to its zeros.
 fn written(fs: &SimFs) -> Vec<u8> {
@@ -131,15 +132,22 @@ fn entries_states_and_snapshots() {
     assert_eq!(written(&fs), expected);
 }
 
-/// What etcd 3.5 writes differs from what we write: a type of 0, a vote of 0. We read both.
+/// What etcd writes may differ from what we write: a type of 0, a vote of 0, nothing for the
+/// snapshot 0. We read all of it.
 #[test]
-fn older_encodings() {
+fn other_encodings() {
+    for snapshot in [Some(&[8, 0, 16, 0][..]), Some(&[]), None] {
+        other_encoding(snapshot);
+    }
+}
+
+fn other_encoding(snapshot: Option<&[u8]>) {
     let fs = SimFs::new();
     fs.create_dir_all(dir()).expect("dir");
     let mut crc = 0;
     let mut bytes = frame(4, &mut crc, None);
     bytes.extend(frame(1, &mut crc, Some(b"m")));
-    bytes.extend(frame(5, &mut crc, Some(&hex("0800 1000"))));
+    bytes.extend(frame(5, &mut crc, snapshot));
     bytes.extend(frame(2, &mut crc, Some(&hex("0800 1001 1801"))));
     bytes.extend(frame(2, &mut crc, Some(&hex("0800 1001 1802 2201 61"))));
     bytes.extend(frame(3, &mut crc, Some(&hex("0801 1000 1801"))));
@@ -154,6 +162,7 @@ fn older_encodings() {
     assert_eq!(replay.entries.len(), 2);
     assert_eq!(replay.entries[1].data.as_deref(), Some(&b"a"[..]));
     assert_eq!(replay.repaired, None);
+    verify(&fs, dir(), &mark(0, 0)).expect("the snapshot 0 is found");
 }
 
 #[test]

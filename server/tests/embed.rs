@@ -1,0 +1,168 @@
+//! Members inside one process, driven without a socket and over gRPC.
+
+use std::path::Path;
+
+use retcd::{Client, Config, Error, Server, StartError};
+use retcd_proto::etcdserverpb as pb;
+use retcd_proto::etcdserverpb::kv_client::KvClient;
+use retcd_proto::etcdserverpb::request_op::Request;
+
+fn start(dir: &Path) -> Server {
+    let mut config = Config::ephemeral(dir);
+    config.log.outputs = vec!["/dev/null".into()];
+    Server::start(config).expect("the member starts")
+}
+
+async fn dial(server: &Server) -> KvClient<tonic::transport::Channel> {
+    let url = format!("http://{}", server.client_addresses()[0]);
+    KvClient::connect(url).await.expect("the member listens")
+}
+
+async fn value(client: &Client, key: &'static str) -> Option<Vec<u8>> {
+    let pair = client.get(key).await.expect("a read");
+    pair.map(|pair| pair.value.to_vec())
+}
+
+#[tokio::test]
+async fn two_members_in_one_process_keep_to_themselves() {
+    let dirs = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let one = start(dirs[0].path());
+    let two = start(dirs[1].path());
+    assert_ne!(one.client_addresses(), two.client_addresses());
+
+    one.client().put("who", "one").await.expect("a put");
+    two.client().put("who", "two").await.expect("a put");
+
+    // What went in without a socket comes out over gRPC, and the other way round.
+    for (server, expected) in [(&one, "one"), (&two, "two")] {
+        let mut remote = dial(server).await;
+        let request = pb::RangeRequest {
+            key: "who".into(),
+            ..Default::default()
+        };
+        let reply = remote.range(request).await.expect("a read").into_inner();
+        assert_eq!(reply.kvs[0].value, expected);
+        let request = pb::PutRequest {
+            key: "over".into(),
+            value: format!("grpc to {expected}").into(),
+            ..Default::default()
+        };
+        let reply = remote.put(request).await.expect("a put").into_inner();
+        assert_eq!(reply.header.expect("a header").revision, 3);
+        let stored = value(&server.client(), "over").await;
+        assert_eq!(stored, Some(format!("grpc to {expected}").into_bytes()));
+    }
+
+    // One stops and comes back with all it had; the other goes on meanwhile.
+    let gone = one.client();
+    one.stop();
+    assert_eq!(gone.put("x", "y").await, Err(Error::Stopped));
+    assert_eq!(gone.get("who").await, Err(Error::Stopped));
+    two.client().put("meanwhile", "here").await.expect("a put");
+
+    let one = start(dirs[0].path());
+    assert_eq!(value(&one.client(), "who").await, Some(b"one".to_vec()));
+    assert_eq!(value(&one.client(), "meanwhile").await, None);
+    assert_eq!(one.client().put("who", "again").await, Ok(4));
+    let mut remote = dial(&one).await;
+    let request = pb::RangeRequest {
+        key: "who".into(),
+        ..Default::default()
+    };
+    let reply = remote.range(request).await.expect("a read").into_inner();
+    assert_eq!(reply.kvs[0].version, 2);
+}
+
+#[tokio::test]
+async fn a_data_directory_has_one_member_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = start(dir.path());
+    let second = Server::start(Config::ephemeral(dir.path()));
+    let Err(StartError::DataDir(error)) = second else {
+        panic!("the second member must be refused, not {second:?}");
+    };
+    let text = error.to_string();
+    let pid = std::process::id().to_string();
+    assert!(text.contains(&pid) && text.contains("--data-dir"), "{text}");
+
+    first.client().put("still", "here").await.expect("a put");
+    drop(first);
+    let again = start(dir.path());
+    assert_eq!(
+        value(&again.client(), "still").await,
+        Some(b"here".to_vec())
+    );
+}
+
+#[tokio::test]
+async fn the_client_has_the_errors_of_the_services() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let client = server.client();
+    assert_eq!(client.put("", "v").await, Err(Error::EmptyKey));
+    let put = |key: &'static str| pb::RequestOp {
+        request: Some(Request::RequestPut(pb::PutRequest {
+            key: key.into(),
+            ..Default::default()
+        })),
+    };
+    let txn = pb::TxnRequest {
+        success: vec![put("a"), put("a")],
+        ..Default::default()
+    };
+    assert_eq!(client.txn(txn).await, Err(Error::DuplicateKey));
+    let too_many = pb::TxnRequest {
+        success: vec![put("a"); 129],
+        ..Default::default()
+    };
+    assert_eq!(client.txn(too_many).await, Err(Error::TooManyOps));
+    let future = pb::RangeRequest {
+        key: "a".into(),
+        revision: 99,
+        ..Default::default()
+    };
+    assert_eq!(client.range(future).await, Err(Error::FutureRev));
+    let lease = pb::PutRequest {
+        key: "a".into(),
+        lease: 7,
+        ..Default::default()
+    };
+    assert_eq!(client.put_request(lease).await, Err(Error::LeaseNotFound));
+    // None of it used a revision.
+    assert_eq!(client.put("a", "b").await, Ok(2));
+    assert_eq!(client.delete("a").await, Ok(true));
+    assert_eq!(client.delete("a").await, Ok(false));
+    let status = client.status().await.expect("a status");
+    assert_eq!(status.version, "3.7.1");
+    assert_eq!(
+        client.member_list().await.expect("members").members.len(),
+        1
+    );
+}
+
+/// Snapshots and segment purging under a low snapshot count, over restarts.
+#[tokio::test]
+async fn the_log_is_trimmed_and_nothing_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let mut config = Config::ephemeral(dir.path());
+        config.log.outputs = vec!["/dev/null".into()];
+        config.snapshot_count = 50;
+        config.snapshot_catchup_entries = 10;
+        let server = Server::start(config).expect("the member starts");
+        let client = server.client();
+        for i in 0..round {
+            let key = format!("key-{i}-199");
+            let pair = client.get(key.clone()).await.expect("a read");
+            assert!(pair.is_some(), "{key} is lost in round {round}");
+        }
+        for i in 0..200 {
+            let key = format!("key-{round}-{i}");
+            client.put(key, vec![b'v'; 100]).await.expect("a put");
+        }
+    }
+    let snaps = std::fs::read_dir(dir.path().join("member/snap")).unwrap();
+    let names = snaps.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let snaps = names.filter(|name| name.ends_with(".snap")).count();
+    assert!(snaps > 0, "no snapshot was taken");
+}
