@@ -143,7 +143,7 @@ impl Server {
         resolved.check_tls()?;
 
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dir = DataDir::new(&resolved);
         let initialized = dir.has_log(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.

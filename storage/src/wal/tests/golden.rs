@@ -125,14 +125,14 @@ fn entries_states_and_snapshots() {
     expected.extend(frame(5, &mut crc, Some(&hex("0800 1000"))));
     expected.extend(frame(2, &mut crc, Some(&hex("1002 1801"))));
     expected.extend(frame(2, &mut crc, Some(&hex("0801 1002 1802 2202 1807"))));
-    expected.extend(frame(3, &mut crc, Some(&hex("0802 1800"))));
+    expected.extend(frame(3, &mut crc, Some(&hex("0802 1000 1800"))));
     expected.extend(frame(5, &mut crc, Some(&hex("08ab02 1002 1a04 0807 2800"))));
     expected.extend(frame(2, &mut crc, Some(&hex("1002 18ac02 2203 616263"))));
     expected.extend(frame(3, &mut crc, Some(&hex("0802 1007 18ac02"))));
     assert_eq!(written(&fs), expected);
 }
 
-/// What etcd writes may differ from what we write: a type of 0, a vote of 0, nothing for the
+/// What etcd writes may differ from what we write: a type of 0, nothing for the
 /// snapshot 0. We read all of it.
 #[test]
 fn other_encodings() {
