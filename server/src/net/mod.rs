@@ -10,6 +10,7 @@
 //! global: a process may run many.
 
 mod accept;
+mod authority;
 mod body;
 mod connection;
 mod grpc;

@@ -7,6 +7,9 @@ use futures_util::future::join_all;
 use http::{HeaderValue, Request};
 use prost::Message as _;
 use retcd_proto::etcdserverpb as pb;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
@@ -177,6 +180,41 @@ async fn neither_te_nor_the_end_of_the_stream_is_needed() {
     send.send_data(range("a"), false).unwrap();
     let reply = receive(response).await.unwrap();
     assert_eq!(reply.code(), 0);
+}
+
+/// What etcdctl 3.4 sends for an endpoint that is given as a URL.
+#[tokio::test]
+async fn an_authority_may_be_a_url() {
+    let server = Server::start();
+    let header = |length: usize, kind, flags, stream| {
+        let [.., a, b] = (length as u32).to_be_bytes();
+        [0, a, b, kind, flags, 0, 0, 0, stream]
+    };
+    let fields = |authority: &[u8]| {
+        let path = [&[0x04, RANGE.len() as u8], RANGE.as_bytes()].concat();
+        let kind = b"\x0f\x10\x10application/grpc";
+        [b"\x83\x86", &path[..], authority, kind].concat()
+    };
+    let first = fields(b"\x41\x90\x9d\x29\xae\xe3\x0c\x04\x4e\xae\x05\xc0\xb8\x6e\x09\x90\xba\xff");
+    // The table's newest entry.
+    let second = fields(b"\xbe");
+    let body = range("a");
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(header(0, 4, 0, 0));
+    for (stream, fields) in [(1, &first), (3, &second)] {
+        sent.extend(header(fields.len(), 1, 4, stream));
+        sent.extend(fields);
+        sent.extend(header(body.len(), 0, 1, stream));
+        sent.extend(&body[..]);
+    }
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    stream.write_all(&sent).await.unwrap();
+    let mut got = Vec::new();
+    let answers = |got: &[u8]| got.windows(3).filter(|at| at == b"\x0a\x01a").count();
+    while answers(&got) < 2 {
+        let more = timeout(Duration::from_secs(10), stream.read_buf(&mut got)).await;
+        assert!(more.unwrap().unwrap() > 0, "{}", got.escape_ascii());
+    }
 }
 
 #[tokio::test]
