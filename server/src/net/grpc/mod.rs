@@ -2,6 +2,7 @@
 //! are part of etcd's face. Observed at etcd 3.7.1 (grpc-go 1.82).
 
 mod call;
+mod encoding;
 mod frame;
 mod health;
 mod metadata;
@@ -25,11 +26,11 @@ pub(crate) use status::Status;
 
 use super::site::Site;
 use call::Progress;
+use encoding::Encoding;
 use frame::Messages;
 
 const GRPC: &str = "application/grpc";
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// The answer to a call, not yet there.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -93,13 +94,14 @@ fn open(site: &Site, request: Request<Incoming>) -> Result<(Method, Call), Refus
         let text = unknown(path);
         return Err(refusal(StatusCode::OK, Code::Unimplemented, text));
     };
-    if let Some(encoding) = foreign_encoding(headers) {
+    let encoding = Encoding::of(headers).map_err(|encoding| {
         let text = format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
-        return Err(refusal(StatusCode::OK, Code::Unimplemented, text));
-    }
+        refusal(StatusCode::OK, Code::Unimplemented, text)
+    })?;
 
     let call = Call {
-        messages: Messages::new(body, site.max_receive_bytes),
+        messages: Messages::new(body, encoding, site.max_receive_bytes),
+        encoding,
         metadata: Metadata::of(headers),
         // A timeout beyond the clock's range is none.
         deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
@@ -124,11 +126,6 @@ fn content_type(headers: &HeaderMap) -> Result<HeaderValue, String> {
         }
         _ => Err(foreign()),
     }
-}
-
-fn foreign_encoding(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(GRPC_ENCODING)?.as_bytes();
-    (!value.is_empty() && value != b"identity").then(|| String::from_utf8_lossy(value).into_owned())
 }
 
 /// What grpc-go says of a path that leads nowhere.

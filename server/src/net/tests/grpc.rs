@@ -182,6 +182,66 @@ async fn neither_te_nor_the_end_of_the_stream_is_needed() {
     assert_eq!(reply.code(), 0);
 }
 
+#[tokio::test]
+async fn gzip_is_answered_with_gzip() {
+    use flate2::Compression;
+    use flate2::read::{GzDecoder, GzEncoder};
+    use std::io::Read as _;
+    let server = Server::start();
+    let gzipped = |message: &[u8]| {
+        let mut bytes = Vec::new();
+        let mut encoder = GzEncoder::new(message, Compression::default());
+        encoder.read_to_end(&mut bytes).unwrap();
+        raw_frame(1, &bytes)
+    };
+    let message = &range("a")[5..];
+    for (path, body, replies) in [
+        (RANGE, gzipped(message), 1),
+        (RANGE, range("a"), 1),
+        (RANGE_STREAM, gzipped(message), 3),
+    ] {
+        let reply = ask(&server, with(request(path), "grpc-encoding", b"gzip"), body).await;
+        assert_eq!((reply.code(), reply.text()), (0, ""));
+        assert_eq!(reply.headers["grpc-encoding"], "gzip");
+        let mut rest = &reply.data[..];
+        for _ in 0..replies {
+            let length = u32::from_be_bytes(rest[1..5].try_into().unwrap()) as usize;
+            let mut message = Vec::new();
+            let mut decoder = GzDecoder::new(&rest[5..5 + length]);
+            decoder.read_to_end(&mut message).unwrap();
+            assert_eq!(rest[0], 1);
+            assert!(message.windows(3).any(|at| at == b"\x0a\x01a"));
+            rest = &rest[5 + length..];
+        }
+        assert!(rest.is_empty());
+    }
+    // Counted as they were before.
+    let log = server.log.0.lock().join(", ");
+    assert!(
+        log.starts_with("Range started, Range received 3, Range sent 7, "),
+        "{log}"
+    );
+
+    let too_large = gzipped(&vec![0; MAX_RECEIVE + 1]);
+    assert!(too_large.len() < 10_000);
+    #[rustfmt::skip]
+    let cases = [
+        (RANGE, too_large, Code::ResourceExhausted,
+            "grpc: received message after decompression larger than max 2097152"),
+        (RANGE, raw_frame(1, message), Code::Internal,
+            "grpc: failed to decompress the message: unexpected EOF"),
+        (RANGE_STREAM, raw_frame(1, message), Code::Internal,
+            "grpc: failed to decompress the message: unexpected EOF"),
+        (RANGE, raw_frame(2, message), Code::Internal, "grpc: received unexpected payload format 2"),
+        (RANGE, gzipped(b""), Code::InvalidArgument, "etcdserver: key is not provided"),
+    ];
+    for (path, body, code, text) in cases {
+        let reply = ask(&server, with(request(path), "grpc-encoding", b"gzip"), body).await;
+        assert_eq!((Code::from(reply.code()), reply.text()), (code, text));
+        assert!(!reply.headers.contains_key("grpc-encoding"));
+    }
+}
+
 /// What etcdctl 3.4 sends for an endpoint that is given as a URL.
 #[tokio::test]
 async fn an_authority_may_be_a_url() {
