@@ -71,13 +71,22 @@ fn open(site: &Site, request: Request<Incoming>) -> Result<(Method, Call), Refus
         Box::new((http, Status::new(code, text), content_type.clone()))
     };
 
-    let timeout = match headers.get(GRPC_TIMEOUT) {
-        None => None,
-        Some(value) => Some(timeout::parse(value.as_bytes()).map_err(|reason| {
-            let text = format!("malformed grpc-timeout: {reason}");
-            refusal(StatusCode::BAD_REQUEST, Code::Internal, text)
-        })?),
-    };
+    let mut timeout = None;
+    let mut malformed = None;
+    // All headers are read, in their order, before the last bad one is reported.
+    for (name, value) in headers {
+        if *name == GRPC_TIMEOUT {
+            match timeout::parse(value.as_bytes()) {
+                Ok(given) => timeout = Some(given),
+                Err(reason) => malformed = Some(format!("malformed grpc-timeout: {reason}")),
+            }
+        } else if let Some(text) = metadata::binary_error(name, value) {
+            malformed = Some(text);
+        }
+    }
+    if let Some(text) = malformed {
+        return Err(refusal(StatusCode::BAD_REQUEST, Code::Internal, text));
+    }
     if head.method != http::Method::POST {
         let got = head.method.as_str();
         let text = format!("Received a HEADERS frame with :method {got:?} which should be POST");
