@@ -413,6 +413,54 @@ pub fn call(
     }
 }
 
+/// A server for tests: answers every call with an empty message.
+#[cfg(test)]
+pub(crate) mod stub {
+    use super::*;
+    use std::net::TcpListener;
+
+    /// Serves until `calls` were answered on each connection, then closes it.
+    pub(crate) fn serve(calls: usize) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("address");
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.expect("accept");
+                // The client may go first; that ends the connection, not the test.
+                std::thread::spawn(move || drop(answer(stream, calls)));
+            }
+        });
+        address
+    }
+
+    fn answer(mut stream: TcpStream, calls: usize) -> io::Result<()> {
+        stream.read_exact(&mut [0; PREFACE.len()])?;
+        let mut out = Vec::new();
+        push_frame(&mut out, frame::SETTINGS, 0, 0, &[]);
+        let mut answered = 0;
+        while answered < calls {
+            stream.write_all(&out)?;
+            out.clear();
+            let mut header = [0; FRAME_HEADER];
+            stream.read_exact(&mut header)?;
+            let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+            let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+            stream.read_exact(&mut vec![0; length as usize])?;
+            if header[3] == frame::DATA {
+                push_frame(&mut out, frame::WINDOW_UPDATE, 0, 0, &length.to_be_bytes());
+            }
+            if (header[3], header[4]) == (frame::DATA, frame::END_STREAM) {
+                push_frame(&mut out, frame::HEADERS, frame::END_HEADERS, id, &[0x88]);
+                push_frame(&mut out, frame::DATA, 0, id, &[0; GRPC_PREFIX]);
+                let end = frame::END_HEADERS | frame::END_STREAM;
+                push_frame(&mut out, frame::HEADERS, end, id, &[0x88]);
+                answered += 1;
+            }
+        }
+        stream.write_all(&out)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,8 +77,8 @@ const MEASURE: u8 = 1;
 const STOP: u8 = 2;
 /// A read that brings nothing for this long lets the thread look at the stage.
 const PATIENCE: Duration = Duration::from_millis(50);
-/// Calls without an answer for this long after the end are failures.
-const DRAIN: Duration = Duration::from_secs(30);
+/// A server that sends nothing for this long while calls wait has failed.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Runs a plan.
 ///
@@ -240,19 +240,11 @@ impl Lane {
 
     fn run(mut self, stage: &AtomicU8) -> io::Result<Tally> {
         let mut tally = Tally::new();
-        let mut stopped: Option<Instant> = None;
+        let mut heard = Instant::now();
         let mut exhausted = false;
         loop {
             let now = stage.load(Ordering::Relaxed);
-            if now == STOP {
-                if stopped.get_or_insert_with(Instant::now).elapsed() > DRAIN {
-                    tally.fail(format!(
-                        "{} calls without an answer",
-                        self.connection.in_flight()
-                    ));
-                    return Ok(tally);
-                }
-            } else if !exhausted {
+            if now != STOP && !exhausted {
                 exhausted = self.fill()?;
             }
             if self.connection.in_flight() == 0 && (exhausted || now == STOP) {
@@ -275,12 +267,24 @@ impl Lane {
                 }
             });
             match received {
+                Ok(()) => heard = Instant::now(),
                 Err(error)
-                    if matches!(
+                    if !matches!(
                         error.kind(),
                         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-                    ) => {}
-                other => other?,
+                    ) =>
+                {
+                    return Err(error);
+                }
+                Err(_) if heard.elapsed() > SILENCE => {
+                    let waiting = self.connection.in_flight();
+                    let text = format!(
+                        "{waiting} calls without an answer for {} s",
+                        SILENCE.as_secs()
+                    );
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+                }
+                Err(_) => {}
             }
         }
     }
@@ -301,5 +305,70 @@ impl Lane {
             }
         }
         Ok(false)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h2::stub;
+    use crate::workload::Kind;
+
+    fn plan(kind: Kind) -> Plan {
+        let (prefix, serializable) = ("bench/".into(), false);
+        Plan {
+            kind,
+            prefix,
+            keys: 1_000,
+            value_size: 256,
+            serializable,
+            limit: 0,
+            seed: 1,
+        }
+    }
+
+    fn drive(endpoint: SocketAddr) -> Drive {
+        let (warm_up, duration) = (Duration::from_millis(1), Duration::from_millis(50));
+        Drive {
+            endpoint,
+            connections: 3,
+            clients: 700,
+            warm_up,
+            duration,
+            pid: Some(std::process::id()),
+        }
+    }
+
+    #[test]
+    fn a_plan_that_ends_is_done_exactly_once() {
+        for (kind, calls) in [(Kind::PutOnce, 1_000), (Kind::Load, 10)] {
+            let measured = run(&plan(kind), &drive(stub::serve(usize::MAX))).expect("run");
+            assert_eq!(
+                (measured.calls, measured.ops, measured.failures),
+                (calls, 1_000, 0)
+            );
+            assert_eq!(measured.latency.len(), calls);
+            assert!(measured.latency_us(0.5) > 0.0 && measured.server_cpu.is_some());
+        }
+    }
+
+    #[test]
+    fn an_endless_plan_stops_in_time() {
+        let start = Instant::now();
+        let measured = run(&plan(Kind::Put), &drive(stub::serve(usize::MAX))).expect("run");
+        assert!(measured.calls > 0 && measured.failures == 0, "{measured:?}");
+        assert!(
+            measured.elapsed >= Duration::from_millis(50)
+                && start.elapsed() < Duration::from_secs(20)
+        );
+    }
+
+    #[test]
+    fn a_connection_that_breaks_is_an_error() {
+        let long = Drive {
+            duration: Duration::from_secs(60),
+            ..drive(stub::serve(5))
+        };
+        assert!(run(&plan(Kind::Put), &long).is_err());
     }
 }

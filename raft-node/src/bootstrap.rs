@@ -72,7 +72,7 @@ pub fn open(config: &Config, start: Start) -> Result<Opened, Error> {
         Start::Restart {
             consistent_index,
             conf_state,
-        } => recover(config, consistent_index, conf_state),
+        } => Log::read(config)?.with_database(config, consistent_index, conf_state),
     }
 }
 
@@ -169,72 +169,116 @@ fn is_unfinished(replay: &Replay) -> bool {
     hs.term() == 0 && hs.commit() == 0
 }
 
-fn recover(
-    config: &Config,
-    consistent_index: u64,
-    conf_state: Option<raftpb::ConfState>,
-) -> Result<Opened, Error> {
-    // The newest record that the commit index covers decides where the log starts. The file that
-    // goes with it is for peers and older members; the state itself is in the database.
-    let snapshot = wal::valid_snapshots(&*config.fs, &config.wal_dir)?
-        .into_iter()
-        .max_by_key(|s| (s.index(), s.term()))
-        .unwrap_or_default();
-    let start = (snapshot.index(), snapshot.term());
-    if start.0 > consistent_index {
-        return Err(Error::DatabaseBehindSnapshot {
-            path: config.snap_dir.join("db"),
-            consistent_index,
-            snapshot_index: start.0,
-        });
+/// The log of a member that has one, found sound by itself. A member reads it before it opens its
+/// database, so that a start refused because of the log leaves the database as it is.
+#[derive(Debug)]
+pub struct Log {
+    snapshot: walpb::Snapshot,
+    wal: Wal,
+    replay: Replay,
+    member_id: u64,
+    cluster_id: u64,
+}
+
+impl Log {
+    /// Reads everything and makes the log ready to be continued; a torn end is cut off.
+    ///
+    /// # Errors
+    /// A log that is damaged, whose message names the file, and then nothing is changed;
+    /// `Unfinished` for one without its first entries: [`open`] it as new again.
+    pub fn read(config: &Config) -> Result<Log, Error> {
+        for name in wal::strays(&*config.fs, &config.wal_dir)? {
+            warn!(config.logger, "ignored file in WAL directory"; "path" => name);
+        }
+        // The newest record that the commit index covers decides where the log starts. The file that
+        // goes with it is for peers and older members; the state itself is in the database.
+        let snapshot = wal::valid_snapshots(&*config.fs, &config.wal_dir)?
+            .into_iter()
+            .max_by_key(|s| (s.index(), s.term()))
+            .unwrap_or_default();
+        let (wal, replay) = open_wal(config, &snapshot)?;
+        let (member_id, cluster_id) = ids(config, &replay.metadata)?;
+        if snapshot.index() == 0 && is_unfinished(&replay) {
+            return Err(Error::Unfinished {
+                dir: config.wal_dir.clone(),
+            });
+        }
+        if let Some(copy) = &replay.repaired {
+            warn!(config.logger, "repaired WAL"; "copy of the torn segment" => %copy.display());
+        }
+        Ok(Log {
+            snapshot,
+            wal,
+            replay,
+            member_id,
+            cluster_id,
+        })
     }
-    let (wal, replay) = open_wal(config, &snapshot)?;
-    let (member_id, cluster_id) = ids(config, &replay.metadata)?;
-    if start.0 == 0 && is_unfinished(&replay) {
-        return Err(Error::Unfinished {
-            dir: config.wal_dir.clone(),
-        });
-    }
-    if let Some(copy) = &replay.repaired {
-        warn!(config.logger, "repaired WAL"; "copy of the torn segment" => %copy.display());
-    }
-    let last = replay
-        .entries
-        .last()
-        .map_or(start, |e| (e.index(), e.term()));
-    if last.0 < consistent_index {
-        return Err(Error::LogBehindDatabase {
-            dir: config.wal_dir.clone(),
-            last_index: last.0,
-            consistent_index,
-        });
-    }
-    let hard_state = repaired(
-        config,
-        replay.hard_state,
-        consistent_index.max(start.0),
-        last,
-    )?;
-    let conf_state = match conf_state {
-        Some(conf_state) => conf_state,
-        None => derive_conf_state(&snapshot, &replay.entries, consistent_index)
-            .map_err(|source| log_error(&config.wal_dir, source))?,
-    };
-    info!(config.logger, "opened the log";
+
+    /// Joins it with what the database says of itself: the index of the last entry that it has, 0
+    /// for none, and the configuration as of that entry, otherwise derived from the log.
+    ///
+    /// # Errors
+    /// A database that lacks what the log no longer has, or has what the log never had.
+    pub fn with_database(
+        self,
+        config: &Config,
+        consistent_index: u64,
+        conf_state: Option<raftpb::ConfState>,
+    ) -> Result<Opened, Error> {
+        let Log {
+            snapshot,
+            wal,
+            replay,
+            member_id,
+            cluster_id,
+        } = self;
+        let start = (snapshot.index(), snapshot.term());
+        if start.0 > consistent_index {
+            return Err(Error::DatabaseBehindSnapshot {
+                path: config.snap_dir.join("db"),
+                consistent_index,
+                snapshot_index: start.0,
+            });
+        }
+        let last = replay
+            .entries
+            .last()
+            .map_or(start, |e| (e.index(), e.term()));
+        if last.0 < consistent_index {
+            return Err(Error::LogBehindDatabase {
+                dir: config.wal_dir.clone(),
+                last_index: last.0,
+                consistent_index,
+            });
+        }
+        let hard_state = repaired(
+            config,
+            replay.hard_state,
+            consistent_index.max(start.0),
+            last,
+        )?;
+        let conf_state = match conf_state {
+            Some(conf_state) => conf_state,
+            None => derive_conf_state(&snapshot, &replay.entries, consistent_index)
+                .map_err(|source| log_error(&config.wal_dir, source))?,
+        };
+        info!(config.logger, "opened the log";
         "member" => format!("{member_id:x}"), "cluster" => format!("{cluster_id:x}"),
         "snapshot" => start.0, "applied" => consistent_index,
         "commit" => hard_state.commit(), "last" => last.0);
-    Ok(Opened {
-        member_id,
-        cluster_id,
-        snapshot: start,
-        conf_state,
-        hard_state,
-        last_index: last.0,
-        repaired: replay.repaired,
-        entries: replay.entries,
-        wal,
-    })
+        Ok(Opened {
+            member_id,
+            cluster_id,
+            snapshot: start,
+            conf_state,
+            hard_state,
+            last_index: last.0,
+            repaired: replay.repaired,
+            entries: replay.entries,
+            wal,
+        })
+    }
 }
 
 /// The newest hard state need not have reached the disk with the entries it belongs to.

@@ -11,7 +11,7 @@ mod error;
 pub mod ids;
 pub mod membership;
 
-pub use bootstrap::{Opened, Start, open};
+pub use bootstrap::{Log, Opened, Start, open};
 pub use core::Role;
 pub use driver::{
     Apply, ConfChangeError, Config, DEFAULT_WAL_SEGMENT_SIZE, Handle, NoPeers, Node, Observer,

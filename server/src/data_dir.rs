@@ -10,6 +10,9 @@ use retcd_storage::wal;
 
 use crate::config::Resolved;
 
+/// Bytes free below which nothing is touched: opening a database may write before it notices.
+const MIN_FREE: u64 = 16 << 20;
+
 /// Where a member keeps its files.
 #[derive(Clone, Debug)]
 pub(crate) struct DataDir {
@@ -31,6 +34,14 @@ pub enum DataDirError {
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The disk is as good as full.
+    #[error("no space left on device: the file system of {path} has {available} bytes free, and a member needs {MIN_FREE} to start; free some space there", path = path.display())]
+    NoSpace {
+        /// A directory on it.
+        path: PathBuf,
+        /// Bytes free.
+        available: u64,
     },
     /// Another process runs on it.
     #[error("data directory {path} is in use by another process (pid {holder}); stop that process, or start this member with another --data-dir", path = path.display())]
@@ -80,6 +91,7 @@ impl DataDir {
                 })?;
         }
         let lock = self.lock(fs)?;
+        self.check_space(fs)?;
         let wal = fs.exists(&self.wal).unwrap_or(false);
         let wal = wal.then_some(("WAL", self.wal.as_path()));
         for (what, path) in self.directories().into_iter().chain(wal) {
@@ -90,6 +102,25 @@ impl DataDir {
             })?;
         }
         Ok(lock)
+    }
+
+    fn check_space(&self, fs: &dyn Fs) -> Result<(), DataDirError> {
+        let log = [&self.wal, &self.snap];
+        for path in log
+            .into_iter()
+            .filter(|dir| fs.exists(dir).unwrap_or(false))
+        {
+            let available = fs.available(path).map_err(|source| DataDirError::Access {
+                what: "member",
+                path: path.clone(),
+                source,
+            })?;
+            if available < MIN_FREE {
+                let path = path.clone();
+                return Err(DataDirError::NoSpace { path, available });
+            }
+        }
+        Ok(())
     }
 
     fn directories(&self) -> [(&'static str, &Path); 3] {
@@ -127,8 +158,8 @@ impl DataDir {
                 holder,
             });
         }
-        file.set_len(0).map_err(denied)?;
-        let pid = format!("{}\n", std::process::id());
+        // Always as long as the one before, so that a full disk has room for it.
+        let pid = format!("{:<19}\n", std::process::id());
         file.write_all_at(pid.as_bytes(), 0).map_err(denied)?;
         Ok(DataDirLock { _file: file })
     }

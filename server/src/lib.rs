@@ -21,7 +21,6 @@ pub mod config;
 mod data_dir;
 mod disk;
 mod error;
-mod key_range;
 pub mod log;
 mod member;
 mod metrics;

@@ -166,16 +166,8 @@ impl Server {
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
-        let disk = Disk::open(&resolved, fs.clone(), &metrics, &logger)?;
-        let start = match initial {
-            Some(members) => new_cluster(&resolved, members),
-            None => Start::Restart {
-                consistent_index: disk.applied.0,
-                conf_state: disk.conf_state.clone(),
-            },
-        };
         let mut node_config = raft_node::Config {
-            fs,
+            fs: fs.clone(),
             clock: clock.clone(),
             wal_dir: resolved.wal_dir.clone(),
             snap_dir: resolved.snap_dir.clone(),
@@ -191,12 +183,19 @@ impl Server {
             logger: logger.new(o!("logger" => "raft")),
             observer: Arc::new(Unobserved),
         };
-        let opened = match raft_node::open(&node_config, start) {
-            // The first start was cut off before the log had its first entries: begin again.
-            Err(raft_node::Error::Unfinished { .. }) => {
-                raft_node::open(&node_config, new_cluster(&resolved, resolved.bootstrap()?))?
-            }
-            opened => opened?,
+        // The log before the database: if it is damaged, the database stays untouched.
+        let log = match initial {
+            Some(members) => Err(members),
+            None => match raft_node::Log::read(&node_config) {
+                // The first start was cut off before the log had its first entries: begin again.
+                Err(raft_node::Error::Unfinished { .. }) => Err(resolved.bootstrap()?),
+                log => Ok(log?),
+            },
+        };
+        let disk = Disk::open(&resolved, fs, &metrics, &logger)?;
+        let opened = match log {
+            Ok(log) => log.with_database(&node_config, disk.applied.0, disk.conf_state.clone())?,
+            Err(members) => raft_node::open(&node_config, new_cluster(&resolved, members))?,
         };
         let ids = (opened.member_id, opened.cluster_id);
         let cluster = Cluster::load(&disk.backend, ids.1, MAX_LEARNERS)?;

@@ -89,11 +89,11 @@ fn current(source: &impl Source, key: &[u8]) -> Result<Option<Kv>, mvcc::Error> 
 
 /// What a put must find before it may run.
 fn check_put(source: &impl Source, env: &Env<'_>, r: &PutRequest) -> Result<(), Failure> {
-    if (r.ignore_value || r.ignore_lease) && current(source, &r.key)?.is_none() {
-        return Err(Error::KeyNotFound.into());
-    }
     if r.lease != 0 && !env.leases.exists(r.lease) {
         return Err(Error::LeaseNotFound.into());
+    }
+    if (r.ignore_value || r.ignore_lease) && current(source, &r.key)?.is_none() {
+        return Err(Error::KeyNotFound.into());
     }
     Ok(())
 }

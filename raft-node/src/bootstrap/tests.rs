@@ -174,8 +174,8 @@ fn the_newest_committed_snapshot_record_decides() {
     assert_eq!(opened.snapshot, (10, 1));
     assert_eq!(opened.last_index, 12);
     assert_eq!(opened.conf_state.voters, [1, 5]);
-    // D16.
-    let error = restart(&fs, 9).unwrap_err();
+    // D16. A log can be open once, so each attempt is on a copy.
+    let error = restart(&fs.fork(), 9).unwrap_err();
     assert!(
         error.to_string().starts_with(
             "database file (/m/snap/db index 9) does not match with snapshot (index 10)"

@@ -12,7 +12,6 @@ use retcd_proto::etcdserverpb::{
 };
 
 use crate::error::Error;
-use crate::key_range::KeyRange;
 
 pub(crate) fn range(r: &RangeRequest) -> Result<(), Error> {
     if r.key.is_empty() {
@@ -89,11 +88,29 @@ fn shape(r: &TxnRequest, max_ops: usize) -> Result<(), Error> {
     Ok(())
 }
 
+/// What one delete names, as etcd looks at it here: the end of the key space, one zero byte, is taken
+/// literally, so that a delete up to there clashes with no put.
+#[derive(Clone, Copy)]
+struct Deleted<'a> {
+    key: &'a [u8],
+    end: &'a [u8],
+}
+
+impl Deleted<'_> {
+    fn contains(&self, key: &[u8]) -> bool {
+        if self.end.is_empty() {
+            key == self.key
+        } else {
+            key >= self.key && key < self.end
+        }
+    }
+}
+
 /// The keys that a list of operations may put, and the ranges that it may delete.
 #[derive(Default)]
 struct Touched<'a> {
     puts: HashSet<&'a Bytes>,
-    deletes: Vec<KeyRange<'a>>,
+    deletes: Vec<Deleted<'a>>,
 }
 
 impl<'a> Touched<'a> {
@@ -120,7 +137,10 @@ fn touched(ops: &[RequestOp]) -> Result<Touched<'_>, Error> {
 
     for request in requests() {
         if let Request::RequestDeleteRange(r) = request {
-            all.deletes.push(KeyRange::new(&r.key, &r.range_end));
+            all.deletes.push(Deleted {
+                key: &r.key,
+                end: &r.range_end,
+            });
         }
     }
     for request in requests() {

@@ -30,7 +30,7 @@ pub use error::Error;
 pub use options::{Observed, Observer, Options, Prepare, SEGMENT_SIZE};
 pub use purge::purge;
 pub use record::MAX_RECORD_BYTES;
-pub use segment::exists;
+pub use segment::{exists, strays};
 pub use writer::{Replay, Wal};
 
 /// What [`verify`] found.

@@ -60,6 +60,19 @@ pub(super) fn list(fs: &dyn Fs, dir: &Path) -> Result<Vec<Segment>, Error> {
         .collect())
 }
 
+/// Names in a directory that belong to no log: neither segments nor what this module leaves there.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn strays(fs: &dyn Fs, dir: &Path) -> Result<Vec<String>, Error> {
+    let mut names = fs.read_dir(dir).map_err(Error::io("list", dir))?;
+    names.retain(|name| {
+        let ours = name.ends_with(".tmp") || name.ends_with(".broken");
+        !ours && Segment::parse(name).is_none()
+    });
+    Ok(names)
+}
+
 /// The segments to read from a snapshot on: the last that begins at or below its index, and all
 /// behind it.
 pub(super) fn from_index(

@@ -275,7 +275,7 @@ fn a_full_disk_is_refused_and_harms_nothing() {
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains("o space left") && !said.contains("panicked"), "{said}");
         let difference = tree::difference(&before, &image(&data));
-        assert!(difference.is_empty(), "{difference:?}");
+        assert!(difference.is_empty(), "{difference:?}\n{said}");
     }
     drop(member);
     fs::remove_file(&ballast).expect("removable");
