@@ -143,13 +143,13 @@ impl Member {
 
     /// Asks raft to begin a read index round, if one is due.
     pub(crate) fn begin_read_round(&self, context: Option<u64>) {
-        if let (Some(context), Some(node)) = (context, self.node.get()) {
-            if let Err(error) = node.read_index(context) {
-                self.reads.give_up(&match error {
-                    ProposeError::Stopped => Error::Stopped,
-                    ProposeError::Full | ProposeError::TooLarge(_) => Error::TooManyRequests,
-                });
-            }
+        if let (Some(context), Some(node)) = (context, self.node.get())
+            && let Err(error) = node.read_index(context)
+        {
+            self.reads.give_up(&match error {
+                ProposeError::Stopped => Error::Stopped,
+                ProposeError::Full | ProposeError::TooLarge(_) => Error::TooManyRequests,
+            });
         }
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TryRecvError};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use retcd_proto::raftpb;
 use retcd_raft_node::Apply;
 use retcd_raft_node::membership::Cluster;
@@ -126,10 +126,7 @@ impl Applier {
                 compacting |= self.apply_entry(entry, &mut replies)?;
             }
             if count < MAX_BATCH {
-                next = match more.try_recv() {
-                    Ok(apply) => Some(apply),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-                };
+                next = more.try_recv().ok();
             }
         }
         self.publish()?;
