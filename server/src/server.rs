@@ -158,6 +158,8 @@ impl Server {
         let peers = bind(&resolved.listen_peers)?;
         info!(logger, "configuring client listeners"; "listen-client-urls" => format!("{:?}", resolved.listen_client_urls));
         let clients = bind(&resolved.listen_clients)?;
+        let mut net_settings = net::Settings::new(logger.clone())
+            .map_err(|error| StartError::Listen(error.to_string()))?;
         resolved.bound(&addresses(&clients));
 
         let lock = dir.open(&*fs)?;
@@ -260,7 +262,6 @@ impl Server {
         };
         let apply = applier.spawn(entries)?;
 
-        let mut net_settings = net::Settings::new(logger.clone());
         net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
         net_settings.observer = metrics;
         let net = net::Net::start(net_settings)?;

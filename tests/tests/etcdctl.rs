@@ -175,6 +175,9 @@ const CALLS: &[&str] = &[
     "@endpoint hashkv",
     "@member list",
     "@defrag",
+    "@defrag --cluster",
+    "@endpoint status --cluster",
+    "@endpoint hashkv --cluster",
     "version",
     "nonsense",
 ];

@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::authority::Authorities;
 use super::body::Body;
 use super::grpc;
 use super::http as plain;
@@ -51,11 +52,12 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, drain: Drain) {
     let Ok(Ok((is_http2, read))) = greeting else {
         return;
     };
-    let io = tokio::io::join(io::Cursor::new(read).chain(reader), writer);
+    let reader = io::Cursor::new(read).chain(reader);
     if is_http2 {
-        serve_http2(io, site, drain).await;
+        let reader = Authorities::new(reader, PREFACE.len());
+        serve_http2(tokio::io::join(reader, writer), site, drain).await;
     } else {
-        serve_http1(io, site, drain).await;
+        serve_http1(tokio::io::join(reader, writer), site, drain).await;
     }
 }
 

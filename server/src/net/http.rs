@@ -21,13 +21,34 @@ const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Answers one request.
 pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
-    if request.version == Version::HTTP_11 && !request.headers.contains_key(header::HOST) {
-        let text = "400 Bad Request: missing required Host header";
-        return answer(StatusCode::BAD_REQUEST, PLAIN, text);
+    if let Some(text) = bad_host(request) {
+        let mut response = answer(StatusCode::BAD_REQUEST, PLAIN, text);
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+        return response;
     }
     match site.surface {
         Surface::Client => guard::serve(site, request).await,
         Surface::Peer => route(site, request).await,
+    }
+}
+
+/// What Go says to an HTTP/1 request that does not name one host; it then ends the connection.
+fn bad_host(request: &Parts) -> Option<&'static str> {
+    if request.version > Version::HTTP_11 {
+        return None;
+    }
+    let mut hosts = request.headers.get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if request.version < Version::HTTP_11 => None,
+        (None, _) => Some("400 Bad Request: missing required Host header"),
+        (Some(_), Some(_)) => Some("400 Bad Request"),
+        (Some(host), None) => {
+            let allowed =
+                |byte: &u8| byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(byte);
+            let malformed = !host.as_bytes().iter().all(allowed);
+            malformed.then_some("400 Bad Request: malformed Host header")
+        }
     }
 }
 

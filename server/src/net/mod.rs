@@ -10,6 +10,7 @@
 //! global: a process may run many.
 
 mod accept;
+mod authority;
 mod body;
 mod connection;
 mod grpc;
@@ -28,7 +29,8 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub(crate) use self::grpc::Method;
-pub(crate) use self::listen::{Listener, connection_limit};
+pub(crate) use self::listen::Listener;
+use self::listen::{DescriptorLimit, connection_limit};
 pub(crate) use self::observe::{CallObserver, NoObserver};
 use self::site::Site;
 pub(crate) use self::site::{Services, Surface};
@@ -61,10 +63,13 @@ pub(crate) struct Settings {
 
 impl Settings {
     /// etcd's defaults.
-    pub(crate) fn new(logger: slog::Logger) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// [`DescriptorLimit`] when there may be no connections at all.
+    pub(crate) fn new(logger: slog::Logger) -> Result<Self, DescriptorLimit> {
+        Ok(Self {
             threads: thread::available_parallelism().map_or(1, usize::from),
-            connection_limit: connection_limit().unwrap_or(1),
+            connection_limit: connection_limit()?,
             max_concurrent_streams: u32::MAX,
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
@@ -73,7 +78,7 @@ impl Settings {
             host_whitelist: vec!["*".to_owned()],
             observer: Arc::new(NoObserver),
             logger,
-        }
+        })
     }
 }
 

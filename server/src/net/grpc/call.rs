@@ -13,6 +13,7 @@ use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Code;
 
+use super::encoding::Encoding;
 use super::frame::{self, Messages};
 use super::status::{self, Status};
 use super::{Metadata, Method};
@@ -25,6 +26,7 @@ pub(crate) type Answer = Result<Response<Body>, Infallible>;
 /// A call whose headers are in order, on its way to a handler.
 pub(crate) struct Call {
     pub(super) messages: Messages,
+    pub(super) encoding: Encoding,
     pub(super) metadata: Metadata,
     pub(super) deadline: Option<Instant>,
     pub(super) content_type: HeaderValue,
@@ -45,6 +47,7 @@ impl Call {
     {
         let Self {
             mut messages,
+            encoding,
             metadata,
             deadline,
             content_type,
@@ -75,8 +78,9 @@ impl Call {
             Ok(message) => {
                 progress.sent(&message);
                 progress.finish(Code::Ok);
+                let message = encoding.compress(message);
                 let body = Body::Message(Some(message), Some(status::ok_trailers()));
-                reply(content_type, body)
+                reply(content_type, encoding, body)
             }
             Err(status) => {
                 progress.finish(status.code);
@@ -103,6 +107,7 @@ impl Call {
     {
         let Self {
             mut messages,
+            encoding,
             metadata,
             deadline,
             content_type,
@@ -134,11 +139,12 @@ impl Call {
                 });
                 let body = Replies {
                     replies: Box::pin(replies),
+                    encoding,
                     deadline: deadline.map(|at| Box::pin(sleep_until(at))),
                     progress,
                     ended: false,
                 };
-                reply(content_type, Body::Streaming(Box::pin(body)))
+                reply(content_type, encoding, Body::Streaming(Box::pin(body)))
             }
             Err(status) => {
                 progress.finish(status.code);
@@ -155,11 +161,11 @@ impl Call {
     }
 }
 
-fn reply(content_type: HeaderValue, body: Body) -> Response<Body> {
+fn reply(content_type: HeaderValue, encoding: Encoding, body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, content_type);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type);
+    encoding.announce(headers);
     response
 }
 
@@ -199,6 +205,7 @@ async fn next_of_stream(messages: &mut Messages) -> Result<Option<Bytes>, Status
 /// The replies of a streaming call as a body.
 struct Replies {
     replies: Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>,
+    encoding: Encoding,
     deadline: Option<Pin<Box<Sleep>>>,
     progress: Progress,
     ended: bool,
@@ -230,7 +237,7 @@ impl HttpBody for Replies {
         let frame = match self.replies.poll_next_unpin(context) {
             Poll::Ready(Some(Ok(message))) => {
                 self.progress.sent(&message);
-                Frame::data(message)
+                Frame::data(self.encoding.compress(message))
             }
             Poll::Ready(Some(Err(status))) => self.end(Some(status)),
             Poll::Ready(None) => self.end(None),

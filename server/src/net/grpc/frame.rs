@@ -9,9 +9,13 @@ use prost::Message;
 use tokio::time::timeout;
 use tonic::Code;
 
+use super::encoding::{self, Encoding};
 use super::status::Status;
 
-const PREFIX: usize = 5;
+pub(super) const PREFIX: usize = 5;
+
+/// The flag of a compressed message.
+pub(super) const COMPRESSED: u8 = 1;
 
 /// How long an answer waits for the client to close its side of the stream.
 const CLOSING: Duration = Duration::from_secs(1);
@@ -23,6 +27,7 @@ const MAX_SEND: usize = i32::MAX as usize;
 pub(crate) struct Messages {
     body: Incoming,
     pending: Pending,
+    encoding: Encoding,
     max: usize,
 }
 
@@ -70,11 +75,12 @@ impl Pending {
 }
 
 impl Messages {
-    /// `max`: the largest message allowed, in bytes.
-    pub(super) fn new(body: Incoming, max: usize) -> Self {
+    /// `max`: the largest message allowed, in bytes, before and after it is decompressed.
+    pub(super) fn new(body: Incoming, encoding: Encoding, max: usize) -> Self {
         Self {
             body,
             pending: Pending::Frame(Bytes::new()),
+            encoding,
             max,
         }
     }
@@ -82,7 +88,7 @@ impl Messages {
     /// The next message; `None` when the client has sent all of them.
     ///
     /// # Errors
-    /// Code and text as grpc-go answers: too large, compressed, cut short.
+    /// Code and text as grpc-go answers: too large, wrongly compressed, cut short.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             if let Some((flag, length)) = self.prefix() {
@@ -94,8 +100,8 @@ impl Messages {
                     ));
                 }
                 if self.pending.bytes().len() >= PREFIX + length {
-                    check_flag(flag)?;
-                    return Ok(Some(self.pending.split_message(length)));
+                    let message = self.pending.split_message(length);
+                    return self.plain(flag, message).map(Some);
                 }
             }
             if !self.more().await? {
@@ -104,6 +110,22 @@ impl Messages {
                     _ => Err(Status::new(Code::Unknown, "unexpected EOF")),
                 };
             }
+        }
+    }
+
+    /// A message without its compression.
+    fn plain(&self, flag: u8, message: Bytes) -> Result<Bytes, Status> {
+        match (flag, self.encoding) {
+            (0, _) => Ok(message),
+            (COMPRESSED, Encoding::Gzip) => encoding::decompress(&message, self.max),
+            (COMPRESSED, Encoding::Identity) => Err(Status::new(
+                Code::Internal,
+                "grpc: compressed flag set with identity or empty encoding",
+            )),
+            _ => Err(Status::new(
+                Code::Internal,
+                format!("grpc: received unexpected payload format {flag}"),
+            )),
         }
     }
 
@@ -140,20 +162,6 @@ impl Messages {
             })
             .await;
         }
-    }
-}
-
-fn check_flag(flag: u8) -> Result<(), Status> {
-    match flag {
-        0 => Ok(()),
-        1 => Err(Status::new(
-            Code::Internal,
-            "grpc: compressed flag set with identity or empty encoding",
-        )),
-        _ => Err(Status::new(
-            Code::Internal,
-            format!("grpc: received unexpected payload format {flag}"),
-        )),
     }
 }
 

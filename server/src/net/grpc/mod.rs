@@ -2,6 +2,7 @@
 //! are part of etcd's face. Observed at etcd 3.7.1 (grpc-go 1.82).
 
 mod call;
+mod encoding;
 mod frame;
 mod health;
 mod metadata;
@@ -25,11 +26,11 @@ pub(crate) use status::Status;
 
 use super::site::Site;
 use call::Progress;
+use encoding::Encoding;
 use frame::Messages;
 
 const GRPC: &str = "application/grpc";
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
-const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 
 /// The answer to a call, not yet there.
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -70,13 +71,22 @@ fn open(site: &Site, request: Request<Incoming>) -> Result<(Method, Call), Refus
         Box::new((http, Status::new(code, text), content_type.clone()))
     };
 
-    let timeout = match headers.get(GRPC_TIMEOUT) {
-        None => None,
-        Some(value) => Some(timeout::parse(value.as_bytes()).map_err(|reason| {
-            let text = format!("malformed grpc-timeout: {reason}");
-            refusal(StatusCode::BAD_REQUEST, Code::Internal, text)
-        })?),
-    };
+    let mut timeout = None;
+    let mut malformed = None;
+    // All headers are read, in their order, before the last bad one is reported.
+    for (name, value) in headers {
+        if *name == GRPC_TIMEOUT {
+            match timeout::parse(value.as_bytes()) {
+                Ok(given) => timeout = Some(given),
+                Err(reason) => malformed = Some(format!("malformed grpc-timeout: {reason}")),
+            }
+        } else if let Some(text) = metadata::binary_error(name, value) {
+            malformed = Some(text);
+        }
+    }
+    if let Some(text) = malformed {
+        return Err(refusal(StatusCode::BAD_REQUEST, Code::Internal, text));
+    }
     if head.method != http::Method::POST {
         let got = head.method.as_str();
         let text = format!("Received a HEADERS frame with :method {got:?} which should be POST");
@@ -93,13 +103,14 @@ fn open(site: &Site, request: Request<Incoming>) -> Result<(Method, Call), Refus
         let text = unknown(path);
         return Err(refusal(StatusCode::OK, Code::Unimplemented, text));
     };
-    if let Some(encoding) = foreign_encoding(headers) {
+    let encoding = Encoding::of(headers).map_err(|encoding| {
         let text = format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
-        return Err(refusal(StatusCode::OK, Code::Unimplemented, text));
-    }
+        refusal(StatusCode::OK, Code::Unimplemented, text)
+    })?;
 
     let call = Call {
-        messages: Messages::new(body, site.max_receive_bytes),
+        messages: Messages::new(body, encoding, site.max_receive_bytes),
+        encoding,
         metadata: Metadata::of(headers),
         // A timeout beyond the clock's range is none.
         deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
@@ -124,11 +135,6 @@ fn content_type(headers: &HeaderMap) -> Result<HeaderValue, String> {
         }
         _ => Err(foreign()),
     }
-}
-
-fn foreign_encoding(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(GRPC_ENCODING)?.as_bytes();
-    (!value.is_empty() && value != b"identity").then(|| String::from_utf8_lossy(value).into_owned())
 }
 
 /// What grpc-go says of a path that leads nowhere.

@@ -186,7 +186,7 @@ impl Server {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let addr = listener.addr();
         let log = Arc::new(Log::default());
-        let mut settings = Settings::new(slog::Logger::root(slog::Discard, slog::o!()));
+        let mut settings = Settings::new(slog::Logger::root(slog::Discard, slog::o!())).unwrap();
         settings.threads = 2;
         settings.observer = log.clone();
         adjust(&mut settings);

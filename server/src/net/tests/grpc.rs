@@ -7,6 +7,9 @@ use futures_util::future::join_all;
 use http::{HeaderValue, Request};
 use prost::Message as _;
 use retcd_proto::etcdserverpb as pb;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_prost::ProstCodec;
@@ -63,6 +66,14 @@ async fn bad_calls_get_the_codes_and_texts_of_grpc_go() {
             "invalid gRPC request content-type \"\"".into()),
         (with(post(RANGE), "grpc-timeout", b"xx"), good.clone(), 400, Code::Internal,
             "malformed grpc-timeout: transport: timeout unit is not recognized: \"xx\"".into()),
+        (with(post(RANGE), "x-any-bin", b"!!!"), good.clone(), 400, Code::Internal,
+            "malformed binary metadata \"!!!\" in header \"x-any-bin\": illegal base64 data at input byte 0".into()),
+        (with(with(post("/no/Path"), "a-bin", b"!"), "b-bin", b"AA="), good.clone(), 400, Code::Internal,
+            "malformed binary metadata \"AA=\" in header \"b-bin\": illegal base64 data at input byte 2".into()),
+        (with(with(post(RANGE), "a-bin", b"!"), "grpc-timeout", b"x"), good.clone(), 400, Code::Internal,
+            "malformed grpc-timeout: transport: timeout string is too short: \"x\"".into()),
+        (with(with(post(RANGE), "content-type", b"text"), "a-bin", b"!"), good.clone(), 415, Code::InvalidArgument,
+            "invalid gRPC request content-type \"text\"".into()),
         (with(post(RANGE), "grpc-timeout", b"0n"), good.clone(), 200, Code::DeadlineExceeded,
             "context deadline exceeded".into()),
         (with(post(RANGE), "grpc-encoding", b"snappy"), good.clone(), 200, Code::Unimplemented,
@@ -177,6 +188,101 @@ async fn neither_te_nor_the_end_of_the_stream_is_needed() {
     send.send_data(range("a"), false).unwrap();
     let reply = receive(response).await.unwrap();
     assert_eq!(reply.code(), 0);
+}
+
+#[tokio::test]
+async fn gzip_is_answered_with_gzip() {
+    use flate2::Compression;
+    use flate2::read::{GzDecoder, GzEncoder};
+    use std::io::Read as _;
+    let server = Server::start();
+    let gzipped = |message: &[u8]| {
+        let mut bytes = Vec::new();
+        let mut encoder = GzEncoder::new(message, Compression::default());
+        encoder.read_to_end(&mut bytes).unwrap();
+        raw_frame(1, &bytes)
+    };
+    let message = &range("a")[5..];
+    for (path, body, replies) in [
+        (RANGE, gzipped(message), 1),
+        (RANGE, range("a"), 1),
+        (RANGE_STREAM, gzipped(message), 3),
+    ] {
+        let reply = ask(&server, with(request(path), "grpc-encoding", b"gzip"), body).await;
+        assert_eq!((reply.code(), reply.text()), (0, ""));
+        assert_eq!(reply.headers["grpc-encoding"], "gzip");
+        let mut rest = &reply.data[..];
+        for _ in 0..replies {
+            let length = u32::from_be_bytes(rest[1..5].try_into().unwrap()) as usize;
+            let mut message = Vec::new();
+            let mut decoder = GzDecoder::new(&rest[5..5 + length]);
+            decoder.read_to_end(&mut message).unwrap();
+            assert_eq!(rest[0], 1);
+            assert!(message.windows(3).any(|at| at == b"\x0a\x01a"));
+            rest = &rest[5 + length..];
+        }
+        assert!(rest.is_empty());
+    }
+    // Counted as they were before.
+    let log = server.log.0.lock().join(", ");
+    assert!(
+        log.starts_with("Range started, Range received 3, Range sent 7, "),
+        "{log}"
+    );
+
+    let too_large = gzipped(&vec![0; MAX_RECEIVE + 1]);
+    assert!(too_large.len() < 10_000);
+    #[rustfmt::skip]
+    let cases = [
+        (RANGE, too_large, Code::ResourceExhausted,
+            "grpc: received message after decompression larger than max 2097152"),
+        (RANGE, raw_frame(1, message), Code::Internal,
+            "grpc: failed to decompress the message: unexpected EOF"),
+        (RANGE_STREAM, raw_frame(1, message), Code::Internal,
+            "grpc: failed to decompress the message: unexpected EOF"),
+        (RANGE, raw_frame(2, message), Code::Internal, "grpc: received unexpected payload format 2"),
+        (RANGE, gzipped(b""), Code::InvalidArgument, "etcdserver: key is not provided"),
+    ];
+    for (path, body, code, text) in cases {
+        let reply = ask(&server, with(request(path), "grpc-encoding", b"gzip"), body).await;
+        assert_eq!((Code::from(reply.code()), reply.text()), (code, text));
+        assert!(!reply.headers.contains_key("grpc-encoding"));
+    }
+}
+
+/// What etcdctl 3.4 sends for an endpoint that is given as a URL.
+#[tokio::test]
+async fn an_authority_may_be_a_url() {
+    let server = Server::start();
+    let header = |length: usize, kind, flags, stream| {
+        let [.., a, b] = (length as u32).to_be_bytes();
+        [0, a, b, kind, flags, 0, 0, 0, stream]
+    };
+    let fields = |authority: &[u8]| {
+        let path = [&[0x04, RANGE.len() as u8], RANGE.as_bytes()].concat();
+        let kind = b"\x0f\x10\x10application/grpc";
+        [b"\x83\x86", &path[..], authority, kind].concat()
+    };
+    let first = fields(b"\x41\x90\x9d\x29\xae\xe3\x0c\x04\x4e\xae\x05\xc0\xb8\x6e\x09\x90\xba\xff");
+    // The table's newest entry.
+    let second = fields(b"\xbe");
+    let body = range("a");
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    sent.extend(header(0, 4, 0, 0));
+    for (stream, fields) in [(1, &first), (3, &second)] {
+        sent.extend(header(fields.len(), 1, 4, stream));
+        sent.extend(fields);
+        sent.extend(header(body.len(), 0, 1, stream));
+        sent.extend(&body[..]);
+    }
+    let mut stream = TcpStream::connect(server.addr).await.unwrap();
+    stream.write_all(&sent).await.unwrap();
+    let mut got = Vec::new();
+    let answers = |got: &[u8]| got.windows(3).filter(|at| at == b"\x0a\x01a").count();
+    while answers(&got) < 2 {
+        let more = timeout(Duration::from_secs(10), stream.read_buf(&mut got)).await;
+        assert!(more.unwrap().unwrap() > 0, "{}", got.escape_ascii());
+    }
 }
 
 #[tokio::test]

@@ -161,16 +161,32 @@ async fn wrong_paths_and_methods() {
     let posted = ask(&server, "POST", "//health", "Host: test\r\n").await;
     let bare = answer("307 Temporary Redirect", "Location: /health\n", CORS, "");
     assert_eq!(posted, bare);
-    let answered = ask(&server, "GET", "/health", "").await;
-    assert_eq!(
-        answered,
-        answer(
-            "400 Bad Request",
-            PLAIN,
-            "",
-            "400 Bad Request: missing required Host header"
-        )
-    );
+}
+
+#[tokio::test]
+async fn a_request_is_for_one_host() {
+    let server = Server::start();
+    for (headers, text) in [
+        ("", "400 Bad Request: missing required Host header"),
+        ("Host: a\r\nHost: a\r\n", "400 Bad Request"),
+        ("Host: a\r\nHost: b\r\n", "400 Bad Request"),
+        ("Host: a b\r\n", "400 Bad Request: malformed Host header"),
+        ("Host: a/b\r\n", "400 Bad Request: malformed Host header"),
+        ("Host: \u{e9}\r\n", "400 Bad Request: malformed Host header"),
+    ] {
+        let refused = answer("400 Bad Request", PLAIN, "", text);
+        let answered = ask(&server, "GET", "/health", headers).await;
+        assert_eq!(answered, refused, "{headers:?}");
+        // Whatever else the client has to say is not listened to.
+        let request = format!("GET /health HTTP/1.1\r\n{headers}\r\n").repeat(2);
+        let answers = exchange(server.addr, request.as_bytes()).await;
+        let answers = String::from_utf8(answers).unwrap();
+        assert_eq!(answers.matches("HTTP/1.1 400").count(), 1, "{answers}");
+    }
+    for host in ["", "[::1]:2379", "a_b~c:1"] {
+        let answered = ask(&server, "GET", "/health", &format!("Host: {host}\r\n")).await;
+        assert!(answered.starts_with("HTTP/1.1 200"), "{host}: {answered}");
+    }
 }
 
 #[tokio::test]
