@@ -49,24 +49,12 @@ pub enum Error {
     Timeout,
     /// No answer within the request timeout, and the leader was lost in that time.
     TimeoutDueToLeaderFail,
-    /// The read index was known, but the log was not applied that far in time.
-    TimeoutWaitAppliedIndex,
     /// A CORRUPT alarm is raised.
     Corrupt,
-    /// The member is a learner and the call is not allowed on one.
-    NotSupportedForLearner,
-    /// The caller gave up.
-    Canceled,
-    /// The caller's deadline passed.
-    DeadlineExceeded,
-    /// A call of the etcd API that this release does not serve yet; the text says which.
-    NotImplemented(&'static str),
     /// `RangeStream` was asked for an order other than by key.
     StreamSortOrder,
     /// `RangeStream` was asked to filter by revision.
     StreamRevisionFilter,
-    /// The storage engine cannot do what was asked; the text says what and why.
-    Unsupported(String),
     /// The request would be logged in the membership module's own words. Sent as `Unknown`.
     Membership(String),
     /// Damaged data or an impossible state, in words for the operator. Sent as `Unknown`.
@@ -118,18 +106,7 @@ impl Error {
                 Code::Unavailable,
                 "etcdserver: request timed out, possibly due to previous leader failure",
             ),
-            Self::TimeoutWaitAppliedIndex => (
-                Code::Unavailable,
-                "etcdserver: request timed out, waiting for the applied index took too long",
-            ),
             Self::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
-            Self::NotSupportedForLearner => (
-                Code::FailedPrecondition,
-                "etcdserver: rpc not supported for learner",
-            ),
-            Self::Canceled => (Code::Cancelled, "etcdserver: request canceled"),
-            Self::DeadlineExceeded => (Code::DeadlineExceeded, "context deadline exceeded"),
-            Self::NotImplemented(text) => (Code::Unimplemented, text),
             Self::StreamSortOrder => (
                 Code::Unimplemented,
                 "RangeStream does not support custom sort orders",
@@ -138,7 +115,6 @@ impl Error {
                 Code::Unimplemented,
                 "RangeStream does not support revision filters",
             ),
-            Self::Unsupported(text) => (Code::Unimplemented, text),
             Self::Membership(text) | Self::Internal(text) => (Code::Unknown, text),
         }
     }
@@ -189,11 +165,7 @@ mod tests {
             Stopped,
             Timeout,
             TimeoutDueToLeaderFail,
-            TimeoutWaitAppliedIndex,
             Corrupt,
-            NotSupportedForLearner,
-            Canceled,
-            DeadlineExceeded,
         ];
         for error in &all {
             match error {
@@ -216,13 +188,10 @@ mod tests {
                 | Stopped
                 | Timeout
                 | TimeoutDueToLeaderFail
-                | TimeoutWaitAppliedIndex
-                | Corrupt
-                | NotSupportedForLearner
-                | Canceled
-                | DeadlineExceeded => {}
-                NotImplemented(_) | StreamSortOrder | StreamRevisionFilter | Unsupported(_)
-                | Membership(_) | Internal(_) => unreachable!("has its own words"),
+                | Corrupt => {}
+                StreamSortOrder | StreamRevisionFilter | Membership(_) | Internal(_) => {
+                    unreachable!("has its own words")
+                }
             }
         }
         all
@@ -232,9 +201,7 @@ mod tests {
     fn code_and_text_are_those_of_etcd() {
         for error in with_etcd_text() {
             let (code, text) = error.code_and_text();
-            // tonic spells it with two l.
-            let code = format!("{code:?}").replace("Cancelled", "Canceled");
-            let line = format!("{code}\t{text}");
+            let line = format!("{code:?}\t{text}");
             assert!(ETCD.lines().any(|l| l == line), "etcd has no {line:?}");
         }
     }

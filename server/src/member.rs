@@ -190,6 +190,11 @@ impl Member {
         metrics.render()
     }
 
+    /// Whether the member has stopped by itself.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failure.borrow().is_some()
+    }
+
     /// Stops the member because it cannot go on safely.
     pub(crate) fn fail(&self, reason: String) {
         error!(self.logger, "the member stops because it cannot go on safely"; "error" => &reason);

@@ -5,6 +5,7 @@
 //! local copy of a histogram ([`prometheus::Histogram::local`]).
 
 mod build;
+mod clients;
 mod grpc;
 mod op;
 mod process;
@@ -14,6 +15,7 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
 };
 
+use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
 pub(crate) use op::{ByOp, Op};
 
@@ -71,8 +73,7 @@ pub(crate) struct Server {
     healthcheck: GaugeVec,
     healthchecks_total: IntCounterVec,
     range_duration: [Histogram; 2],
-    client_requests: IntCounterVec,
-    unary_requests: IntCounter,
+    client_requests: ClientRequests,
     cluster_version: GaugeVec,
     id: GaugeVec,
 }
@@ -225,15 +226,9 @@ impl Server {
         &self.range_duration[usize::from(success)]
     }
 
-    /// Counts a request by `kind` (`unary` or `stream`) and the client's API version.
+    /// Counts a call by the client's API version.
     pub(crate) fn count_request(&self, api_version: Option<&str>) {
-        match api_version {
-            None => self.unary_requests.inc(),
-            Some(version) => self
-                .client_requests
-                .with_label_values(&["unary", version])
-                .inc(),
-        }
+        self.client_requests.count(api_version.unwrap_or("unknown"));
     }
 
     /// The cluster's version in force, e.g. `3.7`; the one before becomes 0.

@@ -38,7 +38,7 @@ pub(crate) async fn attributes(
     .await?;
     info!(member.logger, "published local member to cluster through raft";
         "local-member-id" => format!("{:x}", member.id),
-        "local-member-attributes" => format!("{{Name:{name} ClientURLs:{client_urls:?}}}"),
+        "local-member-attributes" => format!("{{Name:{name} ClientURLs:[{}]}}", client_urls.join(" ")),
         "cluster-id" => format!("{:x}", member.cluster_id));
     Ok(())
 }

@@ -154,9 +154,9 @@ impl Server {
             info!(logger, "Initialize and start etcd server"; "data-dir" => dir.root().display(), "dir-type" => "empty");
             Some(resolved.bootstrap()?)
         };
-        info!(logger, "configuring peer listeners"; "listen-peer-urls" => format!("{:?}", resolved.listen_peer_urls));
+        info!(logger, "configuring peer listeners"; "listen-peer-urls" => list(&resolved.listen_peer_urls));
         let peers = bind(&resolved.listen_peers)?;
-        info!(logger, "configuring client listeners"; "listen-client-urls" => format!("{:?}", resolved.listen_client_urls));
+        info!(logger, "configuring client listeners"; "listen-client-urls" => list(&resolved.listen_client_urls));
         let clients = bind(&resolved.listen_clients)?;
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
@@ -276,18 +276,21 @@ impl Server {
                 net,
                 node,
                 apply,
-                member: member.clone(),
+                member,
                 unused,
                 lock,
             }),
         };
-        server.become_ready(&member, &resolved)?;
-        server.serve(&member, clients, peers)?;
+        server.become_ready(&resolved)?;
+        server.serve(clients, peers)?;
         Ok(server)
     }
 
     /// Publishes the member and, in a new cluster, the cluster's version.
-    fn become_ready(&self, member: &Arc<Member>, resolved: &Resolved) -> Result<(), StartError> {
+    fn become_ready(&self, resolved: &Resolved) -> Result<(), StartError> {
+        let Some(Running { member, .. }) = &self.running else {
+            return Ok(());
+        };
         let urls: Vec<String> = resolved
             .advertise_client_urls
             .iter()
@@ -321,14 +324,13 @@ impl Server {
 
     fn serve(
         &self,
-        member: &Arc<Member>,
         clients: Vec<net::Listener>,
         peers: Vec<net::Listener>,
     ) -> Result<(), StartError> {
         let Some(running) = &self.running else {
             return Ok(());
         };
-        let services: Arc<dyn net::Services> = Arc::new(Api::new(member.clone()));
+        let services: Arc<dyn net::Services> = Arc::new(Api::new(running.member.clone()));
         for listener in peers {
             info!(self.logger, "serving peer traffic"; "address" => %listener.addr());
             let surface = net::Surface::Peer;
@@ -431,6 +433,11 @@ fn bind(addresses: &[SocketAddr]) -> Result<Vec<net::Listener>, StartError> {
 
 fn addresses(listeners: &[net::Listener]) -> Vec<SocketAddr> {
     listeners.iter().map(net::Listener::addr).collect()
+}
+
+/// For a log line: a JSON array.
+fn list(urls: &[Url]) -> slog::Serde<Vec<String>> {
+    slog::Serde(urls.iter().map(ToString::to_string).collect())
 }
 
 fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Logger) {

@@ -1,22 +1,16 @@
 //! The Maintenance service.
 
-use std::io::Read as _;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::etcdserverpb::alarm_request::AlarmAction;
 use retcd_storage::{backend, mvcc};
-use sha2::{Digest as _, Sha256};
 use slog::{info, warn};
 
 use super::{Api, Caller, blocking};
 use crate::config::ETCD_VERSION;
 use crate::error::Error;
 use crate::wait::Reply;
-
-/// Bytes of the database in one message of a snapshot stream.
-const BLOB: usize = 32 * 1024;
 
 impl Api {
     pub(crate) async fn alarm(
@@ -165,53 +159,6 @@ impl Api {
         .await?
         .map_err(|error: backend::Error| Error::Internal(error.to_string()))?;
         Ok(pb::DefragmentResponse { header: None })
-    }
-
-    /// The whole database as a stream, followed by its SHA-256.
-    pub(crate) async fn snapshot(
-        &self,
-        caller: &Caller,
-        _: pb::SnapshotRequest,
-    ) -> Result<impl Stream<Item = Result<pb::SnapshotResponse, Error>> + Send + use<>, Error> {
-        self.admit(caller)?;
-        self.flush().await?;
-        let backend = self.member.backend.clone();
-        let copy =
-            blocking(move || backend.engine().copy())
-                .await?
-                .map_err(|error| match error {
-                    backend::Error::CopyUnsupported { .. } => Error::Unsupported(error.to_string()),
-                    other => Error::Internal(other.to_string()),
-                })?;
-        let version = self.member.storage_version();
-        let state = Some((copy, Sha256::new()));
-        Ok(stream::try_unfold(state, move |state| {
-            let version = version.clone();
-            async move {
-                let Some((mut copy, mut digest)) = state else {
-                    return Ok(None);
-                };
-                let (blob, copy) = blocking(move || {
-                    let mut blob = Vec::with_capacity(BLOB);
-                    let read = copy.by_ref().take(BLOB as u64).read_to_end(&mut blob);
-                    read.map(|_| (blob, copy))
-                })
-                .await?
-                .map_err(|error| Error::Internal(error.to_string()))?;
-                let (blob, state) = if blob.is_empty() {
-                    (digest.finalize().to_vec(), None)
-                } else {
-                    digest.update(&blob);
-                    (blob, Some((copy, digest)))
-                };
-                let response = pb::SnapshotResponse {
-                    blob: blob.into(),
-                    version,
-                    ..Default::default()
-                };
-                Ok(Some((response, state)))
-            }
-        }))
     }
 
     /// Makes everything applied so far durable in the backend.

@@ -40,6 +40,9 @@ impl Api {
     fn admit(&self, caller: &Caller) -> Result<(), Error> {
         let version = caller.api_version.as_deref();
         self.member.metrics.server.count_request(version);
+        if self.member.has_failed() {
+            return Err(Error::Stopped);
+        }
         if caller.require_leader && !self.member.has_leader() {
             return Err(Error::NoLeader);
         }

@@ -6,7 +6,7 @@ use prometheus::{
     Opts, Registry, exponential_buckets,
 };
 
-use super::{ByOp, Disk, Mvcc, Server, bool_label};
+use super::{ByOp, ClientRequests, Disk, Mvcc, Server, bool_label};
 
 /// Makes and registers.
 pub(super) struct Builder<'a> {
@@ -163,8 +163,7 @@ impl Builder<'_> {
                 ranges.with_label_values(&[bool_label(true)]),
             ],
             request_duration: ByOp::new(&requests, |op, success| vec![op, success]),
-            unary_requests: client_requests.with_label_values(&["unary", "unknown"]),
-            client_requests,
+            client_requests: ClientRequests::new(client_requests),
             cluster_version: self.gauges(
                 "etcd_cluster_version",
                 "1 for the cluster version in force.",
