@@ -252,7 +252,6 @@ impl Opened {
 
         let (proposals, proposals_rx) = crossbeam_channel::bounded(PROPOSAL_QUEUE);
         let (control, control_rx) = crossbeam_channel::bounded(CONTROL_QUEUE);
-        let (writes, writes_rx) = crossbeam_channel::bounded(WRITE_QUEUE);
         // At most one report for each write and each snapshot, and those are bounded: a sender
         // that could block here might wait for a raft thread that waits for it.
         let (reports, reports_rx) = crossbeam_channel::unbounded();
@@ -265,8 +264,8 @@ impl Opened {
             handle,
             threads: Vec::new(),
         };
-        let wal_thread =
-            wal_thread::WalThread::new(wal, config.clone(), writes_rx, reports.clone());
+        let (wal_thread, writes) =
+            wal_thread::WalThread::new(wal, config.clone(), WRITE_QUEUE, reports.clone());
         let snapshot_thread =
             snapshot_thread::SnapshotThread::new(config.clone(), jobs_rx, reports);
         let raft_thread = raft_thread::RaftThread::new(

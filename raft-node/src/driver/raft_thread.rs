@@ -12,7 +12,7 @@ use slog::{error, info, warn};
 
 use super::handle::Control;
 use super::status::Shared;
-use super::wal_thread::Write;
+use super::wal_thread::{Write, Writes};
 use super::{Apply, Config, MAX_WRITES, Transport};
 use crate::Error;
 use crate::core::{Core, Output, Role, SoftState, StepError};
@@ -45,7 +45,7 @@ pub(super) struct Channels {
     pub(super) proposals: Receiver<Bytes>,
     pub(super) control: Receiver<Control>,
     pub(super) reports: Receiver<Report>,
-    pub(super) writes: Sender<Write>,
+    pub(super) writes: Writes,
     pub(super) jobs: Sender<raftpb::Snapshot>,
     pub(super) apply: Sender<Apply>,
     pub(super) transport: Arc<dyn Transport>,
@@ -412,8 +412,13 @@ impl RaftThread {
     }
 
     fn write(&mut self, write: Write) {
-        // Fails only when the WAL thread ended, and its reason is among the reports.
-        let _ = self.channels.writes.send(write);
+        if self.core.leads_alone() {
+            // Nothing else could go on meanwhile: no peer waits for a message or a heartbeat, and
+            // proposals gather for the next write.
+            self.channels.writes.now(write);
+        } else {
+            self.channels.writes.queue(write);
+        }
     }
 
     fn queue_entries(&mut self, mut entries: Vec<raftpb::Entry>) {

@@ -1,9 +1,11 @@
 //! The owner of the log file: many writes, one sync.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
+use parking_lot::Mutex;
 use retcd_proto::{raftpb, walpb};
 use retcd_storage::snapshot;
 use retcd_storage::wal::Wal;
@@ -43,45 +45,108 @@ struct Group {
     bytes: usize,
 }
 
-pub(super) struct WalThread {
+/// The log file, and whom to tell what is durable.
+struct Log {
     wal: Wal,
     config: Arc<Config>,
-    writes: Receiver<Write>,
     reports: Sender<Report>,
 }
 
+/// The way to the log file: through a queue to its thread, or directly while that has nothing to do.
+#[derive(Clone)]
+pub(super) struct Writes {
+    log: Arc<Mutex<Log>>,
+    queue: Sender<Write>,
+    /// Queued and not reported yet.
+    queued: Arc<AtomicUsize>,
+}
+
+impl Writes {
+    /// Leaves a write to the thread.
+    pub(super) fn queue(&self, write: Write) {
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        // Fails only when the WAL thread ended, and its reason is among the reports.
+        let _ = self.queue.send(write);
+    }
+
+    /// Makes a write durable before it returns, on the caller's thread, which saves two changes of
+    /// threads; but not if it had to overtake others: then it is queued behind them.
+    pub(super) fn now(&self, write: Write) {
+        if self.queued.load(Ordering::Acquire) == 0 {
+            let mut log = self.log.lock();
+            if let Err(error) = log.group(write, || None) {
+                log.failed(error);
+            }
+        } else {
+            self.queue(write);
+        }
+    }
+}
+
+pub(super) struct WalThread {
+    log: Arc<Mutex<Log>>,
+    queue: Receiver<Write>,
+    queued: Arc<AtomicUsize>,
+}
+
 impl WalThread {
+    /// The thread's part, and the way to it with room for so many writes.
     pub(super) fn new(
         wal: Wal,
         config: Arc<Config>,
-        writes: Receiver<Write>,
+        room: usize,
         reports: Sender<Report>,
-    ) -> WalThread {
-        WalThread {
+    ) -> (WalThread, Writes) {
+        let (sender, queue) = crossbeam_channel::bounded(room);
+        let log = Arc::new(Mutex::new(Log {
             wal,
             config,
-            writes,
             reports,
-        }
+        }));
+        let queued = Arc::new(AtomicUsize::new(0));
+        let writes = Writes {
+            log: log.clone(),
+            queue: sender,
+            queued: queued.clone(),
+        };
+        (WalThread { log, queue, queued }, writes)
     }
 
     /// Ends when the raft thread closes its end, or with the first error.
-    pub(super) fn run(mut self) {
-        while let Ok(first) = self.writes.recv() {
-            if let Err(e) = self.group(first) {
-                // The raft thread may be gone; then it does not need to know.
-                let _ = self.reports.send(Report::Failed(e));
+    pub(super) fn run(self) {
+        while let Ok(first) = self.queue.recv() {
+            let mut taken = 1;
+            let mut log = self.log.lock();
+            let done = log.group(first, || {
+                let next = self.queue.try_recv().ok();
+                taken += usize::from(next.is_some());
+                next
+            });
+            if let Err(error) = done {
+                log.failed(error);
                 return;
             }
+            self.queued.fetch_sub(taken, Ordering::AcqRel);
         }
     }
+}
 
-    /// Appends `first` and all that is queued, syncs once, and reports.
-    fn group(&mut self, first: Write) -> Result<(), Error> {
+impl Log {
+    /// The raft thread may be gone; then it does not need to know.
+    fn failed(&self, error: Error) {
+        let _ = self.reports.send(Report::Failed(error));
+    }
+
+    /// Appends `first` and all that `more` has, syncs once, and reports.
+    fn group(
+        &mut self,
+        first: Write,
+        mut more: impl FnMut() -> Option<Write>,
+    ) -> Result<(), Error> {
         let mut group = Group::default();
         self.append(first, &mut group)?;
         while group.bytes < MAX_GROUP_BYTES
-            && let Ok(write) = self.writes.try_recv()
+            && let Some(write) = more()
         {
             self.append(write, &mut group)?;
         }
