@@ -10,7 +10,7 @@ use bytes::Bytes;
 use parking_lot::{Condvar, Mutex};
 use retcd_storage::fs::{File, Fs, OpenMode, SimFs};
 
-use super::rig::{PATIENCE, Rig, new_member, wait_for};
+use super::rig::{Rig, new_member, wait_for};
 
 #[derive(Debug, Default)]
 struct Gate {
