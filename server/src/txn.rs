@@ -400,3 +400,6 @@ fn run(
         responses,
     })
 }
+
+#[cfg(test)]
+mod tests;
