@@ -199,7 +199,7 @@ pub(crate) fn execute_read(view: &ReadView, r: &TxnRequest) -> Result<TxnReply, 
         })
     };
     for r in ranges() {
-        check_range(view, r)?;
+        check_range(r, view.rev(), view.compact_rev())?;
     }
     let responses = ranges()
         .map(|r| {
@@ -329,7 +329,8 @@ fn holds(c: &Compare, kv: Option<&Kv>) -> bool {
 }
 
 /// Checks everything on the taken branches against the state before the transaction, so that it
-/// runs whole or not at all: first the puts, then the ranges, as etcd does.
+/// runs whole or not at all. Of several failures the first one in the order of the operations
+/// counts, as in etcd 3.6 and later.
 fn check_ops(
     txn: &WriteTxn<'_>,
     env: &Env<'_>,
@@ -338,10 +339,7 @@ fn check_ops(
 ) -> Result<(), Failure> {
     walk(r, &mut plan.steps(), &mut |request| match request {
         Request::RequestPut(r) => check_put(txn, env, r),
-        _ => Ok(()),
-    })?;
-    walk(r, &mut plan.steps(), &mut |request| match request {
-        Request::RequestRange(r) => check_range(txn, r),
+        Request::RequestRange(r) => check_range(r, txn.rev(), txn.compact_rev()),
         _ => Ok(()),
     })
 }
@@ -361,19 +359,16 @@ fn walk(
     Ok(())
 }
 
-/// Whether the revision of a range can be read at all.
-fn check_range(source: &impl Source, r: &RangeRequest) -> Result<(), Failure> {
-    if r.revision > 0 {
-        source.range(&RangeQuery {
-            key: &r.key,
-            end: &[],
-            rev: r.revision,
-            limit: 1,
-            count_only: true,
-            keys_only: true,
-        })?;
+/// Whether the revision of a range can be read at all. Unlike outside of a transaction a negative
+/// one does not mean the newest: it is below every compacted revision, of which the first is -1.
+/// Source: etcd `server/etcdserver/txn/range.go`, `checkRange`.
+fn check_range(r: &RangeRequest, rev: i64, compact_rev: i64) -> Result<(), Failure> {
+    match r.revision {
+        0 => Ok(()),
+        asked if asked > rev => Err(Error::FutureRev.into()),
+        asked if asked < compact_rev => Err(Error::Compacted.into()),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn run(
@@ -405,3 +400,6 @@ fn run(
         responses,
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! The gRPC listener and the in-process client call the same methods.
 
-mod check;
+pub(crate) mod check;
 mod cluster;
 mod health;
 mod kv;

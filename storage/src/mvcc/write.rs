@@ -27,6 +27,11 @@ impl<'a> WriteTxn<'a> {
         self.store.rev
     }
 
+    /// The compacted revision; -1 when there was no compaction.
+    pub fn compact_rev(&self) -> i64 {
+        self.store.compact_rev
+    }
+
     /// The changes so far: puts, and deleted keys.
     pub fn changes(&self) -> usize {
         self.changes
