@@ -209,6 +209,14 @@ pub(crate) fn operations() -> Script {
         batch([put("trace", "1").op(), RangeRequest { revision: 22, ..all() }.op()]),
     );
     s.bad("future read alone", batch([RangeRequest { revision: 999, ..all() }.op()]));
+    let before = |revision| RangeRequest { revision, ..all() }.op();
+    s.good("read at -1 before any compaction", batch([before(-1)]));
+    s.bad("read at -2 before any compaction", batch([before(-2)]));
+    s.bad("read at -2 beside a put", batch([put("trace", "1").op(), before(-2)]));
+    let future = || RangeRequest { revision: 999, ..all() }.op();
+    let unleased = || PutRequest { lease: 77, ..put("trace", "1") }.op();
+    s.bad("a bad read before a bad put", batch([future(), unleased()]));
+    s.bad("a bad put before a bad read", batch([unleased(), future()]));
     s.bad(
         "future read, nested",
         batch([put("trace", "1").op(), batch([RangeRequest { revision: 999, ..all() }.op()]).op()]),
@@ -227,6 +235,7 @@ pub(crate) fn operations() -> Script {
     s.good("nothing of that left a trace", all());
     s.setup(compact(6));
     s.bad("compacted read", batch([RangeRequest { revision: 5, ..all() }.op()]));
+    s.bad("read at -1 after a compaction", batch([RangeRequest { revision: -1, ..all() }.op()]));
     s.bad("compacted read beside a put", batch([put("trace", "1").op(), RangeRequest { revision: 5, ..all() }.op()]));
     s.bad(
         "compacted read, nested",
