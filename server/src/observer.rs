@@ -1,6 +1,6 @@
 //! What the raft node tells the member.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prost::Message as _;
@@ -14,13 +14,22 @@ use crate::member::Member;
 use crate::metrics::saturating;
 use crate::wait::Outcome;
 
-/// Passes the node's events on to the member.
-#[derive(Debug)]
-pub(crate) struct Events(pub(crate) Arc<Member>);
+/// Passes the node's events on to the member, once there is one: the log is opened before.
+#[derive(Debug, Default)]
+pub(crate) struct Events(OnceLock<Arc<Member>>);
+
+impl Events {
+    /// From now on `member` is told.
+    pub(crate) fn attach(&self, member: Arc<Member>) {
+        self.0.get_or_init(|| member);
+    }
+}
 
 impl Observer for Events {
     fn read_state(&self, context: u64, index: u64) {
-        let member = &self.0;
+        let Some(member) = self.0.get() else {
+            return;
+        };
         let next = member.reads.confirmed(
             context,
             index,
@@ -31,7 +40,9 @@ impl Observer for Events {
     }
 
     fn leader_changed(&self, leader: u64, term: u64, is_leader: bool) {
-        let member = &self.0;
+        let Some(member) = self.0.get() else {
+            return;
+        };
         info!(member.logger, "raft.node: leader changed";
             "local-member-id" => format!("{:x}", member.id),
             "leader-id" => format!("{leader:x}"), "term" => term, "is-leader" => is_leader);
@@ -52,27 +63,37 @@ impl Observer for Events {
     }
 
     fn proposal_dropped(&self, data: bytes::Bytes) {
+        let Some(member) = self.0.get() else {
+            return;
+        };
         // Our own proposals decode; a foreign one has nobody waiting here.
         if let Ok(InternalRaftRequest {
             header: Some(header),
             ..
         }) = InternalRaftRequest::decode(data)
         {
-            self.0.waiters.fire(header.id, Outcome::Dropped);
+            member.waiters.fire(header.id, Outcome::Dropped);
         }
     }
 
     fn fatal(&self, error: retcd_raft_node::Error) {
-        self.0.fail(error.to_string());
+        if let Some(member) = self.0.get() {
+            member.fail(error.to_string());
+        }
     }
 
     fn wal_write(&self, took: Duration, bytes: u64) {
-        let disk = &self.0.metrics.disk;
+        let Some(member) = self.0.get() else {
+            return;
+        };
+        let disk = &member.metrics.disk;
         disk.wal_write.observe(took.as_secs_f64());
         disk.wal_write_bytes.add(saturating(bytes));
     }
 
     fn wal_fsync(&self, took: Duration) {
-        self.0.metrics.disk.wal_fsync.observe(took.as_secs_f64());
+        if let Some(member) = self.0.get() {
+            member.metrics.disk.wal_fsync.observe(took.as_secs_f64());
+        }
     }
 }

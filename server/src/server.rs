@@ -166,7 +166,8 @@ impl Server {
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
-        let mut node_config = raft_node::Config {
+        let events = Arc::new(Events::default());
+        let node_config = raft_node::Config {
             fs: fs.clone(),
             clock: clock.clone(),
             wal_dir: resolved.wal_dir.clone(),
@@ -181,7 +182,7 @@ impl Server {
             no_fsync: resolved.unsafe_no_fsync,
             wal_segment_size: raft_node::DEFAULT_WAL_SEGMENT_SIZE,
             logger: logger.new(o!("logger" => "raft")),
-            observer: Arc::new(Unobserved),
+            observer: events.clone(),
         };
         // The log before the database: if it is damaged, the database stays untouched.
         let log = match initial {
@@ -240,7 +241,7 @@ impl Server {
             opened.snapshot.0,
             disk.conf_state.unwrap_or_default(),
         );
-        node_config.observer = Arc::new(Events(member.clone()));
+        events.attach(member.clone());
         let node = opened.run(node_config, Arc::new(NoPeers), apply, disk.applied.0)?;
         member
             .node
@@ -413,13 +414,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shut_down();
     }
-}
-
-/// The observer of a node that does not run yet.
-struct Unobserved;
-
-impl raft_node::Observer for Unobserved {
-    fn fatal(&self, _: raft_node::Error) {}
 }
 
 fn bind(addresses: &[SocketAddr]) -> Result<Vec<net::Listener>, StartError> {

@@ -140,6 +140,41 @@ async fn the_client_has_the_errors_of_the_services() {
     );
 }
 
+/// What dashboards look at moves when the member works.
+#[tokio::test]
+async fn the_metrics_are_fed() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    server.client().put("a", "b").await.expect("a put");
+    let address = server.client_addresses()[0];
+    let text = tokio::task::spawn_blocking(move || {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(address).expect("the member listens");
+        let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        stream.write_all(request.as_bytes()).expect("a request");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text
+    });
+    let text = text.await.expect("a thread");
+    for name in [
+        "etcd_disk_wal_fsync_duration_seconds_count",
+        "etcd_disk_wal_write_bytes_total",
+        "etcd_mvcc_put_total",
+        "etcd_server_has_leader",
+        "etcd_server_proposals_applied_total",
+        "etcd_server_apply_duration_seconds_count{op=\"Put\",success=\"true\",version=\"v3\"}",
+        "etcd_debugging_mvcc_keys_total",
+        "etcd_debugging_mvcc_current_revision",
+    ] {
+        let line = text
+            .lines()
+            .find(|line| line.starts_with(&format!("{name} ")));
+        let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+        assert!(value.is_some_and(|value| value > 0.0), "{name}: {line:?}");
+    }
+}
+
 /// Snapshots and segment purging under a low snapshot count, over restarts.
 #[tokio::test]
 async fn the_log_is_trimmed_and_nothing_is_lost() {
