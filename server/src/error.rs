@@ -21,6 +21,8 @@ pub enum Error {
     LeaseProvided,
     /// More operations in a transaction than `--max-txn-ops`.
     TooManyOps,
+    /// Transactions are nested deeper than the log can hold them. The words are ours.
+    NestedTooDeep,
     /// A transaction puts a key twice, or puts a key that it deletes.
     DuplicateKey,
     /// The metadata `client-api-version` is not a version.
@@ -73,6 +75,10 @@ impl Error {
             Self::TooManyOps => (
                 Code::InvalidArgument,
                 "etcdserver: too many operations in txn request",
+            ),
+            Self::NestedTooDeep => (
+                Code::InvalidArgument,
+                "etcdserver: transactions are nested deeper than 40 levels",
             ),
             Self::DuplicateKey => (
                 Code::InvalidArgument,
@@ -189,7 +195,8 @@ mod tests {
                 | Timeout
                 | TimeoutDueToLeaderFail
                 | Corrupt => {}
-                StreamSortOrder | StreamRevisionFilter | Membership(_) | Internal(_) => {
+                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | Membership(_)
+                | Internal(_) => {
                     unreachable!("has its own words")
                 }
             }

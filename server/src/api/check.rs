@@ -62,13 +62,18 @@ pub(crate) fn delete_range(r: &DeleteRangeRequest) -> Result<(), Error> {
 
 /// Checks a transaction and all that is nested in it; `max_ops` bounds each of its three lists.
 pub(crate) fn txn(r: &TxnRequest, max_ops: usize) -> Result<(), Error> {
-    shape(r, max_ops)?;
+    shape(r, max_ops, MAX_NESTING)?;
     touched(&r.success)?;
     touched(&r.failure)?;
     Ok(())
 }
 
-fn shape(r: &TxnRequest, max_ops: usize) -> Result<(), Error> {
+/// Transactions inside each other. Each takes two of the 100 levels that a message may have when it
+/// is decoded, and in the log the whole is one level deeper than on the wire: whatever is proposed
+/// must be readable there, now and at every restart.
+const MAX_NESTING: usize = 40;
+
+fn shape(r: &TxnRequest, max_ops: usize, max_nesting: usize) -> Result<(), Error> {
     let ops = r.compare.len().max(r.success.len()).max(r.failure.len());
     if ops > max_ops {
         return Err(Error::TooManyOps);
@@ -81,7 +86,8 @@ fn shape(r: &TxnRequest, max_ops: usize) -> Result<(), Error> {
             Some(Request::RequestRange(r)) => range(r)?,
             Some(Request::RequestPut(r)) => put(r)?,
             Some(Request::RequestDeleteRange(r)) => delete_range(r)?,
-            Some(Request::RequestTxn(r)) => shape(r, max_ops - ops)?,
+            Some(Request::RequestTxn(_)) if max_nesting == 0 => return Err(Error::NestedTooDeep),
+            Some(Request::RequestTxn(r)) => shape(r, max_ops - ops, max_nesting - 1)?,
             None => return Err(Error::KeyNotFound),
         }
     }
