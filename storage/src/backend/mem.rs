@@ -1,6 +1,5 @@
 //! The engine of simulations and tests: the whole state in memory, rewritten to one file at each commit.
 
-use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::overlay::Key;
-use super::{Backend, Batch, Bucket, Error, Op, View, codec};
+use super::{Backend, Batch, Bucket, DatabaseCopy, Error, Op, View, codec};
 use crate::cow_tree::{CowTree, Weight};
 use crate::fs::{Fs, OpenMode, durable_rename, read_all};
 
@@ -211,7 +210,7 @@ impl Backend for MemBackend {
         self.commit(&Batch::default())
     }
 
-    fn copy(&self) -> Result<Box<dyn io::Read + Send>, Error> {
+    fn copy(&self) -> Result<DatabaseCopy, Error> {
         Err(Error::CopyUnsupported {
             engine: self.name(),
         })
@@ -224,6 +223,8 @@ impl Backend for MemBackend {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use super::*;
     use crate::backend::conformance::{Fixture, conformance};
     use crate::fs::SimFs;

@@ -215,10 +215,18 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// [`Error::CopyUnsupported`] where the engine has another format.
-    fn copy(&self) -> Result<Box<dyn io::Read + Send>, Error>;
+    fn copy(&self) -> Result<DatabaseCopy, Error>;
 
     /// Name for logs and messages.
     fn name(&self) -> &'static str;
+}
+
+/// A consistent copy of a database, as bytes that are read while commits go on.
+pub struct DatabaseCopy {
+    /// Exactly how many bytes there are.
+    pub len: u64,
+    /// The bytes. Reading fails where the database is damaged.
+    pub bytes: Box<dyn io::Read + Send>,
 }
 
 /// A state that does not change.

@@ -86,7 +86,7 @@ impl Backend for Engine {
         self.inner.defragment()
     }
 
-    fn copy(&self) -> Result<Box<dyn io::Read + Send>, Error> {
+    fn copy(&self) -> Result<DatabaseCopy, Error> {
         self.inner.copy()
     }
 

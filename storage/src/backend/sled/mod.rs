@@ -22,7 +22,6 @@ mod views;
 mod tests;
 
 use std::collections::HashSet;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,7 +33,7 @@ use self::directory::Directory;
 use self::store::{Mark, Store, stored_key};
 use self::views::Core;
 use super::journal::Journal;
-use super::{Backend, Batch, Bucket, Error, Op, View};
+use super::{Backend, Batch, Bucket, DatabaseCopy, Error, Op, View};
 use crate::fs::Fs;
 
 /// Journal bytes after which sled's files are synced and the journal starts again.
@@ -198,7 +197,7 @@ impl Backend for SledBackend {
         self.rewrite()
     }
 
-    fn copy(&self) -> Result<Box<dyn io::Read + Send>, Error> {
+    fn copy(&self) -> Result<DatabaseCopy, Error> {
         Err(Error::CopyUnsupported {
             engine: self.name(),
         })
