@@ -16,13 +16,12 @@ use slog::{Logger, error};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::disk;
 use crate::error::Error;
 use crate::metrics::{Metrics, saturating};
 use crate::read::Reads;
+use crate::schema;
 use crate::wait::Waiters;
-
-/// Where the backend keeps the label of its layout (disk-format 6.3).
-pub(crate) const STORAGE_VERSION: &[u8] = b"storageVersion";
 
 /// Bounds on requests.
 #[derive(Clone, Debug)]
@@ -134,11 +133,13 @@ impl Member {
         }
     }
 
-    /// The label of the backend's layout, for example `3.7.0`; empty while it is unknown.
+    /// The layout of the database, for example `3.7.0`; empty while it is unknown.
     pub(crate) fn storage_version(&self) -> String {
-        let stored = self.backend.get(Bucket::Meta, STORAGE_VERSION);
-        let stored = stored.ok().flatten().unwrap_or_default();
-        String::from_utf8_lossy(&stored).into_owned()
+        let get = |key| self.backend.get(Bucket::Meta, key).ok().flatten();
+        let label = get(schema::STORAGE_VERSION);
+        schema::detect(label.as_deref(), get(disk::TERM).is_some())
+            .map(|version| version.to_string())
+            .unwrap_or_default()
     }
 
     /// Asks raft to begin a read index round, if one is due.

@@ -24,12 +24,14 @@ use tokio::sync::watch;
 use crate::alarm::Alarms;
 use crate::api::{Api, major_minor};
 use crate::apply::{Applier, CompactionPace, Snapshots};
+use crate::auth::{Auth, Enabled as AuthEnabled};
 use crate::client::Client;
 use crate::config::{
     BootstrapError, Config, ConfigError, ETCD_VERSION, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::Disk;
+use crate::lease::{self, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
@@ -37,6 +39,8 @@ use crate::net;
 use crate::observer::Events;
 use crate::publish;
 use crate::read::Reads;
+use crate::recovery;
+use crate::schema::VersionError;
 use crate::wait::Waiters;
 
 /// Batches of committed entries that may wait for the apply thread. When it is full, the raft
@@ -44,7 +48,7 @@ use crate::wait::Waiters;
 const APPLY_QUEUE: usize = 64;
 
 /// etcd's default for `--max-learners`, which is not served yet.
-const MAX_LEARNERS: usize = 1;
+pub(crate) const MAX_LEARNERS: usize = 1;
 
 /// How long calls in flight may take to end when the member stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -72,6 +76,15 @@ pub enum StartError {
         /// Its value, escaped.
         value: String,
     },
+    /// The database or the cluster is of a release that this one cannot stand in for.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    /// Authentication is enabled.
+    #[error(transparent)]
+    Auth(#[from] AuthEnabled),
+    /// The document of a snapshot that etcd 3.5 wrote cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] membership::DocumentError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
@@ -193,14 +206,33 @@ impl Server {
                 log => Ok(log?),
             },
         };
-        let disk = Disk::open(&resolved, fs, &metrics, &logger)?;
-        let opened = match log {
-            Ok(log) => log.with_database(&node_config, disk.applied.0, disk.conf_state.clone())?,
-            Err(members) => raft_node::open(&node_config, new_cluster(&resolved, members))?,
+        let mut disk = Disk::open(&resolved, fs, &metrics, &logger)?;
+        recovery::check(&disk)?;
+        let mut old_entries = 0;
+        let (opened, cluster) = match log {
+            Ok(log) => {
+                let recovered = recovery::recover(&log, &mut disk, &node_config, &logger)?;
+                old_entries = recovered.old_entries;
+                let index = disk.applied.0;
+                let opened = log.with_database(&node_config, index, recovered.conf_state)?;
+                (opened, recovered.cluster)
+            }
+            Err(members) => {
+                let opened = raft_node::open(&node_config, new_cluster(&resolved, members))?;
+                let cluster = Cluster::load(&disk.backend, opened.cluster_id, MAX_LEARNERS)?;
+                (opened, cluster)
+            }
         };
         let ids = (opened.member_id, opened.cluster_id);
-        let cluster = Cluster::load(&disk.backend, ids.1, MAX_LEARNERS)?;
         let alarms = Alarms::load(&disk.backend)?;
+        let auth = Auth::load(&disk.backend)?;
+        let min_ttl = lease::min_ttl(resolved.election_ticks, resolved.heartbeat);
+        let mut lessor = Lessor::load(&disk.backend, min_ttl)?;
+        let orphans = lessor.attach_restored(disk.store.take_restored_leases());
+        if orphans > 0 {
+            warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
+        }
+        info!(logger, "restored leases"; "leases" => lessor.len());
         metrics.identify(Identity {
             member_id: ids.0,
             quota_backend_bytes: resolved.quota_backend_bytes,
@@ -235,12 +267,13 @@ impl Server {
         });
 
         let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
-        let snapshots = Snapshots::new(
+        let mut snapshots = Snapshots::new(
             resolved.snapshot_count,
             disk.durable,
             opened.snapshot.0,
-            disk.conf_state.unwrap_or_default(),
+            opened.conf_state.clone(),
         );
+        snapshots.force(old_entries);
         events.attach(member.clone());
         let node = opened.run(node_config, Arc::new(NoPeers), apply, disk.applied.0)?;
         member
@@ -252,6 +285,8 @@ impl Server {
             store: disk.store,
             cluster,
             alarms,
+            lessor,
+            auth,
             pace: CompactionPace {
                 batch: resolved.compaction_batch_limit,
                 pause: resolved.compaction_sleep_interval,
@@ -260,6 +295,7 @@ impl Server {
             warn_after: resolved.warning_apply_duration,
             applied: disk.applied,
             compaction_started: None,
+            lowering: None,
         };
         let apply = applier.spawn(entries)?;
 

@@ -13,9 +13,6 @@ use std::sync::Arc;
 use crate::error::Error;
 use crate::member::Member;
 
-/// The cluster version a cluster of this release decides on.
-pub(crate) const CLUSTER_VERSION: &str = "3.7.0";
-
 /// What the transport knows of a caller.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Caller {
