@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use retcd_proto::raftpb::ConfState;
 use retcd_storage::backend::{
-    self, Backend, Bucket, Committed, Reader, SledBackend, Writer, WriterOptions,
+    self, Backend, BoltBackend, BoltOptions, Bucket, Committed, Reader, Writer, WriterOptions,
 };
 use retcd_storage::fs::Fs;
 use retcd_storage::mvcc::{Store, StoreOptions};
@@ -39,9 +39,10 @@ impl Disk {
         metrics: &Arc<Metrics>,
         logger: &Logger,
     ) -> Result<Self, StartError> {
-        let dir = resolved.snap_dir.join("sled");
-        let engine: Arc<dyn Backend> = Arc::new(SledBackend::open(fs, &dir)?);
-        info!(logger, "opened backend db"; "path" => %dir.display(), "engine" => engine.name());
+        let path = resolved.snap_dir.join("db");
+        let engine: Arc<dyn Backend> =
+            Arc::new(BoltBackend::open(fs, &path, BoltOptions::default())?);
+        info!(logger, "opened backend db"; "path" => %path.display(), "engine" => engine.name());
 
         let durable = Arc::new(AtomicU64::new(0));
         let report = durable.clone();
