@@ -101,7 +101,23 @@ impl DataDir {
                 source,
             })?;
         }
+        self.clear(fs)?;
         Ok(lock)
+    }
+
+    /// Removes what was being written when a member stopped: snapshots and databases that were never put in place.
+    fn clear(&self, fs: &dyn Fs) -> Result<(), DataDirError> {
+        let access = |source| DataDirError::Access {
+            what: "snapshot",
+            path: self.snap.clone(),
+            source,
+        };
+        for name in fs.read_dir(&self.snap).map_err(access)? {
+            if name.starts_with("tmp") || name.starts_with("db.tmp.") {
+                fs.remove_file(&self.snap.join(name)).map_err(access)?;
+            }
+        }
+        Ok(())
     }
 
     fn check_space(&self, fs: &dyn Fs) -> Result<(), DataDirError> {

@@ -2,11 +2,14 @@
 //!
 //! Source: disk-format 4, raft-log 8; etcd `server/etcdserver/bootstrap.go`.
 
+use std::path::Path;
+
 use prost::Message as _;
 use retcd_proto::raftpb::{self, ConfChange, EntryType};
 use retcd_raft_node::membership::Cluster;
 use retcd_raft_node::{self as raft_node, Log};
-use retcd_storage::backend::Bucket;
+use retcd_storage::backend::{BoltFile, Bucket, CONSISTENT_INDEX};
+use retcd_storage::fs::Fs;
 use retcd_storage::{snapshot, wal};
 use slog::{Logger, info, warn};
 
@@ -23,6 +26,28 @@ pub(crate) struct Recovered {
     pub(crate) conf_state: Option<raftpb::ConfState>,
     /// Index of the last entry that etcd 3.7 could not read, 0 for none. A snapshot there makes it unread.
     pub(crate) old_entries: u64,
+}
+
+/// Puts the database in place that goes with a log beginning behind the entry `snapshot`.
+///
+/// # Errors
+/// When there is none. Nothing is changed then.
+pub(crate) fn place_database(
+    fs: &dyn Fs,
+    snap_dir: &Path,
+    snapshot: u64,
+    logger: &Logger,
+) -> Result<(), StartError> {
+    let index_of = |path: &Path| {
+        let file = BoltFile::open(fs, path)?;
+        let index = file.get(Bucket::Meta.name().as_bytes(), CONSISTENT_INDEX)?;
+        let index = index.and_then(|value| <[u8; 8]>::try_from(value.as_ref()).ok());
+        Ok(index.map_or(0, u64::from_be_bytes))
+    };
+    if schema::place_database(fs, snap_dir, snapshot, &index_of)? {
+        info!(logger, "Recovering from snapshot backend"; "snapshot-index" => snapshot);
+    }
+    Ok(())
 }
 
 /// Checks that this release can go on from what is there.

@@ -40,7 +40,7 @@ use crate::observer::Events;
 use crate::publish;
 use crate::read::Reads;
 use crate::recovery;
-use crate::schema::VersionError;
+use crate::schema::{DatabaseError, VersionError};
 use crate::wait::Waiters;
 
 /// Batches of committed entries that may wait for the apply thread. When it is full, the raft
@@ -88,6 +88,9 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The database that goes with the log is not there.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// The database cannot be opened.
     #[error(transparent)]
     Backend(#[from] backend::Error),
@@ -206,6 +209,8 @@ impl Server {
                 log => Ok(log?),
             },
         };
+        let snapshot = log.as_ref().map_or(0, |log| log.snapshot().index());
+        recovery::place_database(&*fs, &resolved.snap_dir, snapshot, &logger)?;
         let mut disk = Disk::open(&resolved, fs, &metrics, &logger)?;
         recovery::check(&disk)?;
         let mut old_entries = 0;

@@ -69,6 +69,7 @@ impl Lessor {
         orphans
     }
 
+    #[cfg(test)]
     pub(crate) fn lookup(&self, id: i64) -> Option<&Lease> {
         self.leases.get(&id)
     }
