@@ -9,7 +9,6 @@ use retcd_proto::raftpb::{self, ConfChange, EntryType};
 use retcd_raft_node::membership::Cluster;
 use retcd_raft_node::{self as raft_node, Log};
 use retcd_storage::backend::{BoltFile, Bucket, CONSISTENT_INDEX};
-use retcd_storage::fs::Fs;
 use retcd_storage::{snapshot, wal};
 use slog::{Logger, info, warn};
 
@@ -28,24 +27,24 @@ pub(crate) struct Recovered {
     pub(crate) old_entries: u64,
 }
 
-/// Puts the database in place that goes with a log beginning behind the entry `snapshot`.
+/// Puts the database in place that goes with a log, if another one is needed. None is open.
 ///
 /// # Errors
 /// When there is none. Nothing is changed then.
 pub(crate) fn place_database(
-    fs: &dyn Fs,
-    snap_dir: &Path,
-    snapshot: u64,
-    logger: &Logger,
+    config: &raft_node::Config,
+    log: Option<&Log>,
 ) -> Result<(), StartError> {
+    let fs = &*config.fs;
+    let begin = log.map_or(0, |log| log.snapshot().index());
     let index_of = |path: &Path| {
         let file = BoltFile::open(fs, path)?;
         let index = file.get(Bucket::Meta.name().as_bytes(), CONSISTENT_INDEX)?;
         let index = index.and_then(|value| <[u8; 8]>::try_from(value.as_ref()).ok());
         Ok(index.map_or(0, u64::from_be_bytes))
     };
-    if schema::place_database(fs, snap_dir, snapshot, &index_of)? {
-        info!(logger, "Recovering from snapshot backend"; "snapshot-index" => snapshot);
+    if schema::place_database(fs, &config.snap_dir, begin, &index_of)? {
+        info!(config.logger, "Recovering from snapshot backend"; "snapshot-index" => begin);
     }
     Ok(())
 }

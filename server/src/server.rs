@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -30,7 +30,7 @@ use crate::config::{
     BootstrapError, Config, ConfigError, ETCD_VERSION, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::lease::{self, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
@@ -200,29 +200,21 @@ impl Server {
             logger: logger.new(o!("logger" => "raft")),
             observer: events.clone(),
         };
-        // The log before the database: if it is damaged, the database stays untouched.
-        let log = match initial {
-            Some(members) => Err(members),
-            None => match raft_node::Log::read(&node_config) {
-                // The first start was cut off before the log had its first entries: begin again.
-                Err(raft_node::Error::Unfinished { .. }) => Err(resolved.bootstrap()?),
-                log => Ok(log?),
-            },
-        };
-        let snapshot = log.as_ref().map_or(0, |log| log.snapshot().index());
-        recovery::place_database(&*fs, &resolved.snap_dir, snapshot, &logger)?;
-        let mut disk = Disk::open(&resolved, fs, &metrics, &logger)?;
+        let open_disk = || Disk::open(&resolved, fs.clone(), &metrics, &logger);
+        let (log, mut disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
         recovery::check(&disk)?;
         let mut old_entries = 0;
         let (opened, cluster) = match log {
-            Ok(log) => {
+            Some(log) => {
                 let recovered = recovery::recover(&log, &mut disk, &node_config, &logger)?;
                 old_entries = recovered.old_entries;
                 let index = disk.applied.0;
                 let opened = log.with_database(&node_config, index, recovered.conf_state)?;
                 (opened, recovered.cluster)
             }
-            Err(members) => {
+            // Without a log, or when the first start was cut off before the log had its first entries.
+            None => {
+                let members = initial.map_or_else(|| resolved.bootstrap(), Ok)?;
                 let opened = raft_node::open(&node_config, new_cluster(&resolved, members))?;
                 let cluster = Cluster::load(&disk.backend, opened.cluster_id, MAX_LEARNERS)?;
                 (opened, cluster)
@@ -340,7 +332,7 @@ impl Server {
             .collect();
         // On a thread of its own: the caller may be inside a runtime, where neither blocking on
         // another one nor dropping one is allowed.
-        let published = std::thread::scope(|scope| {
+        let published = thread::scope(|scope| {
             let publish = || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_time()
@@ -350,7 +342,7 @@ impl Server {
                     publish::cluster_version(member).await
                 }))
             };
-            std::thread::Builder::new()
+            thread::Builder::new()
                 .name("publish".into())
                 .spawn_scoped(scope, publish)?
                 .join()
@@ -492,6 +484,51 @@ fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Lo
         "quota-backend-bytes" => config.quota_backend_bytes,
         "max-request-bytes" => resolved.max_request_bytes,
         "pre-vote" => resolved.pre_vote);
+}
+
+/// Reads the log and opens the database. There is no log in a new member, and none that counts if its first start
+/// was cut off.
+fn open_files(
+    config: &raft_node::Config,
+    resolved: &Resolved,
+    initialized: bool,
+    open_disk: impl Fn() -> Result<Disk, StartError> + Sync,
+) -> Result<(Option<raft_node::Log>, Disk), StartError> {
+    let read_log = || {
+        if !initialized {
+            return Ok(None);
+        }
+        match raft_node::Log::read(config) {
+            Err(raft_node::Error::Unfinished { .. }) => Ok(None),
+            log => log.map(Some),
+        }
+    };
+    let database = disk::database(resolved);
+    if !initialized || !config.fs.exists(&database)? {
+        // The log before the database: if it is damaged, none is created.
+        let log = read_log()?;
+        recovery::place_database(config, log.as_ref())?;
+        return Ok((log, open_disk()?));
+    }
+    disk::wait_for_lock(&*config.fs, &database, &config.logger)?;
+    // Beside each other: a large database takes as long as the log, and is only read.
+    let (log, disk) = thread::scope(|scope| {
+        let disk = thread::Builder::new()
+            .name("database".into())
+            .spawn_scoped(scope, &open_disk)?;
+        let log = read_log();
+        let disk = disk
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok::<_, StartError>((log?, disk?))
+    })?;
+    let begin = log.as_ref().map_or(0, |log| log.snapshot().index());
+    if begin <= disk.applied.0 {
+        return Ok((log, disk));
+    }
+    disk.close();
+    recovery::place_database(config, log.as_ref())?;
+    Ok((log, open_disk()?))
 }
 
 fn new_cluster(resolved: &Resolved, members: BTreeMap<String, Vec<Url>>) -> Start {
