@@ -15,6 +15,18 @@ pub fn go_etcd() -> Option<PathBuf> {
     built("etcd")
 }
 
+/// An older Go etcd, `3.5` or `3.6`, the server; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn go_etcd_of(release: &str) -> Option<PathBuf> {
+    let name = format!("etcd-{release}");
+    let found = find(&name);
+    if found.is_none() {
+        let build = format!("cd tests/peers/v{release} && go build -o ../bin/{name} go.etcd.io/etcd/server/v3");
+        skipped(&format!("Go etcd {release}"), &build);
+    }
+    found
+}
+
 /// Go etcdctl 3.7; says `SKIPPED` and how to get it when it is not there.
 #[must_use]
 pub fn go_etcdctl() -> Option<PathBuf> {
@@ -34,17 +46,21 @@ pub fn debian_etcdctl() -> Option<PathBuf> {
 }
 
 fn built(name: &str) -> Option<PathBuf> {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/bin");
-    let found = env::var_os("RETCD_PEERS_BIN")
-        .map(PathBuf::from)
-        .into_iter()
-        .chain([ours])
-        .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
+    let found = find(name);
     if found.is_none() {
         skipped(&format!("Go {name} 3.7.1"), GO);
     }
     found
+}
+
+fn find(name: &str) -> Option<PathBuf> {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/bin");
+    env::var_os("RETCD_PEERS_BIN")
+        .map(PathBuf::from)
+        .into_iter()
+        .chain([ours])
+        .map(|dir| dir.join(name))
+        .find(|path| path.is_file())
 }
 
 /// Prints, once per process and text, that something was not tested and how to change that.

@@ -51,12 +51,18 @@ impl Api {
         self.member.limits.max_request_bytes + 512 * 1024
     }
 
-    /// The versions of server and cluster; the latter is `not_decided` at first.
-    pub(crate) fn version(&self) -> (String, String) {
+    /// The versions of server, cluster and storage; the last two are `not_decided` and `unknown` at first.
+    pub(crate) fn version(&self) -> (String, String, String) {
         let cluster = self.member.cluster.load();
+        let storage = self.member.storage_version();
         (
             crate::config::ETCD_VERSION.to_owned(),
             cluster.version().unwrap_or("not_decided").to_owned(),
+            if storage.is_empty() {
+                "unknown".to_owned()
+            } else {
+                storage
+            },
         )
     }
 

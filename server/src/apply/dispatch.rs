@@ -118,7 +118,8 @@ impl Applier {
             return Ok(Reply::Done);
         }
         if let Some(r) = r.lease_revoke {
-            self.lessor.revoke(&mut self.store, r.id)?;
+            let deleted = self.lessor.revoke(&mut self.store, r.id)?;
+            self.member.metrics.mvcc.deletes.inc_by(deleted as u64);
             return Ok(Reply::Done);
         }
         if let Some(r) = r.lease_checkpoint {

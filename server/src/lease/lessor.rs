@@ -108,11 +108,12 @@ impl Lessor {
         Ok(self.leases.entry(id).or_insert(lease))
     }
 
-    /// Ends a lease and deletes its keys, all in one revision; without keys the revision stays.
+    /// Ends a lease and deletes its keys, all in one revision; without keys the revision stays. Returns how many
+    /// keys there were.
     ///
     /// # Errors
     /// `LeaseNotFound`; what the store may give.
-    pub(crate) fn revoke(&mut self, store: &mut Store, id: i64) -> Result<(), Failure> {
+    pub(crate) fn revoke(&mut self, store: &mut Store, id: i64) -> Result<usize, Failure> {
         let lease = self.leases.remove(&id).ok_or(Error::LeaseNotFound)?;
         let mut txn = store.begin();
         for key in &lease.keys {
@@ -121,7 +122,7 @@ impl Lessor {
         }
         txn.end();
         store.backend().delete(Bucket::Lease, record::key(id));
-        Ok(())
+        Ok(lease.keys.len())
     }
 
     /// Notes how many seconds a lease has left; `persist` if the cluster is at least 3.6, where the note outlives

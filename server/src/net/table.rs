@@ -122,7 +122,7 @@ impl Services for Api {
         }))
     }
 
-    fn version(&self) -> (String, String) {
+    fn version(&self) -> (String, String, String) {
         Self::version(self)
     }
 
