@@ -229,6 +229,7 @@ impl Server {
             metrics: metrics.clone(),
             logger: logger.clone(),
             failure,
+            stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
@@ -384,6 +385,8 @@ impl Server {
         };
         running.net.stop(STOP_GRACE);
         drop(running.net);
+        // Calls that came without a socket and go on by themselves.
+        running.member.stopping.send_replace(true);
         running.node.stop();
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
