@@ -1,19 +1,18 @@
 //! What a member finds in its backend when it starts.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use retcd_proto::raftpb::ConfState;
-use retcd_storage::backend::{
-    self, Backend, Bucket, Committed, Reader, SledBackend, Writer, WriterOptions,
-};
+use retcd_storage::backend::{self, Backend, Bucket, Committed, Reader, Writer, WriterOptions};
 use retcd_storage::fs::Fs;
 use retcd_storage::mvcc::{Store, StoreOptions};
 use slog::{Logger, info};
 
 use crate::conf_state::{self, CONF_STATE};
-use crate::config::Resolved;
+use crate::config::{ConfigError, Engine, Resolved};
 use crate::metrics::Metrics;
 use crate::server::StartError;
 
@@ -39,9 +38,9 @@ impl Disk {
         metrics: &Arc<Metrics>,
         logger: &Logger,
     ) -> Result<Self, StartError> {
-        let dir = resolved.snap_dir.join("sled");
-        let engine: Arc<dyn Backend> = Arc::new(SledBackend::open(fs, &dir)?);
-        info!(logger, "opened backend db"; "path" => %dir.display(), "engine" => engine.name());
+        let path = resolved.snap_dir.join(resolved.backend_engine.file());
+        let engine = open_engine(resolved.backend_engine, fs, &path)?;
+        info!(logger, "opened backend db"; "path" => %path.display(), "engine" => engine.name());
 
         let durable = Arc::new(AtomicU64::new(0));
         let report = durable.clone();
@@ -79,6 +78,19 @@ impl Disk {
             applied: (index, term),
             conf_state,
         })
+    }
+}
+
+fn open_engine(
+    engine: Engine,
+    fs: Arc<dyn Fs>,
+    path: &Path,
+) -> Result<Arc<dyn Backend>, StartError> {
+    match engine {
+        #[cfg(feature = "sled")]
+        Engine::Sled => Ok(Arc::new(backend::SledBackend::open(fs, path)?)),
+        // Refused when the configuration was resolved.
+        missing => Err(ConfigError::EngineNotBuilt(missing).into()),
     }
 }
 

@@ -146,6 +146,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dir = DataDir::new(&resolved);
         let initialized = dir.has_log(&*fs)?;
+        dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
         let initial = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
