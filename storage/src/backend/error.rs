@@ -31,6 +31,18 @@ pub enum Error {
         /// What was found.
         detail: String,
     },
+    /// A key or value outside of what the format can hold.
+    #[error(
+        "backend: bucket {bucket} cannot store a key of {key_len} bytes with a value of {value_len} bytes; keys have 1 to 32768 bytes, values less than 2 GiB"
+    )]
+    Unstorable {
+        /// Name of the bucket.
+        bucket: &'static str,
+        /// Bytes of the key.
+        key_len: usize,
+        /// Bytes of the value.
+        value_len: usize,
+    },
     /// The engine has another format than etcd's `db` file.
     #[error(
         "backend: the {engine} engine cannot write a copy in etcd's database format; choose the default engine if snapshots are needed"

@@ -4,6 +4,7 @@
 //! [`Reader`] sees everything the writer published, durable or not. Nothing else writes to an engine, so the
 //! consistent index can never be stored apart from the effects it stands for (lessons D1 and D3 of etcd's history).
 
+mod bolt;
 mod codec;
 mod error;
 mod flusher;
@@ -32,6 +33,7 @@ use bytes::Bytes;
 
 #[cfg(feature = "sled")]
 pub use self::sled::SledBackend;
+pub use bolt::{BoltBackend, BoltFile, BoltOptions};
 pub use error::Error;
 pub use mem::MemBackend;
 pub use reader::Reader;
@@ -208,7 +210,7 @@ pub trait Backend: Send + Sync {
     /// Bytes of [`Backend::size`] that hold live data; the rest is what defragmentation can win.
     fn size_in_use(&self) -> u64;
 
-    /// Rewrites the database without its holes; commits wait meanwhile.
+    /// Rewrites the database without its holes.
     fn defragment(&self) -> Result<(), Error>;
 
     /// A consistent copy in the format of etcd's `db` file.
@@ -216,6 +218,12 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// [`Error::CopyUnsupported`] where the engine has another format.
     fn copy(&self) -> Result<DatabaseCopy, Error>;
+
+    /// Gives a bounded amount of space back without being asked; true if there may be more to do. Commits wait
+    /// meanwhile, for milliseconds.
+    fn tidy(&self) -> Result<bool, Error> {
+        Ok(false)
+    }
 
     /// Name for logs and messages.
     fn name(&self) -> &'static str;
