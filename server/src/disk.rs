@@ -6,13 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use retcd_proto::raftpb::ConfState;
-use retcd_storage::backend::{self, Backend, Bucket, Committed, Reader, Writer, WriterOptions};
+use retcd_storage::backend::{
+    self, Backend, BoltBackend, BoltOptions, Bucket, Committed, Reader, Writer, WriterOptions,
+};
 use retcd_storage::fs::Fs;
 use retcd_storage::mvcc::{Store, StoreOptions};
 use slog::{Logger, info};
 
 use crate::conf_state::{self, CONF_STATE};
-use crate::config::{ConfigError, Engine, Resolved};
+#[cfg(not(feature = "sled"))]
+use crate::config::ConfigError;
+use crate::config::{Engine, Resolved};
 use crate::metrics::Metrics;
 use crate::server::StartError;
 
@@ -87,10 +91,16 @@ fn open_engine(
     path: &Path,
 ) -> Result<Arc<dyn Backend>, StartError> {
     match engine {
+        Engine::Bolt => Ok(Arc::new(BoltBackend::open(
+            fs,
+            path,
+            BoltOptions::default(),
+        )?)),
         #[cfg(feature = "sled")]
         Engine::Sled => Ok(Arc::new(backend::SledBackend::open(fs, path)?)),
         // Refused when the configuration was resolved.
-        missing => Err(ConfigError::EngineNotBuilt(missing).into()),
+        #[cfg(not(feature = "sled"))]
+        Engine::Sled => Err(ConfigError::EngineNotBuilt(engine).into()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 /// `--experimental-backend-engine`: what keeps the data on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Engine {
-    /// etcd's own database file, `member/snap/db`.
+    /// The default: etcd's own database file, `member/snap/db`.
     Bolt,
     /// The database in `member/snap/sled`, which etcd cannot read. Only in a build with the cargo
     /// feature `sled`.
@@ -34,7 +34,7 @@ impl Engine {
     #[must_use]
     pub fn is_built(self) -> bool {
         match self {
-            Self::Bolt => false,
+            Self::Bolt => true,
             Self::Sled => cfg!(feature = "sled"),
         }
     }

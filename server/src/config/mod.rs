@@ -140,7 +140,7 @@ impl Config {
             election_timeout: 1_000,
             initial_election_tick_advance: true,
             pre_vote: true,
-            backend_engine: Engine::Sled,
+            backend_engine: Engine::Bolt,
             backend_batch_interval: 0,
             backend_batch_limit: 0,
             compaction_batch_limit: 0,

@@ -212,7 +212,7 @@ pub(super) static FLAGS: &[Flag] = &[
     yes(
         "experimental-backend-engine",
         Kind::Text,
-        "sled",
+        "bolt",
         "Engine of the store: bolt (etcd's own file) or sled (in builds with that feature).",
     ),
     no("feature-gates", Kind::Text, ""),

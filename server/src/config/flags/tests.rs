@@ -91,7 +91,7 @@ fn every_implemented_flag_reaches_its_field() {
             "--logger=zap",
             "--unsafe-no-fsync",
             "--metrics=basic",
-            "--experimental-backend-engine=bolt",
+            "--experimental-backend-engine=sled",
             "--backend-bbolt-freelist-type=array",
             "--initial-cluster=a=http://h:1",
             "--initial-cluster-state=existing",
@@ -130,7 +130,7 @@ fn every_implemented_flag_reaches_its_field() {
         (config.backend_batch_interval, config.backend_batch_limit),
         (3_720_000_000_000, 4)
     );
-    assert_eq!(config.backend_engine, Engine::Bolt);
+    assert_eq!(config.backend_engine, Engine::Sled);
     assert_eq!(
         (
             config.compaction_batch_limit,
