@@ -10,21 +10,39 @@ use super::overlay::Overlay;
 use super::shared::{Committed, Shared, State, Stop};
 use super::{Bucket, CONSISTENT_INDEX, Error};
 
+/// Between two steps of giving space back while nothing else happens: at most 10 MiB a second are moved.
+const TIDY_PAUSE: Duration = Duration::from_millis(100);
+
 /// Runs on its own thread until the writer is gone or a commit fails.
 pub(super) struct Flusher {
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
+    /// The engine has space to give back.
+    untidy: bool,
 }
 
 impl Flusher {
-    pub(super) fn run(self) {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Flusher {
+            shared,
+            untidy: true,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        if let Err(error) = self.work() {
+            self.shared.fail(error);
+        }
+    }
+
+    fn work(&mut self) -> Result<(), Error> {
         let mut durable_index = self.stored_index();
-        while let Some(batch) = self.next() {
-            if let Err(error) = self.commit(&batch.overlay) {
-                return self.shared.fail(error);
-            }
+        while let Some(batch) = self.next()? {
+            self.commit(&batch.overlay)?;
             durable_index = batch.consistent_index().or(durable_index);
             self.done(batch.published, durable_index);
+            self.untidy = self.shared.engine.tidy()?;
         }
+        Ok(())
     }
 
     fn commit(&self, overlay: &Overlay) -> Result<(), Error> {
@@ -51,29 +69,35 @@ impl Flusher {
         consistent_index(stored.as_deref())
     }
 
-    /// Waits for a batch and puts it in flight; `None` to stop.
-    fn next(&self) -> Option<Taken> {
-        let mut state = self.shared.state.lock();
+    /// Waits for a batch and puts it in flight; `None` to stop. Tidies up meanwhile.
+    fn next(&mut self) -> Result<Option<Taken>, Error> {
+        let shared = self.shared.clone();
+        let mut state = shared.state.lock();
         while state.front.len() == 0 {
             state.requested = false;
             if state.stop.is_some() {
-                return None;
+                return Ok(None);
             }
-            self.shared.work.wait(&mut state);
+            // Whoever owns time wants no work that it did not ask for.
+            if !self.untidy || shared.options.batch_interval == Duration::MAX {
+                shared.work.wait(&mut state);
+            } else if shared.work.wait_for(&mut state, TIDY_PAUSE).timed_out() {
+                self.untidy = MutexGuard::unlocked(&mut state, || shared.engine.tidy())?;
+            }
         }
         if !self.shared.due(&state) {
             self.wait_until_due(&mut state);
         }
         if state.stop == Some(Stop::Abandon) {
-            return None;
+            return Ok(None);
         }
         state.requested = false;
         let overlay = state.take();
-        self.shared.layers.store(state.layers());
-        Some(Taken {
+        shared.layers.store(state.layers());
+        Ok(Some(Taken {
             overlay,
             published: state.published,
-        })
+        }))
     }
 
     fn wait_until_due(&self, state: &mut MutexGuard<'_, State>) {

@@ -69,7 +69,7 @@ impl Writer {
             .name("backend-flusher".into())
             .spawn({
                 let shared = shared.clone();
-                move || Flusher { shared }.run()
+                move || Flusher::new(shared).run()
             });
         let flusher = flusher
             .map_err(|e| shared.fail(Error::Thread(Arc::new(e))))
