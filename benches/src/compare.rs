@@ -4,10 +4,12 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use hdrhistogram::Histogram;
 use prost::Message;
 use retcd_proto::etcdserverpb::RangeResponse;
 
 use crate::Error;
+use crate::busy;
 use crate::h2;
 use crate::load::{self, Drive, Measured};
 use crate::process;
@@ -132,6 +134,16 @@ const LARGE: &[Line] = &[
 const LOAD: &str = "load of all keys, 100 puts a transaction, 16 in flight";
 const RSS_LOADED: &str = "memory with all keys, after the load";
 const RSS_WARM: &str = "memory with all keys, restarted, every key read once";
+const UNDISTURBED: &str = "put, 1000 a second, on all keys";
+const SNAPSHOT: &str = "put, 1000 a second, while a snapshot is read";
+const DEFRAGMENT: &str =
+    "put, 1000 a second, while half the keys' old values are defragmented away";
+const CHURN: &str = "a million updates of 10,000 keys, compacted every 50,000";
+/// A million updates of the line above in so many parts.
+const CHURN_ROUNDS: u64 = 20;
+const CHURN_KEYS: u64 = 10_000;
+/// How long space may take to be given back.
+const SETTLE: Duration = Duration::from_secs(10);
 const RESTART: &str = "restart with all keys after SIGKILL, until /health";
 
 /// What came of it.
@@ -189,7 +201,10 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome,
                 outcome: &mut outcome,
                 progress,
             };
-            let result = turn.small().and_then(|()| turn.large());
+            let result = turn
+                .small()
+                .and_then(|()| turn.large())
+                .and_then(|()| turn.churn());
             let _ = fs::remove_dir_all(&turn.dir);
             result?;
         }
@@ -245,6 +260,7 @@ impl Turn<'_> {
     fn large(&mut self) -> Result<(), Error> {
         let mut titles: Vec<&str> = LARGE.iter().map(|line| line.title).collect();
         titles.extend([LOAD, RSS_LOADED, RSS_WARM, RESTART]);
+        titles.extend([UNDISTURBED, SNAPSHOT, DEFRAGMENT]);
         if !self.wanted(&titles) {
             return Ok(());
         }
@@ -260,7 +276,7 @@ impl Turn<'_> {
         if self.wanted(&[RESTART, RSS_WARM]) {
             server.kill()?;
             let took = server.restart()?;
-            self.expect(RESTART, &[(Figure::Time, Goal::AtMost(0.5))]);
+            self.expect(RESTART, &[(Figure::Time, Goal::AtMost(0.25))]);
             self.add(RESTART, Figure::Time, took.as_secs_f64(), None);
             let endpoint = server.endpoint;
             let count = proof::read_all(endpoint, &all, |_, _| {})
@@ -271,9 +287,75 @@ impl Turn<'_> {
                     "{path} has {count} keys after a restart, not {keys}"
                 )));
             }
-            self.expect(RSS_WARM, &[(Figure::Memory, Goal::AtMost(1.0))]);
+            self.expect(RSS_WARM, &[(Figure::Memory, Goal::AtMost(0.6))]);
             self.add_memory(RSS_WARM, &server)?;
         }
+        if self.wanted(&[UNDISTURBED, SNAPSHOT, DEFRAGMENT]) {
+            self.busy(&server)?;
+        }
+        Ok(())
+    }
+
+    /// What puts see while the database is worked on.
+    fn busy(&mut self, server: &Server) -> Result<(), Error> {
+        let endpoint = server.endpoint;
+        let puts = plan(Kind::Put, self.options.keys, false);
+        let duration = self.options.duration;
+        let (_, (), undisturbed) = busy::beside_puts(endpoint, &puts, duration, || Ok(()))?;
+        let undisturbed = p99_us(&undisturbed);
+        self.add(UNDISTURBED, Figure::P99, undisturbed, None);
+
+        self.expect(
+            SNAPSHOT,
+            &[
+                (Figure::Time, Goal::AtMost(1.0)),
+                (Figure::Slowdown, Goal::OursAtMost(1.3)),
+            ],
+        );
+        let (took, (), latency) =
+            busy::beside_puts(endpoint, &puts, Duration::ZERO, || busy::snapshot(endpoint))?;
+        self.add(SNAPSHOT, Figure::Time, took.as_secs_f64(), None);
+        self.add(SNAPSHOT, Figure::P99, p99_us(&latency), None);
+        self.add(
+            SNAPSHOT,
+            Figure::Slowdown,
+            p99_us(&latency) / undisturbed,
+            None,
+        );
+
+        self.expect(DEFRAGMENT, &[(Figure::P99, Goal::OursAtMost(10_000.0))]);
+        self.drive(server, &plan(Kind::Load, self.options.keys / 2, false), 16)?;
+        busy::compact(endpoint)?;
+        let (took, (), latency) = busy::beside_puts(endpoint, &puts, Duration::ZERO, || {
+            busy::defragment(endpoint)
+        })?;
+        self.add(DEFRAGMENT, Figure::Time, took.as_secs_f64(), None);
+        self.add(DEFRAGMENT, Figure::P99, p99_us(&latency), None);
+        Ok(())
+    }
+
+    /// How much room updates and compactions leave a database with.
+    fn churn(&mut self) -> Result<(), Error> {
+        if !self.wanted(&[CHURN]) {
+            return Ok(());
+        }
+        self.expect(CHURN, &[(Figure::Space, Goal::OursAtMost(1.5))]);
+        let (server, _) = Server::start(self.program(), &self.dir.join("churn"))?;
+        let keys = plan(Kind::PutOnce, CHURN_KEYS, false);
+        for _ in 0..CHURN_ROUNDS {
+            for _ in 0..1_000_000 / CHURN_ROUNDS / CHURN_KEYS {
+                self.drive(&server, &keys, 1000)?;
+            }
+            busy::compact(server.endpoint)?;
+        }
+        let live = CHURN_KEYS * (keys.key(0).len() + keys.value_size) as u64;
+        let begin = Instant::now();
+        let mut len = server.database_len()?;
+        while len > live && begin.elapsed() < SETTLE {
+            std::thread::sleep(Duration::from_millis(100));
+            len = server.database_len()?;
+        }
+        self.add(CHURN, Figure::Space, len as f64 / live as f64, None);
         Ok(())
     }
 
@@ -380,6 +462,7 @@ impl Turn<'_> {
                 Figure::Cpu => measured.cpu_per_op(),
                 Figure::Memory => measured.memory.map(|memory| mib(memory.peak)),
                 Figure::Time => Some(measured.elapsed.as_secs_f64()),
+                Figure::Slowdown | Figure::Space => None,
             };
             if let Some(value) = value {
                 self.add(line, *figure, value, measured.other_cpu);
@@ -404,6 +487,10 @@ fn plan(kind: Kind, keys: u64, serializable: bool) -> Plan {
         limit: LIMIT,
         seed: 42,
     }
+}
+
+fn p99_us(latency: &Histogram<u64>) -> f64 {
+    latency.value_at_quantile(0.99) as f64 / 1e3
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -19,6 +19,10 @@ pub enum Figure {
     Memory,
     /// Seconds.
     Time,
+    /// The 99th percentile as a multiple of that without the work beside it.
+    Slowdown,
+    /// Bytes of the database file for each byte of live keys and values.
+    Space,
 }
 
 impl Figure {
@@ -30,6 +34,8 @@ impl Figure {
             Self::Cpu => "server CPU, µs/op",
             Self::Memory => "RSS, MiB",
             Self::Time => "s",
+            Self::Slowdown => "p99 to undisturbed",
+            Self::Space => "file to live data",
         }
     }
 
@@ -41,24 +47,29 @@ impl Figure {
             Self::Cpu => "cpu_us_per_op",
             Self::Memory => "rss_mib",
             Self::Time => "seconds",
+            Self::Slowdown => "p99_ratio",
+            Self::Space => "space_ratio",
         }
     }
 }
 
-/// Where a ratio (ours to theirs) is meant to be.
+/// Where a ratio (ours to theirs), or our figure itself, is meant to be.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Goal {
     /// This or more.
     AtLeast(f64),
     /// This or less.
     AtMost(f64),
+    /// Ours: this or less, whatever theirs is.
+    OursAtMost(f64),
 }
 
 impl Goal {
-    fn met(self, ratio: f64) -> bool {
+    fn met(self, ours: f64, ratio: f64) -> bool {
         match self {
             Self::AtLeast(goal) => ratio >= goal,
             Self::AtMost(goal) => ratio <= goal,
+            Self::OursAtMost(goal) => ours <= goal,
         }
     }
 
@@ -66,6 +77,7 @@ impl Goal {
         match self {
             Self::AtLeast(goal) => format!("≥ {goal}"),
             Self::AtMost(goal) => format!("≤ {goal}"),
+            Self::OursAtMost(goal) => format!("ours ≤ {goal}"),
         }
     }
 }
@@ -181,7 +193,7 @@ impl Report {
                 format!(
                     "{} {}",
                     goal.show(),
-                    if goal.met(ratio) { "✓" } else { "✗" }
+                    if goal.met(b, ratio) { "✓" } else { "✗" }
                 )
             });
             let title = if line == previous { "" } else { line };

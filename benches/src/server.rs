@@ -86,6 +86,16 @@ impl Server {
         self.child.id()
     }
 
+    /// Length of the database file in bytes.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub fn database_len(&self) -> Result<u64, Error> {
+        let path = self.dir.join("data/member/snap/db");
+        let file = fs::metadata(&path).map_err(Error::io(path.display().to_string()))?;
+        Ok(file.len())
+    }
+
     /// SIGKILL: whatever it had not written is lost.
     ///
     /// # Errors

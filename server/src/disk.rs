@@ -1,17 +1,19 @@
 //! What a member finds in its backend when it starts.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use retcd_proto::raftpb::ConfState;
 use retcd_storage::backend::{
     self, Backend, BoltBackend, BoltOptions, Bucket, Committed, Reader, Writer, WriterOptions,
 };
-use retcd_storage::fs::Fs;
+use retcd_storage::fs::{Fs, OpenMode};
 use retcd_storage::mvcc::{Store, StoreOptions};
-use slog::{Logger, info};
+use slog::{Logger, info, warn};
 
 use crate::conf_state::{self, CONF_STATE};
 #[cfg(not(feature = "sled"))]
@@ -35,6 +37,49 @@ pub(crate) struct Disk {
     pub(crate) conf_state: Option<ConfState>,
 }
 
+/// How often a locked database is tried again, as bbolt does.
+const LOCK_RETRY: Duration = Duration::from_millis(50);
+
+/// After so long etcd says that the lock is taking long.
+const LOCK_SLOW: Duration = Duration::from_secs(10);
+
+/// Where the database is.
+pub(crate) fn database(resolved: &Resolved) -> PathBuf {
+    resolved.snap_dir.join(resolved.backend_engine.file())
+}
+
+/// Waits until nobody else has the database open: as with etcd, a member may be started while the one before it
+/// still stops.
+pub(crate) fn wait_for_lock(
+    fs: &dyn Fs,
+    path: &Path,
+    logger: &Logger,
+) -> Result<(), backend::Error> {
+    let io = |action, source: std::io::Error| backend::Error::Io {
+        action,
+        path: path.to_owned(),
+        source: Arc::new(source),
+    };
+    let file = fs.open(path, OpenMode::Read).map_err(|e| io("open", e))?;
+    let begin = Instant::now();
+    let (mut said, mut said_slow) = (false, false);
+    while !file.try_lock().map_err(|e| io("lock", e))? {
+        if !said {
+            said = true;
+            warn!(logger, "another process has the database open; waiting until it lets go";
+                "path" => %path.display());
+        }
+        let waited = begin.elapsed();
+        if waited >= LOCK_SLOW && !said_slow {
+            said_slow = true;
+            info!(logger, "db file is flocked by another process, or taking too long";
+                "path" => %path.display(), "took" => ?waited);
+        }
+        thread::sleep(LOCK_RETRY);
+    }
+    Ok(())
+}
+
 impl Disk {
     pub(crate) fn open(
         resolved: &Resolved,
@@ -42,7 +87,7 @@ impl Disk {
         metrics: &Arc<Metrics>,
         logger: &Logger,
     ) -> Result<Self, StartError> {
-        let path = resolved.snap_dir.join(resolved.backend_engine.file());
+        let path = database(resolved);
         let engine = open_engine(resolved.backend_engine, fs, &path)?;
         info!(logger, "opened backend db"; "path" => %path.display(), "engine" => engine.name());
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -26,10 +26,10 @@ use crate::api::{Api, major_minor};
 use crate::apply::{Applier, CompactionPace, Snapshots};
 use crate::client::Client;
 use crate::config::{
-    BootstrapError, Config, ConfigError, ETCD_VERSION, Resolved, SERVER_NAME, Url,
+    BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
@@ -185,19 +185,20 @@ impl Server {
             logger: logger.new(o!("logger" => "raft")),
             observer: events.clone(),
         };
-        // The log before the database: if it is damaged, the database stays untouched.
-        let log = match initial {
-            Some(members) => Err(members),
-            None => match raft_node::Log::read(&node_config) {
-                // The first start was cut off before the log had its first entries: begin again.
-                Err(raft_node::Error::Unfinished { .. }) => Err(resolved.bootstrap()?),
-                log => Ok(log?),
-            },
-        };
-        let disk = Disk::open(&resolved, fs, &metrics, &logger)?;
-        let opened = match log {
-            Ok(log) => log.with_database(&node_config, disk.applied.0, disk.conf_state.clone())?,
-            Err(members) => raft_node::open(&node_config, new_cluster(&resolved, members))?,
+        let open_disk = || Disk::open(&resolved, fs.clone(), &metrics, &logger);
+        let (log, disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
+        let opened = match (log, initial) {
+            (Some(log), _) => {
+                log.with_database(&node_config, disk.applied.0, disk.conf_state.clone())?
+            }
+            (None, Some(members)) => {
+                raft_node::open(&node_config, new_cluster(&resolved, members))?
+            }
+            // The first start was cut off before the log had its first entries: begin again.
+            (None, None) => {
+                let members = resolved.bootstrap()?;
+                raft_node::open(&node_config, new_cluster(&resolved, members))?
+            }
         };
         let ids = (opened.member_id, opened.cluster_id);
         let cluster = Cluster::load(&disk.backend, ids.1, MAX_LEARNERS)?;
@@ -301,7 +302,7 @@ impl Server {
             .collect();
         // On a thread of its own: the caller may be inside a runtime, where neither blocking on
         // another one nor dropping one is allowed.
-        let published = std::thread::scope(|scope| {
+        let published = thread::scope(|scope| {
             let publish = || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_time()
@@ -311,7 +312,7 @@ impl Server {
                     publish::cluster_version(member).await
                 }))
             };
-            std::thread::Builder::new()
+            thread::Builder::new()
                 .name("publish".into())
                 .spawn_scoped(scope, publish)?
                 .join()
@@ -455,6 +456,43 @@ fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Lo
         "quota-backend-bytes" => config.quota_backend_bytes,
         "max-request-bytes" => resolved.max_request_bytes,
         "pre-vote" => resolved.pre_vote);
+}
+
+/// Reads the log and opens the database. There is no log in a new member, and none that counts if its first start
+/// was cut off.
+fn open_files(
+    config: &raft_node::Config,
+    resolved: &Resolved,
+    initialized: bool,
+    open_disk: impl FnOnce() -> Result<Disk, StartError> + Send,
+) -> Result<(Option<raft_node::Log>, Disk), StartError> {
+    let read_log = || {
+        if !initialized {
+            return Ok(None);
+        }
+        match raft_node::Log::read(config) {
+            Err(raft_node::Error::Unfinished { .. }) => Ok(None),
+            log => log.map(Some),
+        }
+    };
+    let database = disk::database(resolved);
+    let only_read = resolved.backend_engine == Engine::Bolt && config.fs.exists(&database)?;
+    if !initialized || !only_read {
+        // The log before the database: if it is damaged, none is created or changed.
+        return Ok((read_log()?, open_disk()?));
+    }
+    disk::wait_for_lock(&*config.fs, &database, &config.logger)?;
+    // Beside each other: a large database takes as long as the log, and is only read.
+    thread::scope(|scope| {
+        let disk = thread::Builder::new()
+            .name("database".into())
+            .spawn_scoped(scope, open_disk)?;
+        let log = read_log();
+        let disk = disk
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        Ok((log?, disk?))
+    })
 }
 
 fn new_cluster(resolved: &Resolved, members: BTreeMap<String, Vec<Url>>) -> Start {

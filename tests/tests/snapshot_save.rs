@@ -427,8 +427,9 @@ async fn a_damaged_page_is_reported() {
     load(&member, 200, 16 << 10).await;
     let total = shape(&snapshot(&member).await).len() as u64;
     let file = File::options().write(true).open(dir.path().join("member/snap/db")).expect("the database");
-    // The heads of pages well within the values; some of them begin a value of several pages.
-    for page in total / 4096 / 2..total / 4096 / 2 + 8 {
+    // The heads of all pages behind the first few blobs. Some lie within values, where nothing tells
+    // damage, and some are free, but not all.
+    for page in 8 * BLOB as u64 / 4096..total / 4096 {
         file.write_all_at(&[0xff; 16], page * 4096).expect("writable");
     }
     let connection = Connection::open(member.port()).await;

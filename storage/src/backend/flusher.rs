@@ -24,7 +24,8 @@ impl Flusher {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Flusher {
             shared,
-            untidy: true,
+            // A database is not changed before something is committed to it.
+            untidy: false,
         }
     }
 

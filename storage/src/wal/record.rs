@@ -2,7 +2,6 @@
 //!
 //! Source: etcd `server/storage/wal/{encoder,decoder}.go`.
 
-use bytes::Bytes;
 use prost::Message as _;
 use retcd_proto::{raftpb, walpb};
 
@@ -262,8 +261,10 @@ fn parse_varint(bytes: &[u8], start: usize) -> Result<(u64, usize), BadHeader> {
 ///
 /// The record's type is outside its checksum, so the decoders are strict enough to refuse each
 /// other's messages.
-pub(super) fn decode_entry(data: &[u8]) -> Result<raftpb::Entry, &'static str> {
+/// An entry, and apart from it its data, which only some readers want to have copied.
+pub(super) fn decode_entry(data: &[u8]) -> Result<(raftpb::Entry, Option<&[u8]>), &'static str> {
     let mut entry = raftpb::Entry::default();
+    let mut payload = None;
     for field in Fields(data) {
         match field? {
             (1, Value::Number(kind)) => {
@@ -274,17 +275,17 @@ pub(super) fn decode_entry(data: &[u8]) -> Result<raftpb::Entry, &'static str> {
             }
             (2, Value::Number(term)) => entry.term = Some(term),
             (3, Value::Number(index)) => entry.index = Some(index),
-            (4, Value::Bytes(bytes)) => entry.data = Some(Bytes::copy_from_slice(bytes)),
+            (4, Value::Bytes(bytes)) => payload = Some(bytes),
             _ => return Err("entry with an unknown field"),
         }
     }
     if entry.term.is_none() || entry.index().checked_sub(1).is_none() {
         return Err("entry without term or index");
     }
-    if entry.r#type == Some(raftpb::EntryType::EntryConfChange as i32) && entry.data.is_none() {
+    if entry.r#type == Some(raftpb::EntryType::EntryConfChange as i32) && payload.is_none() {
         return Err("membership change without data");
     }
-    Ok(entry)
+    Ok((entry, payload))
 }
 
 pub(super) fn decode_state(data: &[u8]) -> Result<raftpb::HardState, &'static str> {

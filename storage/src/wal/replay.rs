@@ -93,8 +93,11 @@ impl State {
                 self.hard_state = hard_state;
             }
             Kind::Entry => {
-                let entry = decode_entry(data)?;
-                if let Some(start) = start {
+                let (mut entry, payload) = decode_entry(data)?;
+                if let Some(start) = start
+                    && entry.index() > start.index()
+                {
+                    entry.data = payload.map(Bytes::copy_from_slice);
                     self.place(entry, start)?;
                 }
             }
@@ -118,17 +121,10 @@ impl State {
         Ok(())
     }
 
-    /// A later record of an index replaces the earlier one and all entries behind it.
+    /// A later record of an index behind `start` replaces the earlier one and all entries behind it.
     fn place(&mut self, entry: raftpb::Entry, start: &walpb::Snapshot) -> Result<(), Problem> {
-        let Some(at) = entry
-            .index()
-            .checked_sub(start.index())
-            .filter(|at| *at > 0)
-        else {
-            return Ok(());
-        };
         let len = self.entries.len();
-        match usize::try_from(at - 1) {
+        match usize::try_from(entry.index() - start.index() - 1) {
             Ok(at) if at <= len => {
                 self.entries.truncate(at);
                 self.entries.push(entry);

@@ -66,6 +66,9 @@ const MIN_TIDY: u64 = 1 << 20;
 /// end of the file out of the other meta page too.
 const SETTLING: u8 = 3;
 
+/// A sweep finds few free places in front when the file is small or readers hold them; the next one finds more.
+const MAX_SWEEPS: usize = 3;
+
 /// How a database is kept.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BoltOptions {
@@ -330,7 +333,7 @@ impl BoltBackend {
         Ok(Sweep::Moving {
             buckets,
             from: Bytes::new(),
-            target: packed + packed / 16 + 64,
+            target: packed + packed / 16 + 16,
         })
     }
 }
@@ -615,8 +618,13 @@ impl Backend for BoltBackend {
     /// Goes on in small commits, each whole by itself, so that other commits get their turn and a crash does no harm.
     fn defragment(&self) -> Result<(), Error> {
         let _one = self.defragment.lock();
-        self.writer.lock().sweep = Sweep::Idle;
-        while self.step(true)? {}
+        for _ in 0..MAX_SWEEPS {
+            self.writer.lock().sweep = Sweep::Idle;
+            while self.step(true)? {}
+            if self.size() <= self.size_in_use() + slack(self.size_in_use()) {
+                break;
+            }
+        }
         Ok(())
     }
 

@@ -122,6 +122,14 @@ impl Page {
         Ok(page)
     }
 
+    /// The same page in memory of its own, however much was read with it.
+    pub(super) fn detached(&self) -> Page {
+        Page {
+            bytes: Bytes::copy_from_slice(&self.bytes),
+            ..*self
+        }
+    }
+
     /// Checks that entries follow each other and their keys ascend; returns where the last one ends.
     fn check_entries(&self) -> Result<usize, String> {
         let mut end = self.used;

@@ -145,9 +145,21 @@ impl Pager {
 
     /// Reads `pages` pages in one call. They may be anything.
     pub(super) fn read_stretch(&self, id: PageId, pages: usize) -> Result<Bytes, Error> {
-        let mut bytes = vec![0; pages * self.page_size];
+        self.read_stretch_into(id, pages, Bytes::new())
+    }
+
+    /// As [`Pager::read_stretch`], into memory that may serve again if nobody else holds it.
+    pub(super) fn read_stretch_into(
+        &self,
+        id: PageId,
+        pages: usize,
+        memory: Bytes,
+    ) -> Result<Bytes, Error> {
+        let len = pages * self.page_size;
+        let mut bytes = memory.try_into_mut().unwrap_or_default();
+        bytes.resize(len, 0);
         self.fill(&mut bytes, id)?;
-        Ok(bytes.into())
+        Ok(bytes.freeze())
     }
 
     /// Takes page `id` out of a stretch that was read from page `first` on. `None` if it is not whole in there.
@@ -180,7 +192,7 @@ impl Pager {
     /// Keeps a branch in memory.
     pub(super) fn keep(&self, id: PageId, page: &Page) {
         if page.kind() == Kind::Branch {
-            self.branches.insert(id, page.clone());
+            self.branches.insert(id, page.detached());
         }
     }
 

@@ -12,8 +12,8 @@ pub(super) const MAX_DEPTH: usize = 48;
 /// Bytes in front of an inline bucket's page, and all of any other bucket: root page and sequence.
 pub(super) const BUCKET_HEADER: usize = 16;
 
-/// Most pages that a cursor reads at once.
-const MAX_AHEAD: usize = 64;
+/// Most pages that a cursor reads at once. More cost more: their memory is no longer in the processor's cache.
+const MAX_AHEAD: usize = 16;
 
 /// Where a tree begins.
 #[derive(Debug, Clone)]

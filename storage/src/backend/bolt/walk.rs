@@ -15,8 +15,8 @@ use super::pager::Pager;
 use super::tree::{Head, MAX_DEPTH, Root};
 use crate::backend::Error;
 
-/// Most pages that are read at once.
-const AHEAD: usize = 64;
+/// Most pages that are read at once. More cost more: their memory is no longer in the processor's cache.
+const AHEAD: usize = 16;
 
 /// What was found.
 pub(super) struct Walked {
@@ -198,7 +198,9 @@ impl Walk<'_> {
             && id >= 2
         {
             let pages = (last.id - id) as usize + 1;
-            self.stretch = (id, self.pager.read_stretch(id, pages)?);
+            // Nothing of it is kept, so its memory mostly serves again.
+            let memory = std::mem::take(&mut self.stretch.1);
+            self.stretch = (id, self.pager.read_stretch_into(id, pages, memory)?);
             let (first, stretch) = &self.stretch;
             if let Some(page) = self
                 .pager

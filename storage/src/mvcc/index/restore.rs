@@ -7,6 +7,9 @@ use crate::cow_tree::CowTree;
 /// Most records held back; about 120 MB while they are sorted.
 const BATCH: usize = if cfg!(test) { 500 } else { 1 << 20 };
 
+/// Records that are sorted as soon as they are there, in the processor's cache.
+const STRETCH: usize = if cfg!(test) { 50 } else { 1 << 14 };
+
 /// Takes a store's records in ascending revisions and makes an index of them.
 ///
 /// Random insertion waits for memory at every level of the tree. So the records are held back,
@@ -60,11 +63,15 @@ impl Restore {
             revision,
             value,
         });
+        // Sorted stretches are only merged in the end, when nothing more is read beside it.
+        if self.batch.len().is_multiple_of(STRETCH) {
+            let begin = self.batch.len() - STRETCH;
+            sort(&mut self.batch[begin..]);
+        }
     }
 
     fn flush(&mut self) {
-        // Stable: the revisions of a key stay in order.
-        self.batch.sort_by(|a, b| a.key.cmp(&b.key));
+        sort(&mut self.batch);
         let keys = self.batch.chunk_by(|a, b| a.key == b.key);
         let tree = &mut self.index.tree;
         if tree.is_empty() {
@@ -78,6 +85,11 @@ impl Restore {
         }
         self.batch.clear();
     }
+}
+
+/// Stable: the revisions of a key stay in order.
+fn sort(records: &mut [Record]) {
+    records.sort_by(|a, b| a.key.cmp(&b.key));
 }
 
 /// The index of a key of which these are the first records.
