@@ -237,7 +237,7 @@ async fn a_snapshot_is_a_database() {
 }
 
 /// A stream that nobody reads does not keep the database open behind a member that stopped.
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_snapshot_ends_with_the_member() {
     let dir = tempfile::tempdir().unwrap();
     let server = start(dir.path());
