@@ -15,6 +15,7 @@
 mod alarm;
 mod api;
 mod apply;
+pub mod backup;
 mod client;
 mod conf_state;
 pub mod config;

@@ -189,7 +189,14 @@ impl Server {
         let (log, disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
         let opened = match (log, initial) {
             (Some(log), _) => {
-                log.with_database(&node_config, disk.applied.0, disk.conf_state.clone())?
+                // After a restore the stored configuration is still that of the old cluster: the
+                // members come first.
+                let members = Cluster::load(&disk.backend, 0, MAX_LEARNERS)?;
+                let conf_state = match members.members().len() {
+                    0 => disk.conf_state.clone(),
+                    _ => Some(members.conf_state()),
+                };
+                log.with_database(&node_config, disk.applied.0, conf_state)?
             }
             (None, Some(members)) => {
                 raft_node::open(&node_config, new_cluster(&resolved, members))?
@@ -242,7 +249,7 @@ impl Server {
             resolved.snapshot_count,
             disk.durable,
             opened.snapshot.0,
-            disk.conf_state.unwrap_or_default(),
+            opened.conf_state.clone(),
         );
         events.attach(member.clone());
         let node = opened.run(node_config, Arc::new(NoPeers), apply, disk.applied.0)?;

@@ -13,13 +13,14 @@ mod value;
 use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
+pub(crate) use bootstrap::{check_cluster, parse_cluster};
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
 pub use url::{Scheme, Url, UrlError};
-pub use value::{GoBytes, GoDuration};
+pub use value::{GoBytes, GoDuration, ValueError, parse_bool, parse_duration, parse_uint};
 
 /// What a user asks for. Fields carry the names, units and special values of etcd's flags.
 ///
