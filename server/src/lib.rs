@@ -16,6 +16,7 @@ mod alarm;
 mod api;
 mod apply;
 mod auth;
+pub mod backup;
 mod client;
 mod conf_state;
 pub mod config;

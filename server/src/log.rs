@@ -78,6 +78,8 @@ pub enum SettingsError {
 enum Format {
     Json,
     Console,
+    /// Console lines with whole seconds.
+    Tool,
 }
 
 impl Settings {
@@ -166,6 +168,11 @@ impl Log {
         Self::new(Level::Info, Format::Json, vec![Sink::Stderr])
     }
 
+    /// Text on standard error at level `info`, its times in whole seconds: what etcd's offline tools use.
+    pub fn tool() -> Self {
+        Self::new(Level::Info, Format::Tool, vec![Sink::Stderr])
+    }
+
     /// Nothing at all.
     pub fn discard() -> Self {
         Self::new(Level::Critical, Format::Json, Vec::new())
@@ -210,6 +217,7 @@ impl Drain for Writer {
             let line = match self.format {
                 Format::Json => line::json(record, values, line::now()),
                 Format::Console => line::console(record, values, line::now()),
+                Format::Tool => line::tool(record, values, line::now()),
             };
             for sink in &self.sinks {
                 sink.write(line.as_bytes());
@@ -224,7 +232,7 @@ impl Drain for Writer {
 }
 
 /// The system's words without Rust's error number, in lower case as Go shows them.
-fn reason(error: &io::Error) -> String {
+pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     let text = text.split(" (os error").next().unwrap_or_default();
     let mut chars = text.chars();

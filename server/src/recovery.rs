@@ -2,13 +2,11 @@
 //!
 //! Source: disk-format 4, raft-log 8; etcd `server/etcdserver/bootstrap.go`.
 
-use std::path::Path;
-
 use prost::Message as _;
 use retcd_proto::raftpb::{self, ConfChange, EntryType};
 use retcd_raft_node::membership::Cluster;
 use retcd_raft_node::{self as raft_node, Log};
-use retcd_storage::backend::{BoltFile, Bucket, CONSISTENT_INDEX};
+use retcd_storage::backend::Bucket;
 use retcd_storage::{snapshot, wal};
 use slog::{Logger, info, warn};
 
@@ -35,15 +33,8 @@ pub(crate) fn place_database(
     config: &raft_node::Config,
     log: Option<&Log>,
 ) -> Result<(), StartError> {
-    let fs = &*config.fs;
     let begin = log.map_or(0, |log| log.snapshot().index());
-    let index_of = |path: &Path| {
-        let file = BoltFile::open(fs, path)?;
-        let index = file.get(Bucket::Meta.name().as_bytes(), CONSISTENT_INDEX)?;
-        let index = index.and_then(|value| <[u8; 8]>::try_from(value.as_ref()).ok());
-        Ok(index.map_or(0, u64::from_be_bytes))
-    };
-    if schema::place_database(fs, &config.snap_dir, begin, &index_of)? {
+    if schema::place_database(&*config.fs, &config.snap_dir, begin)? {
         info!(config.logger, "Recovering from snapshot backend"; "snapshot-index" => begin);
     }
     Ok(())

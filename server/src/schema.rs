@@ -7,8 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use retcd_raft_node::membership::DowngradeInfo;
-use retcd_storage::backend;
-use retcd_storage::fs::{self, Fs};
+use retcd_storage::backend::{self, BoltFile, Bucket, CONSISTENT_INDEX};
+use retcd_storage::fs::Fs;
+use retcd_storage::snapshot;
 
 /// Where the database keeps the label of its layout: key in the bucket `meta` (disk-format 6.3).
 pub(crate) const STORAGE_VERSION: &[u8] = b"storageVersion";
@@ -206,77 +207,69 @@ pub enum DatabaseError {
         /// Where the log begins.
         snapshot: u64,
     },
-    /// A database cannot be read.
+    /// The member's own database cannot be read.
     #[error(transparent)]
     Backend(#[from] backend::Error),
-    /// It cannot be put in place.
-    #[error("cannot {action} {}: {source}", path.display())]
+    /// The one that came cannot be put in place.
+    #[error(transparent)]
+    Snapshot(#[from] snapshot::Error),
+    /// It cannot be seen whether there is one.
+    #[error("cannot look for {}: {source}", path.display())]
     Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
+        /// The database.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
     },
 }
 
-/// Makes sure that `<dir>/db` has everything up to the snapshot that the log begins with (D16). Where it has not,
-/// the member stopped between receiving a database from the leader and putting it in place, and that is done now.
+/// Makes sure that `<dir>/db` has everything up to `begin`, where the log begins (D16). Where it has not, the member
+/// stopped between receiving a database from the leader and putting it in place, and that is done now.
 ///
-/// `index_of` reads the consistent index of a database file. True when another database was put in place.
+/// True when another database was put in place.
 ///
 /// # Errors
-/// When there is no such database. Nothing is changed then.
-pub(crate) fn place_database(
-    fs: &dyn Fs,
-    dir: &Path,
-    snapshot: u64,
-    index_of: &dyn Fn(&Path) -> Result<u64, backend::Error>,
-) -> Result<bool, DatabaseError> {
-    let path = dir.join("db");
-    let received = dir.join(format!("{snapshot:016x}.snap.db"));
-    let exists = |path: &Path| {
-        fs.exists(path).map_err(|source| DatabaseError::Io {
-            action: "look for",
-            path: path.to_owned(),
-            source,
-        })
-    };
-    if snapshot == 0 {
+/// When there is none. Nothing is changed then.
+pub(crate) fn place_database(fs: &dyn Fs, dir: &Path, begin: u64) -> Result<bool, DatabaseError> {
+    if begin == 0 {
         return Ok(false); // the log has everything
     }
-    let there = exists(&path)?;
-    let index = if there { index_of(&path)? } else { 0 };
-    if snapshot <= index {
+    let path = dir.join("db");
+    let exists = fs.exists(&path).map_err(|source| DatabaseError::Io {
+        path: path.clone(),
+        source,
+    })?;
+    let index = if exists { index_of(fs, &path)? } else { 0 };
+    if begin <= index {
         return Ok(false);
     }
-    if !exists(&received)? {
-        return Err(DatabaseError::Missing {
-            state: if there {
+    match snapshot::install(fs, dir, begin) {
+        Ok(()) => Ok(true),
+        Err(snapshot::Error::NoDatabase { path: received }) => Err(DatabaseError::Missing {
+            state: if exists {
                 format!("has nothing behind index {index}")
             } else {
                 "is missing".to_owned()
             },
             path,
             received,
-            snapshot,
-        });
+            snapshot: begin,
+        }),
+        Err(snapshot::Error::Older { path, found, index }) => Err(DatabaseError::Outdated {
+            path,
+            index: found,
+            snapshot: index,
+        }),
+        Err(error) => Err(error.into()),
     }
-    let index = index_of(&received)?;
-    if index < snapshot {
-        return Err(DatabaseError::Outdated {
-            path: received,
-            index,
-            snapshot,
-        });
-    }
-    fs::durable_rename(fs, &received, &path).map_err(|source| DatabaseError::Io {
-        action: "put in place",
-        path: received,
-        source,
-    })?;
-    Ok(true)
+}
+
+/// The last entry that a database has.
+fn index_of(fs: &dyn Fs, path: &Path) -> Result<u64, backend::Error> {
+    let file = BoltFile::open(fs, path)?;
+    let index = file.get(Bucket::Meta.name().as_bytes(), CONSISTENT_INDEX)?;
+    let index = index.and_then(|value| <[u8; 8]>::try_from(value.as_ref()).ok());
+    Ok(index.map_or(0, u64::from_be_bytes))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::apply::{Applier, CompactionPace, Snapshots};
 use crate::auth::{Auth, Enabled as AuthEnabled};
 use crate::client::Client;
 use crate::config::{
-    BootstrapError, Config, ConfigError, ETCD_VERSION, Resolved, SERVER_NAME, Url,
+    BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Disk};
@@ -162,6 +162,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dir = DataDir::new(&resolved);
         let initialized = dir.has_log(&*fs)?;
+        dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
         let initial = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
@@ -258,6 +259,7 @@ impl Server {
             metrics: metrics.clone(),
             logger: logger.clone(),
             failure,
+            stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
@@ -417,6 +419,8 @@ impl Server {
         };
         running.net.stop(STOP_GRACE);
         drop(running.net);
+        // Calls that came without a socket and go on by themselves.
+        running.member.stopping.send_replace(true);
         running.node.stop();
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
@@ -504,10 +508,16 @@ fn open_files(
         }
     };
     let database = disk::database(resolved);
-    if !initialized || !config.fs.exists(&database)? {
-        // The log before the database: if it is damaged, none is created.
+    let bolt = resolved.backend_engine == Engine::Bolt;
+    let place = |log: Option<&raft_node::Log>| match bolt {
+        true => recovery::place_database(config, log),
+        false => Ok(()), // no other member's database is of its format
+    };
+    let only_read = bolt && config.fs.exists(&database)?;
+    if !initialized || !only_read {
+        // The log before the database: if it is damaged, none is created or changed.
         let log = read_log()?;
-        recovery::place_database(config, log.as_ref())?;
+        place(log.as_ref())?;
         return Ok((log, open_disk()?));
     }
     disk::wait_for_lock(&*config.fs, &database, &config.logger)?;
@@ -527,7 +537,7 @@ fn open_files(
         return Ok((log, disk));
     }
     disk.close();
-    recovery::place_database(config, log.as_ref())?;
+    place(log.as_ref())?;
     Ok((log, open_disk()?))
 }
 

@@ -1,4 +1,4 @@
-//! Our own server binary.
+//! Our own binaries.
 
 use std::env;
 use std::path::PathBuf;
@@ -14,22 +14,32 @@ use std::sync::OnceLock;
 #[must_use]
 pub fn ours() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| env::var_os("RETCD_BIN").map_or_else(build, PathBuf::from)).clone()
+    PATH.get_or_init(|| env::var_os("RETCD_BIN").map_or_else(|| build("etcd"), PathBuf::from)).clone()
+}
+
+/// The path of our `etcdutl`, built if need be, once per process; `RETCD_ETCDUTL_BIN` names another one.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn our_etcdutl() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| env::var_os("RETCD_ETCDUTL_BIN").map_or_else(|| build("etcdutl"), PathBuf::from)).clone()
 }
 
 /// Asks cargo even if a binary is there, since it may be older than the sources. All of the workspace
 /// is named, so that the features of shared crates are those that the tests were built with.
-fn build() -> PathBuf {
+fn build(name: &str) -> PathBuf {
     let exe = env::current_exe().expect("a test knows its own path");
     let profile = exe.ancestors().nth(2).expect("tests live in <target>/<profile>/deps");
     let target = profile.parent().expect("tests live in <target>/<profile>/deps");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    cargo.args(["build", "--quiet", "--workspace", "--bin", "etcd", "--target-dir"]).arg(target);
+    cargo.args(["build", "--quiet", "--workspace", "--bin", name, "--target-dir"]).arg(target);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }
     let status = cargo.status().expect("cargo runs");
-    assert!(status.success(), "our etcd does not build: {cargo:?}");
-    profile.join("etcd")
+    assert!(status.success(), "our {name} does not build: {cargo:?}");
+    profile.join(name)
 }

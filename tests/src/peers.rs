@@ -6,7 +6,8 @@ use std::process::Command;
 use std::sync::Mutex;
 
 const GO: &str = "cd tests/peers && go build -o bin/etcd go.etcd.io/etcd/server/v3 \
-                  && go build -o bin/etcdctl go.etcd.io/etcd/etcdctl/v3";
+                  && go build -o bin/etcdctl go.etcd.io/etcd/etcdctl/v3 \
+                  && go build -o bin/etcdutl go.etcd.io/etcd/etcdutl/v3";
 const DEBIAN: &str = "apt-get install etcd-client";
 
 /// Go etcd 3.7, the server; says `SKIPPED` and how to get it when it is not there.
@@ -31,6 +32,12 @@ pub fn go_etcd_of(release: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn go_etcdctl() -> Option<PathBuf> {
     built("etcdctl")
+}
+
+/// Go etcdutl 3.7; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn go_etcdutl() -> Option<PathBuf> {
+    built("etcdutl")
 }
 
 /// Debian's etcdctl 3.4; says `SKIPPED` and how to get it when it is not there.

@@ -104,17 +104,9 @@ impl Resolved {
     /// If the cluster does not contain this member as it advertises itself, or more members than this one.
     pub fn bootstrap(&self) -> Result<BTreeMap<String, Vec<Url>>, BootstrapError> {
         let cluster = parse_cluster(&self.initial_cluster)?;
-        let own = cluster
-            .get(&self.name)
-            .ok_or_else(|| BootstrapError::NoLocalName(self.name.clone()))?;
         let existing = self.initial_cluster_state == ClusterState::Existing;
-        if !existing {
-            self.check_advertised(own)?;
-        }
-        let mut seen = BTreeSet::new();
-        if !cluster.values().flatten().all(|url| seen.insert(url)) {
-            return Err(BootstrapError::DuplicateUrl(show_cluster(&cluster)));
-        }
+        let advertised = (!existing).then_some(self.initial_advertise_peer_urls.as_slice());
+        check_cluster(&self.name, advertised, &cluster)?;
         if cluster.len() > 1 {
             return Err(BootstrapError::ManyMembers(self.initial_cluster.clone()));
         }
@@ -123,54 +115,68 @@ impl Resolved {
         }
         Ok(cluster)
     }
+}
 
-    fn check_advertised(&self, own: &[Url]) -> Result<(), BootstrapError> {
-        let mut advertised = self.initial_advertise_peer_urls.clone();
-        advertised.sort();
-        let Err(reason) = same_addresses(&advertised, own) else {
-            return Ok(());
-        };
-        let cluster = || {
-            show_cluster(&BTreeMap::from([(
-                self.name.clone(),
-                self.initial_advertise_peer_urls.clone(),
-            )]))
-        };
-        let missing: Vec<String> = own
-            .iter()
-            .filter(|url| !advertised.contains(url))
-            .map(|url| format!("{}={url}", self.name))
-            .collect();
-        if !missing.is_empty() {
-            let (missing, advertised) = (missing.join(","), url::join(&advertised));
-            return Err(BootstrapError::NotAdvertised {
-                missing,
-                advertised,
-                reason,
-            });
-        }
-        let missing: Vec<Url> = advertised
-            .iter()
-            .filter(|url| !own.contains(url))
-            .cloned()
-            .collect();
-        Err(if missing.is_empty() {
-            BootstrapError::Unresolved {
-                advertised: url::join(&advertised),
-                cluster: cluster(),
-                reason,
-            }
-        } else {
-            BootstrapError::NotInCluster {
-                missing: url::join(&missing),
-                cluster: cluster(),
-            }
-        })
+/// Whether a cluster contains the member `name` as it advertises itself (`None`: in any way), and no URL twice.
+pub(crate) fn check_cluster(
+    name: &str,
+    advertised: Option<&[Url]>,
+    cluster: &BTreeMap<String, Vec<Url>>,
+) -> Result<(), BootstrapError> {
+    let own = cluster
+        .get(name)
+        .ok_or_else(|| BootstrapError::NoLocalName(name.to_owned()))?;
+    if let Some(advertised) = advertised {
+        check_advertised(name, advertised, own)?;
     }
+    let mut seen = BTreeSet::new();
+    if !cluster.values().flatten().all(|url| seen.insert(url)) {
+        return Err(BootstrapError::DuplicateUrl(show_cluster(cluster)));
+    }
+    Ok(())
+}
+
+fn check_advertised(name: &str, given: &[Url], own: &[Url]) -> Result<(), BootstrapError> {
+    let mut advertised = given.to_vec();
+    advertised.sort();
+    let Err(reason) = same_addresses(&advertised, own) else {
+        return Ok(());
+    };
+    let cluster = || show_cluster(&BTreeMap::from([(name.to_owned(), given.to_vec())]));
+    let missing: Vec<String> = own
+        .iter()
+        .filter(|url| !advertised.contains(url))
+        .map(|url| format!("{name}={url}"))
+        .collect();
+    if !missing.is_empty() {
+        let (missing, advertised) = (missing.join(","), url::join(&advertised));
+        return Err(BootstrapError::NotAdvertised {
+            missing,
+            advertised,
+            reason,
+        });
+    }
+    let missing: Vec<Url> = advertised
+        .iter()
+        .filter(|url| !own.contains(url))
+        .cloned()
+        .collect();
+    Err(if missing.is_empty() {
+        BootstrapError::Unresolved {
+            advertised: url::join(&advertised),
+            cluster: cluster(),
+            reason,
+        }
+    } else {
+        BootstrapError::NotInCluster {
+            missing: url::join(&missing),
+            cluster: cluster(),
+        }
+    })
 }
 
 /// `name=url,name=url`; a name may come back to add another URL.
-fn parse_cluster(text: &str) -> Result<BTreeMap<String, Vec<Url>>, UrlError> {
+pub(crate) fn parse_cluster(text: &str) -> Result<BTreeMap<String, Vec<Url>>, UrlError> {
     let mut cluster: BTreeMap<String, Vec<Url>> = BTreeMap::new();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let (name, url) = part.split_once('=').unwrap_or((part, ""));

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 /// Why a value cannot be taken; the text is the one etcd prints after the flag's name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ValueError {
+pub enum ValueError {
+    /// Not in the notation.
     #[error("parse error")]
     Syntax,
+    /// In the notation, but too large or too small.
     #[error("value out of range")]
     Range,
     /// A text of its own, e.g. of a URL or an enumeration.
@@ -15,7 +17,11 @@ pub(super) enum ValueError {
     Other(String),
 }
 
-pub(super) fn parse_bool(text: &str) -> Result<bool, ValueError> {
+/// A truth value in Go's notation: `true`, `T`, `1`, `FALSE` and so on.
+///
+/// # Errors
+/// For anything else.
+pub fn parse_bool(text: &str) -> Result<bool, ValueError> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
@@ -24,7 +30,10 @@ pub(super) fn parse_bool(text: &str) -> Result<bool, ValueError> {
 }
 
 /// An unsigned integer in Go's notation with base prefix (`0x`, `0o`, `0`, `0b`) and underscores.
-pub(super) fn parse_uint(text: &str) -> Result<u64, ValueError> {
+///
+/// # Errors
+/// For anything else, and beyond 64 bits.
+pub fn parse_uint(text: &str) -> Result<u64, ValueError> {
     let magnitude = parse_magnitude(text)?;
     u64::try_from(magnitude).map_err(|_| ValueError::Range)
 }
@@ -84,7 +93,10 @@ fn parse_magnitude(text: &str) -> Result<u128, ValueError> {
 }
 
 /// A signed duration in nanoseconds: `300ms`, `-1.5h`, `2h45m`; a bare `0` needs no unit.
-pub(super) fn parse_duration(text: &str) -> Result<i64, ValueError> {
+///
+/// # Errors
+/// For anything else, and beyond 292 years.
+pub fn parse_duration(text: &str) -> Result<i64, ValueError> {
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),

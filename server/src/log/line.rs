@@ -45,9 +45,21 @@ pub(super) fn json(record: &Record<'_>, values: &OwnedKVList, at: Duration) -> S
 
 /// `ts <tab> level <tab> logger <tab> caller <tab> msg <tab> {fields}`.
 pub(super) fn console(record: &Record<'_>, values: &OwnedKVList, at: Duration) -> String {
-    let fields = Fields::collect(record, values);
     let mut line = String::with_capacity(256);
     push_time(&mut line, at);
+    text(line, record, values)
+}
+
+/// As [`console`], the time being `2006-01-02T15:04:05Z`.
+pub(super) fn tool(record: &Record<'_>, values: &OwnedKVList, at: Duration) -> String {
+    let mut line = String::with_capacity(256);
+    push_seconds(&mut line, at);
+    line.push('Z');
+    text(line, record, values)
+}
+
+fn text(mut line: String, record: &Record<'_>, values: &OwnedKVList) -> String {
+    let fields = Fields::collect(record, values);
     let _ = write!(line, "\t{}\t", level_name(record.level()));
     if let Some(name) = &fields.logger {
         let _ = write!(line, "{}\t", name.trim_matches('"'));
@@ -90,13 +102,17 @@ fn caller(record: &Record<'_>) -> String {
 
 /// `2006-01-02T15:04:05.000000Z`.
 fn push_time(out: &mut String, at: Duration) {
+    push_seconds(out, at);
+    let _ = write!(out, ".{:06}Z", at.subsec_micros());
+}
+
+fn push_seconds(out: &mut String, at: Duration) {
     let seconds = at.as_secs();
     let (year, month, day) = civil(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     let _ = write!(
         out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:06}Z",
-        at.subsec_micros()
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
     );
 }
 
