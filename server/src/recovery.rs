@@ -44,10 +44,17 @@ pub(crate) fn place_database(
 ///
 /// # Errors
 /// A database or a cluster of a newer release; authentication enabled. Nothing is changed.
-pub(crate) fn check(disk: &Disk) -> Result<(), StartError> {
+pub(crate) fn check(disk: &Disk, logger: &Logger) -> Result<(), StartError> {
     let label = disk.backend.get(Bucket::Meta, STORAGE_VERSION)?;
     let has_term = disk.backend.get(Bucket::Meta, TERM)?.is_some();
-    schema::check_storage(schema::detect(label.as_deref(), has_term))?;
+    let layout = schema::detect(label.as_deref(), has_term);
+    schema::check_storage(layout)?;
+    if layout.is_none() && disk.applied.0 > 0 {
+        warn!(
+            logger,
+            "Failed to detect storage schema version. Please wait till wal snapshot before upgrading cluster."
+        );
+    }
     if Auth::load(&disk.backend)?.enabled() {
         return Err(auth::Enabled.into());
     }

@@ -203,7 +203,7 @@ impl Server {
         };
         let open_disk = || Disk::open(&resolved, fs.clone(), &metrics, &logger);
         let (log, mut disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
-        recovery::check(&disk)?;
+        recovery::check(&disk, &logger)?;
         let mut old_entries = 0;
         let (opened, cluster) = match log {
             Some(log) => {
@@ -230,7 +230,9 @@ impl Server {
         if orphans > 0 {
             warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
         }
-        info!(logger, "restored leases"; "leases" => lessor.len());
+        if lessor.len() > 0 {
+            warn!(logger, "leases are kept, but none of them expires or can be renewed in this release"; "leases" => lessor.len());
+        }
         metrics.identify(Identity {
             member_id: ids.0,
             quota_backend_bytes: resolved.quota_backend_bytes,

@@ -74,14 +74,15 @@ impl Applier {
                 "prev-cluster-version" => old, "new-cluster-version" => new);
             self.snapshots.force(index);
         }
-        self.align_storage(index)
+        self.align_storage(index)?;
+        Ok(())
     }
 
     /// Makes the database's label say what the cluster's version is, as of the entry `index`. Before it is lowered,
-    /// there has to be a snapshot at that entry: until then this is called again and again.
-    pub(super) fn align_storage(&mut self, index: u64) -> Result<(), Fatal> {
+    /// there has to be a snapshot at that entry: until then this is called again and again. True if it changed.
+    pub(super) fn align_storage(&mut self, index: u64) -> Result<bool, Fatal> {
         let Some(cluster) = self.cluster.version().and_then(Version::parse) else {
-            return Ok(());
+            return Ok(false);
         };
         let label = self.store.backend().get(Bucket::Meta, STORAGE_VERSION)?;
         let wanted = schema::relabel(schema::detect(label.as_deref(), true), cluster);
@@ -89,13 +90,13 @@ impl Applier {
             let behind = *self.lowering.get_or_insert(index);
             self.snapshots.force(behind);
             if self.member.node().status().snapshot < behind {
-                return Ok(());
+                return Ok(false);
             }
         }
         self.lowering = None;
         let backend = self.store.backend();
         match wanted {
-            Relabel::Keep => return Ok(()),
+            Relabel::Keep => return Ok(false),
             Relabel::Remove => backend.delete(Bucket::Meta, STORAGE_VERSION),
             Relabel::Raise(version) | Relabel::Lower(version) => {
                 backend.put(Bucket::Meta, STORAGE_VERSION, version.to_string());
@@ -103,7 +104,7 @@ impl Applier {
         }
         info!(self.member.logger, "updated storage version";
             "new-storage-version" => cluster.to_string());
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the remaining time of leases outlives a restart.

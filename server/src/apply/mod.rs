@@ -135,8 +135,7 @@ impl Applier {
                 next_step = Instant::now() + self.pace.pause;
             }
             self.snapshot_if_due()?;
-            if self.lowering.is_some() {
-                self.align_storage(self.applied.0)?;
+            if self.lowering.is_some() && self.align_storage(self.applied.0)? {
                 self.publish()?;
             }
         }

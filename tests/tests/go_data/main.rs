@@ -5,6 +5,7 @@ mod client;
 mod downgrade;
 mod file;
 mod load;
+mod recorded;
 mod refuse;
 mod repair;
 mod replay;
