@@ -255,6 +255,11 @@ impl Member {
         self.setup.flags = flags.into_iter().map(Into::into).collect();
     }
 
+    /// Replaces the program that the next start runs: somebody else takes over the directory.
+    pub fn set_program(&mut self, program: impl Into<PathBuf>) {
+        self.setup.program = program.into();
+    }
+
     /// `kill -9`, and waits for the end.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {

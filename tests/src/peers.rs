@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-const GO: &str = "cd tests/peers && go build -o bin/etcd go.etcd.io/etcd/server/v3 \
-                  && go build -o bin/etcdctl go.etcd.io/etcd/etcdctl/v3 \
-                  && go build -o bin/etcdutl go.etcd.io/etcd/etcdutl/v3";
+const GO: &str = "with Go, the commands in tests/peers/README.md";
 const DEBIAN: &str = "apt-get install etcd-client";
 
 /// Go etcd 3.7, the server; says `SKIPPED` and how to get it when it is not there.
@@ -26,6 +24,18 @@ pub fn go_etcdctl() -> Option<PathBuf> {
 #[must_use]
 pub fn go_etcdutl() -> Option<PathBuf> {
     built("etcdutl")
+}
+
+/// The tool of Go's bbolt; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn bbolt() -> Option<PathBuf> {
+    built("bbolt")
+}
+
+/// Our program over Go's client, `peers/state`; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn state() -> Option<PathBuf> {
+    built("state")
 }
 
 /// Debian's etcdctl 3.4; says `SKIPPED` and how to get it when it is not there.
@@ -49,7 +59,7 @@ fn built(name: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|path| path.is_file());
     if found.is_none() {
-        skipped(&format!("Go {name} 3.7.1"), GO);
+        skipped(&format!("tests/peers/bin/{name}"), GO);
     }
     found
 }
