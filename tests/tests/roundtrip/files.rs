@@ -1,10 +1,14 @@
 //! The database file itself, with nobody between.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use retcd_storage::backend::{BoltFile, Error};
+use retcd_storage::fs::RealFs;
 use retcd_tests::run;
+use retcd_tests::state::{digest, hex};
 
 use crate::rig::Rig;
 
@@ -23,7 +27,14 @@ pub(crate) fn check(rig: &Rig, db: &Path) -> Result<Kept, String> {
     if said.trim() != "OK" {
         return Err(format!("bbolt check {}: {said}", db.display()));
     }
+    let file = BoltFile::open(&RealFs, db).map_err(|e| e.to_string())?;
+    file.check().map_err(|e| e.to_string())?;
     let content = rig.state.bolt(&[db])?;
+    let ours = lines(&file).map_err(|e| e.to_string())?;
+    if content.lines().skip(1).ne(ours.lines()) {
+        let pair = content.lines().skip(1).zip(ours.lines()).find(|(theirs, ours)| theirs != ours);
+        return Err(format!("{}: bbolt reads otherwise than we do: {pair:?}", db.display()));
+    }
     let mut kept = Kept::new();
     let mut bucket = String::new();
     for line in content.lines() {
@@ -34,6 +45,18 @@ pub(crate) fn check(rig: &Rig, db: &Path) -> Result<Kept, String> {
         }
     }
     Ok(kept)
+}
+
+/// All pairs as we read them, in the lines of `state bolt`.
+fn lines(file: &BoltFile) -> Result<String, Error> {
+    let mut out = String::new();
+    for bucket in file.buckets()? {
+        let _ = writeln!(out, "bucket {}", hex(&bucket));
+        for (key, value) in file.scan(&bucket, b"", 0)? {
+            let _ = writeln!(out, "{} {} {}", hex(&key), value.len(), digest(&value));
+        }
+    }
+    Ok(out)
 }
 
 /// What two files keep differently.
