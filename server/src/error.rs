@@ -57,6 +57,8 @@ pub enum Error {
     StreamSortOrder,
     /// `RangeStream` was asked to filter by revision.
     StreamRevisionFilter,
+    /// The engine of the store cannot do it, in words for the operator.
+    EngineCannot(String),
     /// The request would be logged in the membership module's own words. Sent as `Unknown`.
     Membership(String),
     /// Damaged data or an impossible state, in words for the operator. Sent as `Unknown`.
@@ -121,6 +123,7 @@ impl Error {
                 Code::Unimplemented,
                 "RangeStream does not support revision filters",
             ),
+            Self::EngineCannot(text) => (Code::Unimplemented, text),
             Self::Membership(text) | Self::Internal(text) => (Code::Unknown, text),
         }
     }
@@ -195,8 +198,8 @@ mod tests {
                 | Timeout
                 | TimeoutDueToLeaderFail
                 | Corrupt => {}
-                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | Membership(_)
-                | Internal(_) => {
+                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | EngineCannot(_)
+                | Membership(_) | Internal(_) => {
                     unreachable!("has its own words")
                 }
             }

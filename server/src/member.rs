@@ -69,6 +69,8 @@ pub(crate) struct Member {
     pub(crate) logger: Logger,
     /// Why the member stopped by itself, if it did.
     pub(crate) failure: watch::Sender<Option<String>>,
+    /// Set when the member is told to stop, and calls had their time to end.
+    pub(crate) stopping: watch::Sender<bool>,
     pub(crate) node: OnceLock<Handle>,
     /// Index of the last entry whose effects readers see.
     pub(crate) applied: AtomicU64,
@@ -193,6 +195,17 @@ impl Member {
     /// Whether the member has stopped by itself.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.borrow().is_some()
+    }
+
+    /// Waits until the member stops, by itself or because it is told to.
+    pub(crate) async fn ended(&self) {
+        let mut failure = self.failure.subscribe();
+        let mut stopping = self.stopping.subscribe();
+        // Neither channel closes before its sender in `self` is gone.
+        tokio::select! {
+            _ = failure.wait_for(Option::is_some) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
     }
 
     /// Stops the member because it cannot go on safely.

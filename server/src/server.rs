@@ -26,7 +26,7 @@ use crate::api::{Api, major_minor};
 use crate::apply::{Applier, CompactionPace, Snapshots};
 use crate::client::Client;
 use crate::config::{
-    BootstrapError, Config, ConfigError, ETCD_VERSION, Resolved, SERVER_NAME, Url,
+    BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Disk};
@@ -146,6 +146,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dir = DataDir::new(&resolved);
         let initialized = dir.has_log(&*fs)?;
+        dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
         let initial = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
@@ -237,6 +238,7 @@ impl Server {
             metrics: metrics.clone(),
             logger: logger.clone(),
             failure,
+            stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
@@ -392,6 +394,8 @@ impl Server {
         };
         running.net.stop(STOP_GRACE);
         drop(running.net);
+        // Calls that came without a socket and go on by themselves.
+        running.member.stopping.send_replace(true);
         running.node.stop();
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
@@ -479,8 +483,9 @@ fn open_files(
         }
     };
     let database = disk::database(resolved);
-    if !initialized || !config.fs.exists(&database)? {
-        // The log before the database: if it is damaged, none is created.
+    let only_read = resolved.backend_engine == Engine::Bolt && config.fs.exists(&database)?;
+    if !initialized || !only_read {
+        // The log before the database: if it is damaged, none is created or changed.
         return Ok((read_log()?, open_disk()?));
     }
     disk::wait_for_lock(&*config.fs, &database, &config.logger)?;

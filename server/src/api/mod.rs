@@ -7,6 +7,7 @@ mod cluster;
 mod health;
 mod kv;
 mod maintenance;
+mod snapshot;
 
 use std::sync::Arc;
 

@@ -47,6 +47,7 @@ impl Services for Api {
             Method::Hash => unary!(hash),
             Method::HashKv => unary!(hash_kv),
             Method::Defragment => unary!(defragment),
+            Method::Snapshot => server_stream!(snapshot),
 
             Method::MemberList => unary!(member_list),
 
@@ -61,7 +62,6 @@ impl Services for Api {
             | Method::MemberRemove
             | Method::MemberUpdate
             | Method::MemberPromote
-            | Method::Snapshot
             | Method::MoveLeader
             | Method::Downgrade
             | Method::AuthEnable
