@@ -3,11 +3,15 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"sync"
 	"sync/atomic"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -95,9 +99,9 @@ func (l *loader) run() (summary, error) {
 		return s, fmt.Errorf("new keys: %w", err)
 	}
 	if l.untilGone {
-		s.NextOp = l.churnUntilGone(s.Revision)
+		s.NextOp, err = l.churnUntilGone(s.Revision)
 		s.Operations = l.done.Load()
-		return s, nil
+		return s, err
 	}
 	// Changes in equal parts with a compaction between those of the first two thirds, so that the last
 	// third's history stays.
@@ -124,14 +128,14 @@ func (l *loader) compact() error {
 	if err != nil {
 		return err
 	}
-	return l.compactAt(newest-(newest-compacted)/4, clientv3.WithCompactPhysical())
+	return l.compactAt(context.Background(), newest-(newest-compacted)/4, clientv3.WithCompactPhysical())
 }
 
-func (l *loader) compactAt(rev int64, options ...clientv3.CompactOption) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (l *loader) compactAt(ctx context.Context, rev int64, options ...clientv3.CompactOption) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if _, err := l.client.Compact(ctx, rev, options...); err != nil {
-		return err
+		return fmt.Errorf("compact %d: %w", rev, err)
 	}
 	return l.acks.add("compact", rev)
 }
@@ -173,20 +177,28 @@ func (l *loader) churn(from, to int) error {
 
 // churnUntilGone compacts what there was before, so that the server dies while it deletes, and returns the
 // number after that of the last change that was tried.
-func (l *loader) churnUntilGone(before int64) int {
+func (l *loader) churnUntilGone(before int64) (int, error) {
+	// The first error ends it for all: a call that begins when the connection is lost already may wait for
+	// another one to no end.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	var next atomic.Int64
 	next.Store(int64(l.firstOp))
 	var group sync.WaitGroup
-	// An error means that the server is gone before it could answer.
-	group.Go(func() { _ = l.compactAt(before) })
+	group.Go(func() {
+		if err := l.compactAt(ctx, before); err != nil {
+			cancel(err)
+		}
+	})
 	for range l.workers {
 		group.Go(func() {
-			for {
+			for ctx.Err() == nil {
 				n := int(next.Add(1)) - 1
-				ctx, cancel := context.WithTimeout(context.Background(), patience)
-				err := l.change(ctx, n)
-				cancel()
+				call, end := context.WithTimeout(ctx, patience)
+				err := l.change(call, n)
+				end()
 				if err != nil {
+					cancel(err)
 					return
 				}
 				if done := l.done.Load(); done%100 == 0 {
@@ -196,7 +208,10 @@ func (l *loader) churnUntilGone(before int64) int {
 		})
 	}
 	group.Wait()
-	return int(next.Load())
+	if err := context.Cause(ctx); status.Code(errors.Unwrap(err)) != codes.Unavailable {
+		return 0, err
+	}
+	return int(next.Load()), nil
 }
 
 // parallel hands pieces of [from, to) to the workers; the first error ends it.
