@@ -7,4 +7,6 @@ pub mod member;
 pub mod peers;
 pub mod ports;
 pub mod random;
+pub mod run;
+pub mod state;
 pub mod tree;

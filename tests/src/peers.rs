@@ -5,9 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-const GO: &str = "cd tests/peers && go build -o bin/etcd go.etcd.io/etcd/server/v3 \
-                  && go build -o bin/etcdctl go.etcd.io/etcd/etcdctl/v3 \
-                  && go build -o bin/etcdutl go.etcd.io/etcd/etcdutl/v3";
+const GO: &str = "with Go, the commands in tests/peers/README.md";
 const DEBIAN: &str = "apt-get install etcd-client";
 
 /// Go etcd 3.7, the server; says `SKIPPED` and how to get it when it is not there.
@@ -40,6 +38,18 @@ pub fn go_etcdutl() -> Option<PathBuf> {
     built("etcdutl")
 }
 
+/// The tool of Go's bbolt; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn bbolt() -> Option<PathBuf> {
+    built("bbolt")
+}
+
+/// Our program over Go's client, `peers/state`; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn state() -> Option<PathBuf> {
+    built("state")
+}
+
 /// Debian's etcdctl 3.4; says `SKIPPED` and how to get it when it is not there.
 #[must_use]
 pub fn debian_etcdctl() -> Option<PathBuf> {
@@ -55,7 +65,7 @@ pub fn debian_etcdctl() -> Option<PathBuf> {
 fn built(name: &str) -> Option<PathBuf> {
     let found = find(name);
     if found.is_none() {
-        skipped(&format!("Go {name} 3.7.1"), GO);
+        skipped(&format!("tests/peers/bin/{name}"), GO);
     }
     found
 }

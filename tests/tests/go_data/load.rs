@@ -18,6 +18,10 @@ pub(crate) fn everything(go: &Client) {
     users_and_roles(go);
     leases_and_keys(go);
     members(go);
+    for n in 0..20 {
+        go.put(format!("last/{:02}", n % 15), format!("{n}"), LEASES[n % LEASES.len()]);
+    }
+    go.delete("last/00", "last/05");
     // Raised last: nothing can be put any more.
     let member_id = go.call(pb::StatusRequest::default()).header.expect("a header").member_id;
     go.call(pb::AlarmRequest { action: AlarmAction::Activate as i32, member_id, alarm: pb::AlarmType::Nospace as i32 });

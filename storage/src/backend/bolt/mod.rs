@@ -12,6 +12,7 @@
 mod copy;
 mod file;
 mod freelist;
+mod lone;
 mod meta;
 mod page;
 mod pager;

@@ -185,7 +185,7 @@ impl Pager {
         Some(self.parse(stretch.slice(start..end), id))
     }
 
-    fn parse(&self, bytes: Bytes, id: PageId) -> Result<Page, Error> {
+    pub(super) fn parse(&self, bytes: Bytes, id: PageId) -> Result<Page, Error> {
         Page::parse(bytes, id).map_err(|detail| self.corrupt(id, detail))
     }
 

@@ -25,11 +25,15 @@ pub(super) struct Change<'a> {
 pub(super) enum Node {
     Leaf(Vec<Item>),
     Branch(Vec<Child>),
+    /// A branch with one child, which is not written either: it has one child too few itself. See [`super::lone`].
+    Lone(Box<Node>),
 }
 
 /// A child of a branch that is being rewritten.
 pub(super) enum Slot {
     Kept(Child),
+    /// One that this transaction has written.
+    Written(Child),
     Open(Node),
 }
 
@@ -50,7 +54,7 @@ pub(super) struct Tx<'a> {
     base_high_water: PageId,
     pub(super) txid: u64,
     high_water: PageId,
-    writes: Vec<(PageId, Vec<u8>)>,
+    pub(super) writes: Vec<(PageId, Vec<u8>)>,
     /// Change of the bytes used in tree pages.
     pub(super) used: i64,
 }
@@ -133,6 +137,10 @@ impl<'a> Tx<'a> {
                     return Ok(Root::Page(children[0].id));
                 }
                 Node::Branch(children) => self.pack(&children, Fill::Full),
+                Node::Lone(below) => {
+                    node = *below;
+                    continue;
+                }
             };
             node = Node::Branch(children);
         }
@@ -148,6 +156,7 @@ impl<'a> Tx<'a> {
             node = match node {
                 Node::Branch(children) if children.len() == 1 => return Ok(children[0].id),
                 Node::Branch(children) => Node::Branch(self.pack(&children, Fill::Even)),
+                Node::Lone(below) => *below,
                 Node::Leaf(_) => {
                     return Err(self.pager.corrupt(0, "the tree of buckets has no pages"));
                 }
@@ -210,20 +219,25 @@ impl<'a> Tx<'a> {
 
     /// Writes the open ones of a branch's children, neighbours joined, and gives the branch's new entries.
     pub(super) fn join(&mut self, slots: Vec<Slot>, fill: Fill) -> Result<Node, Error> {
+        let mut slots = self.unite_lone(slots)?;
+        if let [Slot::Open(Node::Lone(_))] = slots[..]
+            && let Some(Slot::Open(node)) = slots.pop()
+        {
+            return Ok(Node::Lone(Box::new(node)));
+        }
         let leaves = slots.iter().find_map(|slot| match slot {
             Slot::Open(Node::Leaf(_)) => Some(true),
-            Slot::Open(Node::Branch(_)) => Some(false),
-            Slot::Kept(_) => None,
+            Slot::Open(_) => Some(false),
+            Slot::Kept(_) | Slot::Written(_) => None,
         });
-        let children = if leaves.unwrap_or(true) {
-            self.join_kind::<Item>(slots, fill)?
+        if leaves.unwrap_or(true) {
+            self.join_kind::<Item>(slots, fill)
         } else {
-            self.join_kind::<Child>(slots, fill)?
-        };
-        Ok(Node::Branch(children))
+            self.join_kind::<Child>(slots, fill)
+        }
     }
 
-    fn join_kind<E: Joined>(&mut self, slots: Vec<Slot>, fill: Fill) -> Result<Vec<Child>, Error> {
+    fn join_kind<E: Joined>(&mut self, slots: Vec<Slot>, fill: Fill) -> Result<Node, Error> {
         // Children so far, and whether each is an untouched page, which a small neighbour may still be joined with.
         let mut done: Vec<(Child, bool)> = Vec::with_capacity(slots.len());
         let mut run: Vec<E> = Vec::new();
@@ -233,8 +247,12 @@ impl<'a> Tx<'a> {
                     self.pager
                         .corrupt(0, "leaves of a tree are at different depths")
                 })?),
+                Slot::Written(child) => {
+                    self.close(&mut run, &mut done, Fill::Even)?;
+                    done.push((child, false));
+                }
                 Slot::Kept(child) => {
-                    if self.is_small(&run)
+                    if (self.is_small(&run) || is_lone(&run))
                         && let Some(more) = self.absorb::<E>(&run, &child)?
                     {
                         run.extend(more);
@@ -245,8 +263,13 @@ impl<'a> Tx<'a> {
                 }
             }
         }
+        if done.is_empty() && is_lone(&run) {
+            return Ok(Node::Lone(Box::new(E::node(run))));
+        }
         self.close(&mut run, &mut done, fill)?;
-        Ok(done.into_iter().map(|(child, _)| child).collect())
+        Ok(Node::Branch(
+            done.into_iter().map(|(child, _)| child).collect(),
+        ))
     }
 
     /// Something, but less than half a page: worth joining with a neighbour.
@@ -260,7 +283,8 @@ impl<'a> Tx<'a> {
         small && !run.is_empty()
     }
 
-    /// The entries of an untouched page, which is let go, if they fit into one page with a small run.
+    /// The entries of an untouched page, which is let go, if they fit into one page with a small run, or the run
+    /// cannot be a page by itself.
     fn absorb<E: Joined>(&mut self, run: &[E], child: &Child) -> Result<Option<Vec<E>>, Error> {
         let page = self.read(child.id)?;
         let size: usize = run.iter().map(Entry::size).sum();
@@ -269,7 +293,7 @@ impl<'a> Tx<'a> {
                 .pager
                 .corrupt(child.id, "leaves of its tree are at different depths"));
         }
-        if size + page.used() > self.pager.page_size() {
+        if size + page.used() > self.pager.page_size() && !is_lone(run) {
             return Ok(None);
         }
         self.free(child.id, &page);
@@ -283,7 +307,7 @@ impl<'a> Tx<'a> {
         done: &mut Vec<(Child, bool)>,
         fill: Fill,
     ) -> Result<(), Error> {
-        if self.is_small(run)
+        if (self.is_small(run) || is_lone(run))
             && let Some((child, true)) = done.last()
             && let Some(mut before) = self.absorb::<E>(run, &child.clone())?
         {
@@ -319,7 +343,7 @@ impl<'a> Tx<'a> {
     /// How many of the entries go into the next page.
     fn first_page_of<E: Entry>(&self, entries: &[E], target: usize) -> usize {
         let page_size = self.pager.page_size();
-        let least = if E::KIND == Kind::Branch { 2 } else { 1 };
+        let least = least_of::<E>();
         let mut size = HEADER;
         for (n, entry) in entries.iter().enumerate() {
             if n >= least {
@@ -330,7 +354,12 @@ impl<'a> Tx<'a> {
                     && self.pager.pages(size + entry.size()) <= MAX_SHARED_PAGES;
                 if (full && !wasteful) || size - HEADER >= target || n == usize::from(u16::MAX) - 1
                 {
-                    return n;
+                    // Nor may the next one have too few.
+                    return match entries.len() - n {
+                        left if left >= least => n,
+                        _ if n > least => n - 1,
+                        _ => entries.len(),
+                    };
                 }
             }
             size += entry.size();
@@ -379,9 +408,21 @@ impl<'a> Tx<'a> {
     }
 }
 
+/// bbolt relies on it that a branch has two children: it panics where it wants to join the only one with a neighbour.
+fn least_of<E: Entry>() -> usize {
+    if E::KIND == Kind::Branch { 2 } else { 1 }
+}
+
+/// Something, but too little to be a page.
+fn is_lone<E: Entry>(run: &[E]) -> bool {
+    !run.is_empty() && run.len() < least_of::<E>()
+}
+
 /// An entry together with the node that holds such entries.
 trait Joined: Entry {
     fn entries(node: Node) -> Option<Vec<Self>>;
+
+    fn node(entries: Vec<Self>) -> Node;
 
     fn all(page: &Page) -> Vec<Self>;
 }
@@ -390,8 +431,12 @@ impl Joined for Item {
     fn entries(node: Node) -> Option<Vec<Self>> {
         match node {
             Node::Leaf(items) => Some(items),
-            Node::Branch(_) => None,
+            Node::Branch(_) | Node::Lone(_) => None,
         }
+    }
+
+    fn node(items: Vec<Self>) -> Node {
+        Node::Leaf(items)
     }
 
     fn all(page: &Page) -> Vec<Self> {
@@ -403,8 +448,12 @@ impl Joined for Child {
     fn entries(node: Node) -> Option<Vec<Self>> {
         match node {
             Node::Branch(children) => Some(children),
-            Node::Leaf(_) => None,
+            Node::Leaf(_) | Node::Lone(_) => None,
         }
+    }
+
+    fn node(children: Vec<Self>) -> Node {
+        Node::Branch(children)
     }
 
     fn all(page: &Page) -> Vec<Self> {
