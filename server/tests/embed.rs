@@ -266,7 +266,7 @@ async fn a_snapshot_ends_with_the_member() {
 /// The other engine, in builds that have it: chosen by the configuration, never mixed up.
 #[cfg(feature = "sled")]
 #[tokio::test]
-async fn each_engine_keeps_its_data() {
+async fn sled_and_bolt_keep_their_data() {
     use retcd::config::Engine;
 
     let dir = tempfile::tempdir().unwrap();
