@@ -12,6 +12,7 @@
 mod copy;
 mod file;
 mod freelist;
+mod fuzz;
 mod lone;
 mod meta;
 mod page;
@@ -24,6 +25,7 @@ mod tree;
 mod tx;
 mod walk;
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +35,7 @@ use bytes::Bytes;
 use parking_lot::{Mutex, MutexGuard};
 
 pub use self::file::BoltFile;
+pub use self::fuzz::fuzz_page;
 
 use self::copy::Copy;
 use self::freelist::{Freelist, Stretch};
@@ -44,7 +47,7 @@ use self::tidy::Step;
 use self::tree::Head;
 use self::tx::{Change, Tx, Writes};
 use super::{Backend, Batch, Bucket, DatabaseCopy, Error, Op, View};
-use crate::fs::{Fs, OpenMode, durable_rename};
+use crate::fs::{File, Fs, OpenMode, durable_rename};
 
 /// Pages of a new file have this size, on every machine. bbolt takes the machine's, and reads any.
 const PAGE_SIZE: usize = 4096;
@@ -136,17 +139,21 @@ impl BoltBackend {
     /// # Errors
     /// `Locked` if somebody else has it open; `Corrupt` says what is wrong with it.
     pub fn open(fs: Arc<dyn Fs>, path: &Path, options: BoltOptions) -> Result<BoltBackend, Error> {
-        if !fs.exists(path).map_err(Error::io("look for", path))? {
-            create(&*fs, path)?;
-        }
-        let file = fs
-            .open(path, OpenMode::Write)
-            .map_err(Error::io("open", path))?;
-        if !file.try_lock().map_err(Error::io("lock", path))? {
-            return Err(Error::Locked {
-                path: path.to_owned(),
-            });
-        }
+        let exists = fs.exists(path).map_err(Error::io("look for", path))?;
+        let created = if exists { None } else { create(&*fs, path)? };
+        let file = match created {
+            Some(file) => file,
+            None => {
+                let file = fs
+                    .open(path, OpenMode::Write)
+                    .map_err(Error::io("open", path))?;
+                lock(&*file, path)?;
+                file
+            }
+        };
+        // A process that was killed may have left a commit that is not on the disk yet. From here on it counts: its
+        // index is reported as durable, and the pages it replaced are written over.
+        file.sync_data().map_err(Error::io("sync", path))?;
         let file_len = file.len().map_err(Error::io("read", path))?;
         let (pager, meta) = Pager::open(file, path)?;
         let walked = walk::walk(&pager, &meta)?;
@@ -184,6 +191,7 @@ impl BoltBackend {
     /// `Corrupt`, with the first thing that is wrong.
     pub fn check(&self) -> Result<(), Error> {
         let writer = self.writer.lock();
+        writer.usable()?;
         let walked = walk::walk(&self.shared.pager, &self.shared.current.load().meta)?;
         let mut unused = Freelist::default();
         walked.unused.into_iter().for_each(|s| unused.add(s));
@@ -218,9 +226,7 @@ impl BoltBackend {
         writer: &mut MutexGuard<'_, Writer>,
         fill: impl FnOnce(&mut Tx<'_>, &State) -> Result<Vec<(Bytes, Head)>, Error>,
     ) -> Result<(), Error> {
-        if let Some(error) = &writer.failed {
-            return Err(error.clone());
-        }
+        writer.usable()?;
         self.try_transact(&mut *writer, fill)
             .inspect_err(|error| writer.failed = Some(error.clone()))?;
         self.measure(writer);
@@ -234,6 +240,9 @@ impl BoltBackend {
     ) -> Result<(), Error> {
         let pager = &self.shared.pager;
         let base = self.shared.current.load_full();
+        if base.meta.txid == u64::MAX {
+            return Err(pager.corrupt(base.meta.page(), "no number is left for another commit"));
+        }
         writer.release_unread();
         let mut tx = Tx::new(pager, &base.meta, &mut writer.freelist);
         if let Some(stretch) = writer.stored_freelist.take() {
@@ -431,6 +440,12 @@ fn changes(batch: &Batch) -> Result<[Vec<Change<'_>>; Bucket::ALL.len()], Error>
 }
 
 impl Writer {
+    /// # Errors
+    /// That of the commit which failed, because from then on nothing here says what is on the disk.
+    fn usable(&self) -> Result<(), Error> {
+        self.failed.clone().map_or(Ok(()), Err)
+    }
+
     /// Frees what nobody reads any more.
     fn release_unread(&mut self) {
         // Exclusive access says that everybody else has let it go, and has finished reading before.
@@ -536,8 +551,52 @@ fn sync(pager: &Pager) -> Result<(), Error> {
     synced.map_err(Error::io("sync", pager.path()))
 }
 
-/// Makes a database with etcd's ten buckets, whole or not at all.
-fn create(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
+fn lock(file: &dyn File, path: &Path) -> Result<(), Error> {
+    if file.try_lock().map_err(Error::io("lock", path))? {
+        Ok(())
+    } else {
+        Err(Error::Locked {
+            path: path.to_owned(),
+        })
+    }
+}
+
+/// Makes a database with etcd's ten buckets, whole or not at all. `None` if somebody else was faster. The file is
+/// locked before it gets its name, so two members that start at once cannot each have one.
+fn create(fs: &dyn Fs, path: &Path) -> Result<Option<Box<dyn File>>, Error> {
+    // etcd removes files of this kind of name at its next start.
+    let aside = path.with_file_name("db.tmp.new");
+    let mut left = false;
+    let opened = match fs.open(&aside, OpenMode::CreateNew) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // By a start that was cut off, or somebody else is just here. Not emptied before it is ours.
+            left = true;
+            match fs.open(&aside, OpenMode::Write) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+                opened => opened,
+            }
+        }
+        opened => opened,
+    };
+    let file = opened.map_err(Error::io("create", &aside))?;
+    lock(&*file, path)?;
+    if fs.exists(path).map_err(Error::io("look for", path))? {
+        if !left {
+            fs.remove_file(&aside)
+                .map_err(Error::io("remove", &aside))?;
+        }
+        return Ok(None);
+    }
+    let bytes = empty_database();
+    file.set_len(0).map_err(Error::io("empty", &aside))?;
+    file.write_all_at(&bytes, 0)
+        .map_err(Error::io("write", &aside))?;
+    file.sync_all().map_err(Error::io("sync", &aside))?;
+    durable_rename(fs, &aside, path).map_err(Error::io("rename", &aside))?;
+    Ok(Some(file))
+}
+
+fn empty_database() -> Vec<u8> {
     let empty = Head::empty().encode();
     let items = Bucket::ALL.map(|bucket| Item {
         flags: BUCKET,
@@ -559,23 +618,13 @@ fn create(fs: &dyn Fs, path: &Path) -> Result<(), Error> {
     }
     bytes.extend_from_slice(&Freelist::encode(&[], 2, 0, PAGE_SIZE));
     bytes.extend_from_slice(&build(&items, 3, 0, PAGE_SIZE));
-
-    // etcd removes files of this kind of name at its next start.
-    let aside = path.with_file_name("db.tmp.new");
-    let file = fs
-        .open(&aside, OpenMode::CreateOrTruncate)
-        .map_err(Error::io("create", &aside))?;
-    file.write_all_at(&bytes, 0)
-        .map_err(Error::io("write", &aside))?;
-    file.sync_all().map_err(Error::io("sync", &aside))?;
-    drop(file);
-    durable_rename(fs, &aside, path).map_err(Error::io("rename", &aside))
+    bytes
 }
 
 impl Backend for BoltBackend {
     fn commit(&self, batch: &Batch) -> Result<(), Error> {
         if batch.is_empty() {
-            return self.writer.lock().failed.clone().map_or(Ok(()), Err);
+            return self.writer.lock().usable();
         }
         let changes = changes(batch)?;
         self.transact(&mut self.writer.lock(), |tx, base| {
@@ -639,6 +688,7 @@ impl Backend for BoltBackend {
     fn copy(&self) -> Result<DatabaseCopy, Error> {
         let (state, unused) = {
             let writer = self.writer.lock();
+            writer.usable()?;
             let mut unused = writer.freelist.unused();
             unused.extend(writer.stored_freelist);
             unused.sort_unstable();

@@ -110,7 +110,7 @@ impl<'a> Tx<'a> {
     /// Merges changes, ascending by key, into a tree. The new tree is written but for its header.
     pub(super) fn update(&mut self, head: &Head, changes: &[Change<'_>]) -> Result<Head, Error> {
         let node = match &head.root {
-            Root::Inline(page) => Node::Leaf(merge(page, changes)),
+            Root::Inline(page) => Node::Leaf(self.merge(0, page, changes)?),
             Root::Page(id) => {
                 let page = self.read(*id)?;
                 self.rewrite(*id, &page, changes, true, 0)?
@@ -186,7 +186,7 @@ impl<'a> Tx<'a> {
         }
         self.free(id, page);
         if page.kind() == Kind::Leaf {
-            return Ok(Node::Leaf(merge(page, changes)));
+            return Ok(Node::Leaf(self.merge(id, page, changes)?));
         }
         let mut slots = Vec::with_capacity(page.len() + 8);
         let mut rest = changes;
@@ -215,6 +215,38 @@ impl<'a> Tx<'a> {
             });
         }
         self.join(slots, if edge { Fill::Full } else { Fill::Even })
+    }
+
+    /// The items of leaf `id` with changes merged in. A bucket and a key do not take each other's place.
+    fn merge(&self, id: PageId, page: &Page, changes: &[Change<'_>]) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::with_capacity(page.len() + changes.len());
+        let mut n = 0;
+        for change in changes {
+            while n < page.len() && page.key(n) < &change.key[..] {
+                items.push(Item::of(page, n));
+                n += 1;
+            }
+            if n < page.len() && page.key(n) == &change.key[..] {
+                let flags = change.value.as_ref().map_or(0, |(flags, _)| *flags);
+                if page.flags(n) != flags {
+                    let key = change.key.escape_ascii();
+                    return Err(self.pager.corrupt(
+                        id,
+                        format!("{key} is a bucket where a key is to be, or the reverse"),
+                    ));
+                }
+                n += 1;
+            }
+            if let Some((flags, value)) = &change.value {
+                items.push(Item {
+                    flags: *flags,
+                    key: change.key.clone(),
+                    value: value.clone(),
+                });
+            }
+        }
+        items.extend((n..page.len()).map(|n| Item::of(page, n)));
+        Ok(items)
     }
 
     /// Writes the open ones of a branch's children, neighbours joined, and gives the branch's new entries.
@@ -467,30 +499,6 @@ pub(super) fn open(page: &Page) -> Node {
         Kind::Leaf => Node::Leaf(Joined::all(page)),
         Kind::Branch => Node::Branch(Joined::all(page)),
     }
-}
-
-/// The items of a leaf with changes merged in.
-fn merge(page: &Page, changes: &[Change<'_>]) -> Vec<Item> {
-    let mut items = Vec::with_capacity(page.len() + changes.len());
-    let mut n = 0;
-    for change in changes {
-        while n < page.len() && page.key(n) < &change.key[..] {
-            items.push(Item::of(page, n));
-            n += 1;
-        }
-        if n < page.len() && page.key(n) == &change.key[..] {
-            n += 1;
-        }
-        if let Some((flags, value)) = &change.value {
-            items.push(Item {
-                flags: *flags,
-                key: change.key.clone(),
-                value: value.clone(),
-            });
-        }
-    }
-    items.extend((n..page.len()).map(|n| Item::of(page, n)));
-    items
 }
 
 /// The page of an inline bucket.
