@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::super::page::{Item, build};
 use super::one_file::OneFile;
 use super::*;
 use crate::fs::{File, OpenMode, RealFs};

@@ -4,10 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicUsize;
 
+use super::super::page::BUCKET;
 use super::dump::{Part, dump};
 use super::one_file::OneFile;
 use super::tree::Tree as Pages;
 use super::*;
+use crate::backend::Op;
 use crate::testing;
 
 /// What became of a flip.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use self::forge::{Entry, Forge, Tree};
 use super::*;
+use crate::backend::Op;
 use crate::backend::conformance::{Fixture, conformance};
 use crate::fs::{SimFs, read_all};
 
