@@ -156,6 +156,7 @@ fn images_of_a_short_history() {
 fn every_set_of_a_few_writes() {
     let fs = SimFs::new();
     let file = put(&fs, path("/f"), &[0; 4 * 512]);
+    file.sync_data().expect("sync");
     fs.sync_dir(path("/")).expect("sync");
     fs.record();
     for sector in 0..4_u64 {
