@@ -81,6 +81,7 @@ fn a_member_starts_after_every_power_failure() {
     let plan = Plan {
         seed: 0x5eed,
         bytes: false,
+        subsets: 0,
         sectors: 16,
         random: 8,
     };
