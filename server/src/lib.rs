@@ -35,6 +35,7 @@ mod read;
 mod server;
 mod txn;
 mod wait;
+mod watch;
 
 pub use client::Client;
 pub use config::Config;

@@ -88,6 +88,7 @@ impl Applier {
     }
 
     fn run(&mut self, entries: &Receiver<Apply>) -> Result<(), Fatal> {
+        self.store.record_changes();
         let mut compacting = true; // one may have been interrupted by the last stop
         let mut next_step = Instant::now();
         loop {
@@ -147,6 +148,8 @@ impl Applier {
         );
         backend.put(Bucket::Meta, b"term", term.to_be_bytes().to_vec());
         self.store.publish()?;
+        let changes = self.store.take_changes();
+        self.member.watch.publish(changes, self.store.rev());
         self.member.set_applied(index);
         self.member.node().set_applied(index);
         Ok(())

@@ -330,6 +330,9 @@ impl Reader {
             "warning-apply-duration" => {
                 config.warning_apply_duration = value::parse_duration(text)?
             }
+            "watch-progress-notify-interval" | "experimental-watch-progress-notify-interval" => {
+                config.watch_progress_notify_interval = value::parse_duration(text)?
+            }
             "unsafe-no-fsync" => config.unsafe_no_fsync = value::parse_bool(text)?,
             "logger" => config.log.logger = text.to_owned(),
             "log-level" => config.log.level = text.to_owned(),

@@ -35,7 +35,6 @@ const LATER: &[&str] = &[
     "etcdserverpb.Maintenance/Downgrade",
     "etcdserverpb.Maintenance/MoveLeader",
     "etcdserverpb.Maintenance/Snapshot",
-    "etcdserverpb.Watch/Watch",
     "v3electionpb.Election/Campaign",
     "v3electionpb.Election/Leader",
     "v3electionpb.Election/Observe",
