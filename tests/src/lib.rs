@@ -7,4 +7,5 @@ pub mod member;
 pub mod peers;
 pub mod ports;
 pub mod random;
+pub mod stream;
 pub mod tree;
