@@ -15,6 +15,10 @@ pub(crate) struct Watch {
     pub(crate) slow: IntGauge,
     /// Events that wait for their stream.
     pub(crate) pending: IntGauge,
+    /// Watchers that could not keep up; not exported, etcd has no name for it.
+    pub(crate) fell: IntCounter,
+    /// Watchers that came up from history; not exported either.
+    pub(crate) joined: IntCounter,
     /// Events sent.
     pub(crate) events: IntCounter,
     /// Seconds to make a reply to a request.
@@ -41,6 +45,8 @@ impl Builder<'_> {
                 "etcd_debugging_mvcc_pending_events_total",
                 "Events that wait for their stream.",
             )?,
+            fell: IntCounter::new("fell", "Watchers that could not keep up.")?,
+            joined: IntCounter::new("joined", "Watchers that came up.")?,
             events: self.counter(
                 "etcd_debugging_mvcc_events_total",
                 "Events sent to watchers.",

@@ -19,11 +19,11 @@ use super::spec::{Index, Spec};
 use crate::metrics::WatchMetrics;
 
 /// Units handed out before the lock is given to others.
-const UNITS_AT_ONCE: usize = 64;
+const UNITS_AT_ONCE: usize = if cfg!(test) { 3 } else { 64 };
 
 /// Units kept for watchers that come from history, and their bytes. A watcher that is farther behind reads more
 /// of history first.
-const RECENT_UNITS: usize = 1024;
+const RECENT_UNITS: usize = if cfg!(test) { 6 } else { 1024 };
 const RECENT_BYTES: usize = 8 << 20;
 
 /// Stretches of history that are read at the same time, so that those who catch up leave the machine to others.
@@ -146,14 +146,22 @@ impl Hub {
     }
 
     /// Waits for what was published and hands it out; `false` when closed.
-    pub(super) fn work(&self) -> bool {
-        let Some(batches) = self.ring.take() else {
+    fn work(&self) -> bool {
+        let Some(batches) = self.ring.wait() else {
             return false;
         };
         for batch in batches {
             self.take_in(batch);
         }
         true
+    }
+
+    /// Hands out what was published.
+    #[cfg(test)]
+    pub(super) fn work_now(&self) {
+        for batch in self.ring.take() {
+            self.take_in(batch);
+        }
     }
 
     fn take_in(&self, batch: Batch) {
@@ -212,6 +220,7 @@ impl Hub {
             stream.behind += 1;
             stream.inbox.force(Item::Fell { serial, next });
             self.metrics.slow.inc();
+            self.metrics.fell.inc();
         }
     }
 
@@ -348,6 +357,7 @@ impl Hub {
         }
         stream.behind -= 1;
         self.metrics.slow.dec();
+        self.metrics.joined.inc();
         let from = next.max(live.at + 1);
         live.insert(id, serial, spec, from);
         Joined::Live

@@ -10,7 +10,8 @@ use super::event::Unit;
 
 /// Items that may wait for a stream, and the bytes of their events (which streams share). When it is full, the
 /// watchers that more is for fall behind: they read on from history when their client reads again.
-const MAX_ITEMS: usize = 1024;
+// Small under test, so that it is full often.
+const MAX_ITEMS: usize = if cfg!(test) { 5 } else { 1024 };
 const MAX_BYTES: usize = 1 << 20;
 
 /// One step of a watcher, known by its serial number.

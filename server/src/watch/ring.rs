@@ -7,7 +7,7 @@ use retcd_storage::mvcc::Change;
 
 /// Changes that may wait for the hub, and their bytes. When it is full, all of it is thrown away: the hub sees the
 /// gap, and every watcher reads on from history.
-const MAX_CHANGES: usize = 100_000;
+const MAX_CHANGES: usize = if cfg!(test) { 20 } else { 100_000 };
 const MAX_BYTES: usize = 64 << 20;
 
 /// What was published at once.
@@ -35,8 +35,12 @@ struct State {
 
 impl State {
     fn clear(&mut self) {
-        self.batches.clear();
+        drop(self.take());
+    }
+
+    fn take(&mut self) -> VecDeque<Batch> {
         (self.changes, self.bytes) = (0, 0);
+        std::mem::take(&mut self.batches)
     }
 }
 
@@ -85,18 +89,19 @@ impl Ring {
     }
 
     /// Waits for batches; `None` when the ring is closed.
-    pub(super) fn take(&self) -> Option<VecDeque<Batch>> {
+    pub(super) fn wait(&self) -> Option<VecDeque<Batch>> {
         let mut state = self.state.lock();
         while state.batches.is_empty() && !state.closed {
             state.idle = true;
             self.filled.wait(&mut state);
         }
-        if state.closed {
-            return None;
-        }
-        let batches = std::mem::take(&mut state.batches);
-        state.clear();
-        Some(batches)
+        (!state.closed).then(|| state.take())
+    }
+
+    /// The batches that are there.
+    #[cfg(test)]
+    pub(super) fn take(&self) -> VecDeque<Batch> {
+        self.state.lock().take()
     }
 
     /// From now on batches are kept; returns the revision after which the first one comes.

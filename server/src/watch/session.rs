@@ -15,29 +15,27 @@ use retcd_proto::etcdserverpb::watch_request::RequestUnion;
 use retcd_proto::reply::WatchReply;
 use retcd_storage::mvcc;
 use slog::{error, info};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
+use super::Host;
 use super::catch_up::{self, Read, Reader};
 use super::hub::{Hub, Joined, StreamId};
 use super::inbox::{Inbox, Item};
 use super::reply::{NO_WATCHER, fragments};
 use super::spec::{Filter, Keys, Spec};
 use crate::error::Error;
-use crate::member::Member;
 
 /// Replies to requests that may wait; with so many of them no more requests are read.
 const MAX_CONTROL: usize = 16;
 
 /// Revisions of one watcher that are sent as one reply, as many as etcd sends, and the bytes beyond which no
 /// further one is added.
-const MAX_REVISIONS: usize = 1000;
+const MAX_REVISIONS: usize = if cfg!(test) { 3 } else { 1000 };
 const MAX_BYTES: usize = 256 << 10;
 
-/// How many election timeouts a stream whose client wants a leader lives without one.
-const PATIENCE: u32 = 3;
-
-type Lost = Pin<Box<dyn Future<Output = ()> + Send>>;
-type Reading = Pin<Box<dyn Future<Output = Result<Result<Read, mvcc::Error>, Error>> + Send>>;
+/// Completes when there was no leader for too long.
+pub(crate) type Lost = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A stream of requests.
 pub(crate) type Requests<E> = Pin<Box<dyn Stream<Item = Result<pb::WatchRequest, E>> + Send>>;
@@ -52,6 +50,17 @@ struct Watch {
     state: State,
 }
 
+impl Watch {
+    /// Whether everything up to `rev` was sent, given that it was to the others.
+    fn has_all(&self, rev: i64) -> bool {
+        match self.state {
+            State::Live => self.spec.start <= rev,
+            State::Behind(_) => false,
+            State::Compacted => true,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     Live,
@@ -62,9 +71,9 @@ enum State {
 }
 
 /// See the module.
-pub(crate) struct Session<E> {
+pub(crate) struct Session<H: Host, E> {
     /// Not to keep the member, and its files, open while a stream is idle.
-    member: Weak<Member>,
+    member: Weak<H>,
     id: StreamId,
     inbox: Arc<Inbox>,
     /// `None` when the client has closed its side. Its watchers live on, as in etcd.
@@ -90,20 +99,20 @@ pub(crate) struct Session<E> {
     ended: bool,
 }
 
-impl<E: From<Error> + Send + 'static> Session<E> {
+impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
     /// A stream without watchers.
     pub(crate) fn open(
-        member: &Arc<Member>,
+        member: &Arc<H>,
         requests: Requests<E>,
         require_leader: bool,
-    ) -> impl Stream<Item = Result<WatchReply, E>> + Send + use<E> {
+    ) -> impl Stream<Item = Result<WatchReply, E>> + Send + use<H, E> {
         let inbox = Arc::new(Inbox::default());
-        let period = with_jitter(member.limits.watch_progress_interval);
+        let period = with_jitter(member.progress_interval());
         let mut ticks = interval_at(Instant::now() + period, period);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let session = Self {
             member: Arc::downgrade(member),
-            id: member.watch.open(inbox.clone()),
+            id: member.hub().open(inbox.clone()),
             inbox,
             requests: Some(requests),
             watches: BTreeMap::new(),
@@ -117,7 +126,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             reading: None,
             ticks,
             lost: match require_leader {
-                true => no_leader(member),
+                true => member.without_leader(),
                 false => Box::pin(future::pending()),
             },
             ended: false,
@@ -174,7 +183,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
         self.begin_reading()
     }
 
-    fn member(&self) -> Result<Arc<Member>, E> {
+    fn member(&self) -> Result<Arc<H>, E> {
         self.member.upgrade().ok_or_else(|| Error::Stopped.into())
     }
 
@@ -184,7 +193,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             return Ok(());
         };
         let member = self.member()?;
-        let timer = &member.watch.metrics.control;
+        let timer = &member.hub().metrics.control;
         match request?.request_union {
             Some(RequestUnion::CreateRequest(r)) => {
                 timer.observe_closure_duration(|| self.create(&member, &r));
@@ -192,10 +201,10 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             Some(RequestUnion::CancelRequest(r)) => {
                 timer.observe_closure_duration(|| self.cancel(&member, r.watch_id));
             }
-            Some(RequestUnion::ProgressRequest(_)) => member.watch.progress_of_all(self.id),
+            Some(RequestUnion::ProgressRequest(_)) => member.hub().progress_of_all(self.id),
             None => {
                 info!(
-                    member.logger,
+                    member.logger(),
                     "invalid watch request type <nil> received in gRPC stream"
                 );
             }
@@ -203,9 +212,9 @@ impl<E: From<Error> + Send + 'static> Session<E> {
         Ok(())
     }
 
-    fn create(&mut self, member: &Member, r: &pb::WatchCreateRequest) {
+    fn create(&mut self, member: &H, r: &pb::WatchCreateRequest) {
         let refuse = |reason: &str| WatchReply {
-            header: Some(member.header()),
+            header: Some(member.header_at(member.hub().store.rev())),
             watch_id: NO_WATCHER,
             created: true,
             canceled: true,
@@ -236,8 +245,8 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             filter: Filter::of(r),
             prev_kv: r.prev_kv,
         });
-        let serial = member.watch.serial();
-        let added = member.watch.add(self.id, serial, &spec);
+        let serial = member.hub().serial();
+        let added = member.hub().add(self.id, serial, &spec);
         let state = match added.is_live {
             true => State::Live,
             false => State::Behind(spec.start),
@@ -274,17 +283,17 @@ impl<E: From<Error> + Send + 'static> Session<E> {
     }
 
     /// An id that nobody has gets no answer.
-    fn cancel(&mut self, member: &Member, id: i64) {
+    fn cancel(&mut self, member: &H, id: i64) {
         let Some(watch) = self.watches.remove(&id) else {
             return;
         };
         self.ids.remove(&watch.serial);
         self.behind.retain(|behind| *behind != id);
         if watch.state != State::Compacted {
-            member.watch.remove(self.id, watch.serial);
+            member.hub().remove(self.id, watch.serial);
         }
         self.control.push_back(WatchReply {
-            header: Some(member.header()),
+            header: Some(member.header_at(member.hub().store.rev())),
             watch_id: id,
             canceled: true,
             ..WatchReply::default()
@@ -294,7 +303,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
     /// Sends progress to the watchers that want it and had no events since the last tick.
     fn tick(&mut self) -> Result<(), E> {
         let member = self.member()?;
-        let _timer = member.watch.metrics.progress.start_timer();
+        let _timer = member.hub().metrics.progress.start_timer();
         let mut due = Vec::new();
         for watch in self.watches.values_mut() {
             let Some(progress) = &mut watch.progress else {
@@ -304,15 +313,19 @@ impl<E: From<Error> + Send + 'static> Session<E> {
                 due.push(watch.serial);
             }
         }
-        member.watch.progress_of(self.id, due.into_iter());
+        member.hub().progress_of(self.id, due.into_iter());
         Ok(())
     }
 
     /// The next reply with events or progress, if there is one.
     fn next_events(&mut self) -> Result<Option<WatchReply>, E> {
-        if let Some(item) = self.history.pop_front() {
-            return self.deliver(item, false);
+        while let Some(item) = self.history.pop_front() {
+            // None if its watcher was cancelled meanwhile.
+            if let Some(reply) = self.deliver(item, false)? {
+                return Ok(Some(reply));
+            }
         }
+        self.begin_reading()?;
         loop {
             if self.taken.is_empty() && !self.inbox.take(&mut self.taken) {
                 return Err(Error::Stopped.into());
@@ -351,6 +364,11 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             }
             Item::Progress { serial, at } => {
                 let watch_id = match serial {
+                    // It was for the watchers there were when it was asked for. For one that came since it would
+                    // be wrong, and clients take it for all of them (W6).
+                    None if self.watches.values().any(|watch| !watch.has_all(at)) => {
+                        return Ok(None);
+                    }
                     None => NO_WATCHER,
                     Some(serial) => match self.ids.get(&serial) {
                         Some(id) => *id,
@@ -377,7 +395,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
         let member = self.member()?;
         let count: usize = items.iter().map(Item::events).sum();
         if is_live {
-            member.watch.metrics.pending.sub(count as i64);
+            member.hub().metrics.pending.sub(count as i64);
         }
         let Some(id) = self.ids.get(&serial) else {
             return Ok(None); // cancelled meanwhile
@@ -397,14 +415,14 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             revision = revision.max(*at);
             for n in which.as_slice() {
                 let event = &unit.events[*n as usize];
-                let encoded = event.encoded(watch.spec.prev_kv, &member.watch.store);
-                events.push(encoded.map_err(|error| damaged(&member, &error))?);
+                let encoded = event.encoded(watch.spec.prev_kv, &member.hub().store);
+                events.push(encoded.map_err(|error| damaged(&*member, &error))?);
             }
         }
         if let Some(progress) = &mut watch.progress {
             *progress = false;
         }
-        let metrics = &member.watch.metrics;
+        let metrics = &member.hub().metrics;
         metrics.events.inc_by(count as u64);
         let took = started.elapsed().as_secs_f64();
         metrics.reply.observe(took);
@@ -418,8 +436,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
         if !watch.fragment {
             return Ok(Some(reply));
         }
-        let max = member.limits.max_request_bytes + crate::api::OVERHEAD_BYTES;
-        fragments(reply, max, &mut self.fragments);
+        fragments(reply, member.max_reply_bytes(), &mut self.fragments);
         Ok(self.fragments.pop_front())
     }
 
@@ -444,19 +461,19 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             return Ok(());
         };
         readers.retain(|reader| reader.next >= from);
-        let hub = self.member()?.watch.clone();
+        let hub = self.member()?.hub().clone();
         let mine = readers.clone();
-        let reading = read_beside(hub, mine);
-        self.reading = Some((Box::pin(reading), readers));
+        let reading = tokio::spawn(read_beside::<H>(hub, mine));
+        self.reading = Some((Reading(reading), readers));
         Ok(())
     }
 
     fn read(&mut self, (read, readers): (Result<Read, mvcc::Error>, Vec<Reader>)) -> Result<(), E> {
         let member = self.member()?;
-        let read = read.map_err(|error| damaged(&member, &error))?;
+        let read = read.map_err(|error| damaged(&*member, &error))?;
         let (items, next, current) = match read {
-            Read::Compacted(revision) => {
-                self.compacted(&member, revision);
+            Read::Compacted => {
+                self.compacted(&member);
                 return Ok(());
             }
             Read::Items {
@@ -480,7 +497,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             self.behind.retain(|behind| *behind != id);
             let joined = match next > current {
                 true => member
-                    .watch
+                    .hub()
                     .join(self.id, reader.serial, &reader.spec, next),
                 false => Joined::Behind(next),
             };
@@ -496,7 +513,8 @@ impl<E: From<Error> + Send + 'static> Session<E> {
     }
 
     /// Cancels the watchers whose history is gone (W4), each once (W12).
-    fn compacted(&mut self, member: &Member, revision: i64) {
+    fn compacted(&mut self, member: &H) {
+        let revision = member.hub().store.compact_rev();
         let mut gone = Vec::new();
         self.behind.retain(|id| {
             let watch = self.watches.get_mut(id);
@@ -514,7 +532,7 @@ impl<E: From<Error> + Send + 'static> Session<E> {
             false
         });
         for (id, serial) in gone {
-            member.watch.remove(self.id, serial);
+            member.hub().remove(self.id, serial);
             self.control.push_back(WatchReply {
                 header: Some(member.header_at(0)),
                 watch_id: id,
@@ -526,11 +544,11 @@ impl<E: From<Error> + Send + 'static> Session<E> {
     }
 }
 
-impl<E> Drop for Session<E> {
+impl<H: Host, E> Drop for Session<H, E> {
     fn drop(&mut self) {
         if let Some(member) = self.member.upgrade() {
             let unsent = self.taken.iter().map(Item::events).sum();
-            member.watch.end(self.id, unsent);
+            member.hub().end(self.id, unsent);
         }
     }
 }
@@ -567,24 +585,36 @@ async fn reading(
     let Some((read, _)) = reading else {
         return future::pending().await;
     };
-    let read = read.await;
+    let read = (&mut read.0).await;
     let readers = reading.take().map(|(_, readers)| readers);
+    let read = read.map_err(|error| Error::Internal(error.to_string()))?;
     Ok((read?, readers.unwrap_or_default()))
 }
 
-/// Reads a stretch on a thread where that delays nobody, when it is this stream's turn.
-async fn read_beside(
+/// Reads a stretch where that delays nobody, when it is this stream's turn.
+///
+/// A task of its own: the stream is not polled while its client does not read, and must not keep its turn then.
+async fn read_beside<H: Host>(
     hub: Arc<Hub>,
     readers: Vec<Reader>,
 ) -> Result<Result<Read, mvcc::Error>, Error> {
     let _turn = hub.readers.acquire().await;
     let store = hub.store.clone();
-    crate::api::blocking(move || catch_up::read(&store, &readers)).await
+    H::beside(move || catch_up::read(&store, &readers)).await
+}
+
+/// A stretch being read. Nobody waits for it any more when it is dropped.
+struct Reading(JoinHandle<Result<Result<Read, mvcc::Error>, Error>>);
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Ends the stream of a damaged store, and tells the operator.
-fn damaged(member: &Member, error: &mvcc::Error) -> Error {
-    error!(member.logger, "failed to read the history of watched keys"; "error" => %error);
+fn damaged(member: &impl Host, error: &mvcc::Error) -> Error {
+    error!(member.logger(), "failed to read the history of watched keys"; "error" => %error);
     Error::Internal(error.to_string())
 }
 
@@ -593,22 +623,4 @@ fn with_jitter(period: Duration) -> Duration {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     let chance = RandomState::new().build_hasher().finish() % 1000;
     period + period / 10_000 * chance as u32
-}
-
-/// Completes when there was no leader for some election timeouts.
-fn no_leader(member: &Arc<Member>) -> Lost {
-    let mut leader = member.leader.subscribe();
-    let patience = member.limits.election_timeout * PATIENCE;
-    Box::pin(async move {
-        loop {
-            // An error means that the member is gone, which ends the stream anyway.
-            if leader.wait_for(|leader| leader.id == 0).await.is_err() {
-                return future::pending().await;
-            }
-            let found = leader.wait_for(|leader| leader.id != 0);
-            if tokio::time::timeout(patience, found).await.is_err() {
-                return;
-            }
-        }
-    })
 }
