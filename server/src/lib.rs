@@ -37,7 +37,7 @@ mod txn;
 mod wait;
 mod watch;
 
-pub use client::Client;
+pub use client::{Client, WatchStream};
 pub use config::Config;
 pub use data_dir::DataDirError;
 pub use error::Error;
