@@ -541,8 +541,8 @@ impl World {
         for round in 0.. {
             assert!(round < 10_000, "no end");
             self.hub.work_now();
-            let clients = 0..self.clients.len();
-            if !clients.fold(false, |any, at| self.read_one(at, 1000) || any) {
+            let read = (0..self.clients.len()).filter(|at| self.read_one(*at, 1000));
+            if read.count() == 0 {
                 break;
             }
         }

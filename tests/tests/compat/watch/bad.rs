@@ -10,12 +10,12 @@ pub(super) fn requests() -> Play {
         Scene::new("a range from a key to itself").create(range("b", "b")),
         Scene::new("a range that ends before the empty key").create(range("", "\0\0")).create(range("x", "\0\0")),
         Scene::new("an empty range with an id").create(range("b", "a").id(4)).create(key("a").id(4)),
-        Scene::new("a negative revision (W10)").create(key("a").from_absolute(-1)).create(key("b")),
-        Scene::new("the most negative revision").create(key("a").from_absolute(i64::MIN)),
-        Scene::new("a negative revision and an empty range").create(range("b", "a").from_absolute(-1)),
+        Scene::new("a negative revision (W10)").create(key("a").at_revision(-1)).create(key("b")),
+        Scene::new("the most negative revision").create(key("a").at_revision(i64::MIN)),
+        Scene::new("a negative revision and an empty range").create(range("b", "a").at_revision(-1)),
         Scene::new("a negative revision and an id in use")
             .create(key("a").id(3))
-            .create(key("a").id(3).from_absolute(-1)),
+            .create(key("a").id(3).at_revision(-1)),
         Scene::new("an empty range and an id in use").create(key("a").id(3)).create(range("b", "a").id(3)),
         Scene::new("a request for nothing").step(Step::Nothing).create(key("a")).put("a", "1").wait(1),
         Scene::new("many requests for nothing")

@@ -20,7 +20,7 @@ pub(super) fn starts() -> Play {
             .wait(1)
             .put("h", "7")
             .wait(1),
-        written("from the far future").create(key("h").from_absolute(i64::MAX)).put("h", "4"),
+        written("from the far future").create(key("h").at_revision(i64::MAX)).put("h", "4"),
         written("all keys").create(range("\0", "\0").from(1)).wait(5),
         written("what was before").create(key("h").from(1).prev()).wait(4),
         written("what was before the first of them").create(key("h").from(3).prev()).wait(3),
@@ -133,7 +133,7 @@ pub(super) fn compacted() -> Play {
             .wait(1)
             .put("w5", "2")
             .wait(1),
-        Scene::new("revision 1").create(key("c").from_absolute(1)).wait(1),
+        Scene::new("revision 1").create(key("c").at_revision(1)).wait(1),
     ];
     Play { name: "compacted", flags: vec![], scenes }
 }

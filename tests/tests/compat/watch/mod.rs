@@ -54,7 +54,7 @@ impl Watch {
     }
 
     /// From a revision of the store.
-    const fn from_absolute(mut self, revision: i64) -> Self {
+    const fn at_revision(mut self, revision: i64) -> Self {
         self.request.start_revision = revision;
         self
     }
