@@ -212,3 +212,58 @@ async fn one_far_behind_delays_nobody() {
     );
     assert!(longest < took.max(Duration::from_millis(500)), "{longest:?} of {took:?}");
 }
+
+/// Seconds of CPU that a server needs for `streams` times `watchers` of one key while it is put `puts` times.
+async fn fan_out(program: std::path::PathBuf, streams: usize, watchers: usize, puts: usize) -> f64 {
+    let member = Member::start(Setup::new(program).flags(["--unsafe-no-fsync"]));
+    let port = member.port();
+    let mut readers = Vec::new();
+    let connection = Streams::open(port, 16 << 20).await;
+    for _ in 0..streams {
+        let mut stream = connection.call(WATCH, &[]).await;
+        for _ in 0..watchers {
+            create(&stream, pb::WatchCreateRequest { key: "hot".into(), ..Default::default() });
+            assert!(next(&mut stream).await.created);
+        }
+        readers.push(stream);
+    }
+    let cpu = || {
+        let metrics = http1::get(member.port(), "/metrics").expect("metrics").text();
+        let line = metrics.lines().find_map(|l| l.strip_prefix("process_cpu_seconds_total "));
+        line.and_then(|n| n.parse::<f64>().ok()).expect("seconds")
+    };
+    let before = cpu();
+    let readers = readers.into_iter().map(|mut stream| {
+        tokio::spawn(async move {
+            let mut left = watchers * puts;
+            while left > 0 {
+                left -= next(&mut stream).await.events.len();
+            }
+        })
+    });
+    let readers: Vec<_> = readers.collect();
+    let unary = Connection::open(port).await;
+    for _ in 0..puts {
+        let request = pb::PutRequest { key: "hot".into(), value: vec![b'x'; 100].into(), ..Default::default() };
+        assert!(unary.call(PUT, &request).await.ok());
+    }
+    for reader in readers {
+        reader.await.expect("all events");
+    }
+    cpu() - before
+}
+
+/// What delivering costs, beside genuine etcd. Of use with a release build only (`RETCD_BIN`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn what_an_event_costs() {
+    for (streams, watchers, puts) in [(10, 100, 400), (100, 10, 400), (1000, 1, 200), (1, 10_000, 30)] {
+        let events = (streams * watchers * puts) as f64;
+        let ours = fan_out(binary::ours(), streams, watchers, puts).await;
+        println!("{streams} x {watchers}: ours {:.2} us/event", ours * 1e6 / events);
+        if let Some(go) = retcd_tests::peers::go_etcd() {
+            let theirs = fan_out(go, streams, watchers, puts).await;
+            println!("{streams} x {watchers}: etcd {:.2} us/event, {:.1} times", theirs * 1e6 / events, theirs / ours);
+        }
+    }
+}

@@ -12,8 +12,11 @@ use super::spec::{Index, Spec};
 /// What is read at once: so much that seeking does not matter, so little that a stream stays attentive.
 const STRETCH: Stretch = Stretch {
     records: if cfg!(test) { 3 } else { 2000 },
-    bytes: 1 << 20,
+    bytes: 512 << 10,
 };
+
+/// How often the events of a stretch may be for somebody. Beyond that the rest is left for the next one.
+const MAX_ITEMS: usize = if cfg!(test) { 6 } else { 100_000 };
 
 /// A watcher that is behind.
 #[derive(Debug, Clone)]
@@ -62,14 +65,19 @@ pub(super) fn read(store: &StoreReader, readers: &[Reader]) -> Result<Read, mvcc
     };
     let History {
         changes,
-        next,
+        mut next,
         current,
     } = match store.history(first.next, STRETCH, wanted) {
         Err(mvcc::Error::Compacted) => return Ok(Read::Compacted),
         history => history?,
     };
     let mut found: HashMap<u64, Vec<Item>> = HashMap::new();
+    let mut count = 0;
     for unit in Unit::split(changes) {
+        if count >= MAX_ITEMS {
+            next = unit.rev;
+            break;
+        }
         let unit = Arc::new(unit);
         let mut matches = Vec::new();
         for (event, n) in unit.events.iter().zip(0u32..) {
@@ -88,6 +96,7 @@ pub(super) fn read(store: &StoreReader, readers: &[Reader]) -> Result<Read, mvcc
                 // Here, where it may take its time.
                 unit.events[*n as usize].encoded(prev_kv, store)?;
             }
+            count += 1;
             found.entry(serial).or_default().push(Item::Events {
                 serial,
                 unit: unit.clone(),

@@ -232,7 +232,9 @@ impl Hub {
                 continue;
             };
             let events: usize = stream.outgoing.iter().map(Item::events).sum();
-            stream.inbox.fill(&mut stream.outgoing);
+            stream
+                .inbox
+                .fill(&mut stream.outgoing, stream.watchers.len());
             let left = std::mem::take(&mut stream.outgoing);
             let lost: usize = left.iter().map(Item::events).sum();
             self.metrics.pending.add((events - lost) as i64);
@@ -349,7 +351,7 @@ impl Hub {
             return Joined::Behind(next);
         };
         let events: usize = missed.iter().map(Item::events).sum();
-        stream.inbox.fill(&mut missed);
+        stream.inbox.fill(&mut missed, stream.watchers.len());
         let left: usize = missed.iter().map(Item::events).sum();
         self.metrics.pending.add((events - left) as i64);
         if let Some(Item::Events { unit, .. }) = missed.front() {

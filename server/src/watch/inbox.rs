@@ -8,11 +8,13 @@ use tokio::sync::Notify;
 
 use super::event::Unit;
 
-/// Items that may wait for a stream, and the bytes of their events (which streams share). When it is full, the
-/// watchers that more is for fall behind: they read on from history when their client reads again.
+/// Items that may wait for a stream, or [`ROUNDS`] for each of its watchers if that is more, and the bytes of
+/// their units (which streams share). When it is full, the watchers that more is for fall behind: they read on
+/// from history when their client reads again.
 // Small under test, so that it is full often.
 const MAX_ITEMS: usize = if cfg!(test) { 5 } else { 1024 };
-const MAX_BYTES: usize = 1 << 20;
+const MAX_BYTES: usize = 512 << 10;
+const ROUNDS: usize = 2;
 
 /// One step of a watcher, known by its serial number.
 #[derive(Debug)]
@@ -63,6 +65,16 @@ impl Item {
         }
     }
 
+    /// Whether both are events of the same unit.
+    fn shares(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Events { unit: one, .. }, Self::Events { unit: other, .. }) => {
+                Arc::ptr_eq(one, other)
+            }
+            _ => false,
+        }
+    }
+
     pub(super) fn weight(&self) -> usize {
         match self {
             Self::Events { unit, which, .. } => {
@@ -79,12 +91,21 @@ impl Item {
 struct State {
     items: VecDeque<Item>,
     bytes: usize,
+    watchers: usize,
     closed: bool,
 }
 
 impl State {
     fn is_full(&self) -> bool {
-        self.items.len() >= MAX_ITEMS || self.bytes >= MAX_BYTES
+        self.items.len() >= MAX_ITEMS.max(self.watchers * ROUNDS) || self.bytes >= MAX_BYTES
+    }
+
+    fn push(&mut self, item: Item) {
+        // Many watchers of a stream may get the same unit.
+        if !self.items.back().is_some_and(|last| last.shares(&item)) {
+            self.bytes += item.weight();
+        }
+        self.items.push_back(item);
     }
 }
 
@@ -97,14 +118,15 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Moves items in as long as there is room, whatever their size if it is empty. The rest stays in `items`.
-    pub(super) fn fill(&self, items: &mut VecDeque<Item>) {
+    /// `watchers`: how many the stream has.
+    pub(super) fn fill(&self, items: &mut VecDeque<Item>, watchers: usize) {
         let mut state = self.state.lock();
+        state.watchers = watchers;
         let was_empty = state.items.is_empty();
         while !state.is_full()
             && let Some(item) = items.pop_front()
         {
-            state.bytes += item.weight();
-            state.items.push_back(item);
+            state.push(item);
         }
         let filled = was_empty && !state.items.is_empty();
         drop(state);

@@ -66,7 +66,6 @@ impl Ring {
 
     /// Told by the apply thread after it published revision `head`.
     pub(super) fn publish(&self, changes: Vec<Change>, head: i64) {
-        let bytes: usize = changes.iter().map(Change::weight).sum();
         let mut state = self.state.lock();
         let from = std::mem::replace(&mut state.head, head);
         if from == head || !state.listening {
@@ -76,7 +75,7 @@ impl Ring {
             state.clear();
         }
         state.changes += changes.len();
-        state.bytes += bytes;
+        state.bytes += changes.iter().map(Change::weight).sum::<usize>();
         state.batches.push_back(Batch {
             from,
             to: head,

@@ -3,7 +3,7 @@
 //! It lives on the thread of its connection and is only asked for a reply when its client has room for one. So a
 //! client that does not read costs what its inbox holds.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -28,6 +28,9 @@ use crate::error::Error;
 
 /// Replies to requests that may wait; with so many of them no more requests are read.
 const MAX_CONTROL: usize = 16;
+
+/// Replies that a busy stream sends before it looks for requests and the like again.
+const ATTENTION: usize = if cfg!(test) { 2 } else { 16 };
 
 /// Revisions of one watcher that are sent as one reply, as many as etcd sends, and the bytes beyond which no
 /// further one is added.
@@ -94,6 +97,8 @@ pub(crate) struct Session<H: Host, E> {
     behind: VecDeque<i64>,
     reading: Option<(Reading, Vec<Reader>)>,
     ticks: Interval,
+    /// Replies since it last looked around.
+    unattended: usize,
     /// Completes when there was no leader for too long.
     lost: Lost,
     ended: bool,
@@ -125,6 +130,7 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
             behind: VecDeque::new(),
             reading: None,
             ticks,
+            unattended: ATTENTION,
             lost: match require_leader {
                 true => member.without_leader(),
                 false => Box::pin(future::pending()),
@@ -147,12 +153,20 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
             if let Some(fragment) = self.fragments.pop_front() {
                 return Ok(fragment);
             }
-            self.look_around()?;
+            if self.unattended >= ATTENTION {
+                self.look_around()?;
+            }
+            self.unattended += 1;
             if let Some(reply) = self.control.pop_front() {
                 return Ok(reply);
             }
             if let Some(reply) = self.next_events()? {
                 return Ok(reply);
+            }
+            // Nothing to send: before it waits, it looks once more.
+            if self.unattended > 1 {
+                self.unattended = ATTENTION;
+                continue;
             }
             let room = self.control.len() < MAX_CONTROL;
             tokio::select! {
@@ -168,6 +182,7 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
 
     /// Takes note of all that has happened, without waiting.
     fn look_around(&mut self) -> Result<(), E> {
+        self.unattended = 0;
         while self.control.len() < MAX_CONTROL && self.requests.is_some() {
             let Some(request) = next_request(&mut self.requests).now_or_never() else {
                 break;
@@ -288,7 +303,9 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
             return;
         };
         self.ids.remove(&watch.serial);
-        self.behind.retain(|behind| *behind != id);
+        if let State::Behind(_) = watch.state {
+            self.behind.retain(|behind| *behind != id);
+        }
         if watch.state != State::Compacted {
             member.hub().remove(self.id, watch.serial);
         }
@@ -483,6 +500,8 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
             } => (items, next, current),
         };
         self.history.extend(items);
+        let mut done = HashSet::new();
+        let mut still = Vec::new();
         for reader in readers {
             // It may have been cancelled while its history was read.
             let Some(id) = self.ids.get(&reader.serial).copied() else {
@@ -494,7 +513,7 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
             if reader.next >= next {
                 continue;
             }
-            self.behind.retain(|behind| *behind != id);
+            done.insert(id);
             let joined = match next > current {
                 true => member
                     .hub()
@@ -504,11 +523,13 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
             watch.state = match joined {
                 Joined::Live => State::Live,
                 Joined::Behind(next) => {
-                    self.behind.push_back(id);
+                    still.push(id);
                     State::Behind(next)
                 }
             };
         }
+        self.behind.retain(|id| !done.contains(id));
+        self.behind.extend(still);
         Ok(())
     }
 
