@@ -213,6 +213,22 @@ async fn one_far_behind_delays_nobody() {
     assert!(longest < took.max(Duration::from_millis(500)), "{longest:?} of {took:?}");
 }
 
+/// Watch streams do not hold up a stop: they are told, and their clients find the member again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_streams_at_once() {
+    let mut member = Member::start(Setup::new(binary::ours()));
+    let streams = Streams::open(member.port(), 64 << 10).await;
+    let mut stream = streams.call(WATCH, &[]).await;
+    create(&stream, all(0));
+    assert!(next(&mut stream).await.created);
+    let started = Instant::now();
+    let stopped = tokio::task::spawn_blocking(move || member.terminate());
+    assert_eq!(stream.next().await, Part::End(14, "etcdserver: server stopped".into()));
+    stopped.await.expect("it stops");
+    // Calls in flight would have 5 s.
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+}
+
 /// Seconds of CPU that a server needs for `streams` times `watchers` of one key while it is put `puts` times.
 async fn fan_out(program: std::path::PathBuf, streams: usize, watchers: usize, puts: usize) -> f64 {
     let member = Member::start(Setup::new(program).flags(["--unsafe-no-fsync"]));

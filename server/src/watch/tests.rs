@@ -4,6 +4,8 @@
 //! lost on the way), the hub, clients that create, cancel, read much, little or not at all, and compactions.
 //! The bounds are so small under test that every queue is full again and again.
 //!
+//! Of etcd's own faults it guards W1, W2, W3 (lost batches are what an installed snapshot is), W4, W6, W8, W11, W12.
+//!
 //! `RETCD_TEST_SEED` repeats a run, `RETCD_TEST_SCALE` multiplies their number.
 
 mod model;
@@ -13,6 +15,8 @@ use std::collections::BTreeMap;
 
 use model::Random;
 use world::World;
+
+use crate::error::Error;
 
 /// Runs at scale 1.
 const RUNS: u64 = 200;
@@ -71,4 +75,16 @@ fn every_watcher_sees_what_it_should_once_and_in_order() {
             "too few: {name}: {counts:?}"
         );
     }
+}
+
+#[test]
+fn a_stream_that_wants_a_leader_ends_without_one() {
+    let world = World::new(Random::new(1));
+    assert_eq!(world.without_leader(), [Err(Error::NoLeader)]);
+}
+
+#[test]
+fn streams_end_when_the_service_stops() {
+    let ends = World::new(Random::new(1)).stopped();
+    assert_eq!(ends, [[Err(Error::Stopped)], [Err(Error::Stopped)]]);
 }

@@ -257,14 +257,21 @@ fn requests<Req: Message + Default + 'static>(
     method: Method,
 ) -> Requests<Req> {
     let next = async move |mut messages: Messages| {
-        let request = next_of_stream(&mut messages).await?;
+        let failed = |status: Status| {
+            // One that its client broke off is no failure.
+            if status.code != Code::Cancelled {
+                observer.receive_failed(method);
+            }
+            status
+        };
+        let request = next_of_stream(&mut messages).await.map_err(failed)?;
         let Some(request) = request else {
             return Ok(None);
         };
         let size = request.len();
         let request = frame::decode(request).map_err(|reason| {
             let text = format!("grpc: failed to unmarshal the received message: {reason}");
-            Status::new(Code::Internal, text)
+            failed(Status::new(Code::Internal, text))
         })?;
         observer.received(method, size);
         Ok(Some((request, messages)))

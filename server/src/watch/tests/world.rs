@@ -22,9 +22,10 @@ use crate::metrics::Metrics;
 use crate::watch::{Host, Hub, Lost, Session};
 
 /// A member without anything but a hub.
-struct Fake {
+pub(super) struct Fake {
     hub: Arc<Hub>,
     logger: Logger,
+    leaderless: bool,
 }
 
 impl Host for Fake {
@@ -54,7 +55,10 @@ impl Host for Fake {
     }
 
     fn without_leader(&self) -> Lost {
-        Box::pin(future::pending())
+        match self.leaderless {
+            true => Box::pin(future::ready(())),
+            false => Box::pin(future::pending()),
+        }
     }
 
     async fn beside<T: Send + 'static>(
@@ -134,6 +138,7 @@ impl World {
             fake: Arc::new(Fake {
                 hub: hub.clone(),
                 logger,
+                leaderless: false,
             }),
             hub,
             clients: Vec::new(),
@@ -141,6 +146,34 @@ impl World {
             log: Vec::new(),
             counts: BTreeMap::new(),
         }
+    }
+
+    /// A stream, without requests, of a client that wants a leader where there is none for too long.
+    pub(super) fn without_leader(&self) -> Vec<Result<WatchReply, Error>> {
+        let fake = Arc::new(Fake {
+            hub: self.hub.clone(),
+            logger: self.fake.logger.clone(),
+            leaderless: true,
+        });
+        self.runtime.block_on(async {
+            let requests = Box::pin(futures_util::stream::pending::<Result<_, Error>>());
+            let replies = Session::<Fake, Error>::open(&fake, requests, true);
+            replies.collect().await
+        })
+    }
+
+    /// Streams that begin when the service has stopped, and one that was there before.
+    pub(super) fn stopped(&mut self) -> Vec<Vec<Result<WatchReply, Error>>> {
+        let open = || {
+            let requests = Box::pin(futures_util::stream::pending::<Result<_, Error>>());
+            Session::<Fake, Error>::open(&self.fake, requests, false)
+        };
+        self.runtime.block_on(async {
+            let before = open();
+            self.hub.close();
+            let after = open();
+            vec![before.collect().await, after.collect().await]
+        })
     }
 
     fn count(&mut self, name: &'static str) {

@@ -113,7 +113,7 @@ pub(super) fn ids() -> Play {
         Scene::new("a large id").create(key("a").id(i64::MAX)).create(key("b")).put("a", "1").wait(1),
         Scene::new("cancel").create(key("a")).cancel(0).wait(1).put("a", "1"),
         Scene::new("cancel one of two").create(key("a")).create(key("a")).cancel(0).wait(1).put("a", "1").wait(1),
-        Scene::new("cancel of the first id").create(key("a").id(0)).put("a", "1").wait(1).cancel(0).wait(1),
+        Scene::new("cancel of the first id (W9)").create(key("a").id(0)).put("a", "1").wait(1).cancel(0).wait(1),
         Scene::new("cancel twice").create(key("a")).cancel(0).wait(1).cancel(0).put("a", "1"),
         Scene::new("cancel of what is not there").cancel(3).create(key("a")).put("a", "1").wait(1),
         Scene::new("cancel before the begin").create(key("a").from(50)).cancel(0).wait(1),
