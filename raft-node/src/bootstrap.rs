@@ -215,6 +215,21 @@ impl Log {
         })
     }
 
+    /// The member and its cluster.
+    pub fn ids(&self) -> (u64, u64) {
+        (self.member_id, self.cluster_id)
+    }
+
+    /// The record of the snapshot that the log starts from; index 0 for the beginning.
+    pub fn snapshot(&self) -> &walpb::Snapshot {
+        &self.snapshot
+    }
+
+    /// The entries behind that snapshot, committed or not.
+    pub fn entries(&self) -> &[raftpb::Entry] {
+        &self.replay.entries
+    }
+
     /// Joins it with what the database says of itself: the index of the last entry that it has, 0
     /// for none, and the configuration as of that entry, otherwise derived from the log.
     ///

@@ -5,6 +5,7 @@ mod watch;
 use std::sync::Weak;
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use prost::Message;
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::mvccpb::KeyValue;
@@ -133,6 +134,23 @@ impl Client {
     pub async fn hash_kv(&self, revision: i64) -> Result<pb::HashKvResponse, Error> {
         let request = pb::HashKvRequest { revision };
         self.api()?.hash_kv(&self.caller, request).await
+    }
+
+    /// `Maintenance.Snapshot`: the database as of now in blobs of 32 KiB, then the 32 bytes of its
+    /// SHA-256. Written one after the other they are the file that `etcdctl snapshot save` makes.
+    ///
+    /// Only a few blobs are in memory at a time. The stream must be read on: while it lives, the
+    /// database cannot use again what it holds. It ends with [`Error::Stopped`] when the member
+    /// stops.
+    ///
+    /// # Errors
+    /// As the service.
+    pub async fn snapshot(
+        &self,
+    ) -> Result<impl Stream<Item = Result<pb::SnapshotResponse, Error>> + Send + Unpin + use<>, Error>
+    {
+        let request = pb::SnapshotRequest {};
+        Ok(self.api()?.snapshot(&self.caller, request).await?.boxed())
     }
 
     /// `Cluster.MemberList`.

@@ -6,9 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use retcd_storage::fs::{File, Fs, OpenMode};
-use retcd_storage::wal;
+use retcd_storage::{snapshot, wal};
 
-use crate::config::Resolved;
+use crate::config::{Engine, Resolved};
 
 /// Bytes free below which nothing is touched: opening a database may write before it notices.
 const MIN_FREE: u64 = 16 << 20;
@@ -20,6 +20,7 @@ pub(crate) struct DataDir {
     member: PathBuf,
     snap: PathBuf,
     wal: PathBuf,
+    engine: Engine,
 }
 
 /// Why a data directory cannot be used.
@@ -43,6 +44,28 @@ pub enum DataDirError {
         /// Bytes free.
         available: u64,
     },
+    /// Its data was written by another engine than the one asked for.
+    #[error("{path} is the data of the engine {found}, but this member is started with the engine {wanted}: start it with --experimental-backend-engine={found}{build}, or with another --data-dir",
+        path = path.display(), build = built_with(*found))]
+    OtherEngine {
+        /// The data.
+        path: PathBuf,
+        /// The engine that wrote it.
+        found: Engine,
+        /// The engine asked for.
+        wanted: Engine,
+    },
+    /// Two engines left data, and nothing says which is the newer.
+    #[error("{path} holds the data of two engines, {names}: move away what belongs to the one that was not used last", path = path.display(), names = names.join(" and "))]
+    TwoEngines {
+        /// The snapshot directory.
+        path: PathBuf,
+        /// The data.
+        names: Vec<&'static str>,
+    },
+    /// What an interrupted save left cannot be removed.
+    #[error(transparent)]
+    Leftovers(#[from] snapshot::Error),
     /// Another process runs on it.
     #[error("data directory {path} is in use by another process (pid {holder}); stop that process, or start this member with another --data-dir", path = path.display())]
     InUse {
@@ -60,6 +83,7 @@ impl DataDir {
             member: resolved.member_dir.clone(),
             snap: resolved.snap_dir.clone(),
             wal: resolved.wal_dir.clone(),
+            engine: resolved.backend_engine,
         }
     }
 
@@ -74,6 +98,38 @@ impl DataDir {
             path: self.wal.clone(),
             source,
         })
+    }
+
+    /// Checks that what is stored here, if anything, was stored by the engine asked for.
+    ///
+    /// # Errors
+    /// When another engine stored it. Nothing is changed.
+    pub(crate) fn check_engine(&self, fs: &dyn Fs) -> Result<(), DataDirError> {
+        let mut found = Vec::new();
+        for engine in Engine::ALL {
+            let path = self.snap.join(engine.file());
+            let exists = fs.exists(&path).map_err(|source| DataDirError::Access {
+                what: "snapshot",
+                path,
+                source,
+            })?;
+            if exists {
+                found.push(engine);
+            }
+        }
+        match found[..] {
+            [] => Ok(()),
+            [engine] if engine == self.engine => Ok(()),
+            [engine] => Err(DataDirError::OtherEngine {
+                path: self.snap.join(engine.file()),
+                found: engine,
+                wanted: self.engine,
+            }),
+            _ => Err(DataDirError::TwoEngines {
+                path: self.snap.clone(),
+                names: found.into_iter().map(Engine::file).collect(),
+            }),
+        }
     }
 
     /// Creates the directories that are missing and takes the lock.
@@ -101,6 +157,7 @@ impl DataDir {
                 source,
             })?;
         }
+        snapshot::remove_leftovers(fs, &self.snap)?;
         Ok(lock)
     }
 
@@ -165,6 +222,14 @@ impl DataDir {
     }
 }
 
+/// What else an engine needs that this build does not have.
+fn built_with(engine: Engine) -> String {
+    match engine.is_built() {
+        true => String::new(),
+        false => format!(" in a build with the cargo feature {engine}"),
+    }
+}
+
 /// Holds a data directory until it is dropped.
 #[derive(Debug)]
 pub(crate) struct DataDirLock {
@@ -177,3 +242,6 @@ fn touch(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     drop(fs.open(&path, OpenMode::CreateOrTruncate)?);
     fs.remove_file(&path)
 }
+
+#[cfg(test)]
+mod tests;

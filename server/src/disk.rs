@@ -16,7 +16,9 @@ use retcd_storage::mvcc::{Store, StoreOptions};
 use slog::{Logger, info, warn};
 
 use crate::conf_state::{self, CONF_STATE};
-use crate::config::Resolved;
+#[cfg(not(feature = "sled"))]
+use crate::config::ConfigError;
+use crate::config::{Engine, Resolved};
 use crate::metrics::Metrics;
 use crate::server::StartError;
 
@@ -43,7 +45,7 @@ const LOCK_SLOW: Duration = Duration::from_secs(10);
 
 /// Where the database is.
 pub(crate) fn database(resolved: &Resolved) -> PathBuf {
-    resolved.snap_dir.join("db")
+    resolved.snap_dir.join(resolved.backend_engine.file())
 }
 
 /// Waits until nobody else has the database open: as with etcd, a member may be started while the one before it
@@ -86,8 +88,7 @@ impl Disk {
         logger: &Logger,
     ) -> Result<Self, StartError> {
         let path = database(resolved);
-        let engine: Arc<dyn Backend> =
-            Arc::new(BoltBackend::open(fs, &path, BoltOptions::default())?);
+        let engine = open_engine(resolved.backend_engine, fs, &path)?;
         info!(logger, "opened backend db"; "path" => %path.display(), "engine" => engine.name());
 
         let durable = Arc::new(AtomicU64::new(0));
@@ -126,6 +127,30 @@ impl Disk {
             applied: (index, term),
             conf_state,
         })
+    }
+
+    /// Lets go of the files without having changed any.
+    pub(crate) fn close(self) {
+        self.store.abandon();
+    }
+}
+
+fn open_engine(
+    engine: Engine,
+    fs: Arc<dyn Fs>,
+    path: &Path,
+) -> Result<Arc<dyn Backend>, StartError> {
+    match engine {
+        Engine::Bolt => Ok(Arc::new(BoltBackend::open(
+            fs,
+            path,
+            BoltOptions::default(),
+        )?)),
+        #[cfg(feature = "sled")]
+        Engine::Sled => Ok(Arc::new(backend::SledBackend::open(fs, path)?)),
+        // Refused when the configuration was resolved.
+        #[cfg(not(feature = "sled"))]
+        Engine::Sled => Err(ConfigError::EngineNotBuilt(engine).into()),
     }
 }
 

@@ -37,6 +37,38 @@ pub enum Error {
     NoSpace,
     /// No such lease.
     LeaseNotFound,
+    /// A lease of that id is there already.
+    LeaseExists,
+    /// The lease would be longer than any may be.
+    LeaseTtlTooLarge,
+    /// Authentication cannot be enabled without a user `root`.
+    RootUserNotExist,
+    /// Authentication cannot be enabled while the user `root` lacks its role.
+    RootRoleNotExist,
+    /// A user needs a name.
+    UserEmpty,
+    /// A user of that name is there already.
+    UserAlreadyExist,
+    /// No such user.
+    UserNotFound,
+    /// A role needs a name.
+    RoleEmpty,
+    /// A role of that name is there already.
+    RoleAlreadyExist,
+    /// No such role.
+    RoleNotFound,
+    /// The user does not have the role.
+    RoleNotGranted,
+    /// A permission is to be granted, but none is named.
+    PermissionNotGiven,
+    /// The role does not have the permission.
+    PermissionNotGranted,
+    /// Authentication is off.
+    AuthNotEnabled,
+    /// The change would lock everybody out, or the range of a permission holds no key.
+    InvalidAuthMgmt,
+    /// A password that is no password. Etcd sends this as `Unknown`.
+    NoPasswordUser,
     /// The request exceeds `--max-request-bytes`.
     RequestTooLarge,
     /// Too many requests are waiting to be applied. Etcd sends this as `Unknown`.
@@ -59,6 +91,8 @@ pub enum Error {
     StreamSortOrder,
     /// `RangeStream` was asked to filter by revision.
     StreamRevisionFilter,
+    /// The engine of the store cannot do it, in words for the operator.
+    EngineCannot(String),
     /// The request would be logged in the membership module's own words. Sent as `Unknown`.
     Membership(String),
     /// Damaged data or an impossible state, in words for the operator. Sent as `Unknown`.
@@ -104,6 +138,46 @@ impl Error {
                 "etcdserver: mvcc: database space exceeded",
             ),
             Self::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
+            Self::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
+            Self::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+            Self::RootUserNotExist => (
+                Code::FailedPrecondition,
+                "etcdserver: root user does not exist",
+            ),
+            Self::RootRoleNotExist => (
+                Code::FailedPrecondition,
+                "etcdserver: root user does not have root role",
+            ),
+            Self::UserEmpty => (Code::InvalidArgument, "etcdserver: user name is empty"),
+            Self::UserAlreadyExist => (
+                Code::FailedPrecondition,
+                "etcdserver: user name already exists",
+            ),
+            Self::UserNotFound => (Code::FailedPrecondition, "etcdserver: user name not found"),
+            Self::RoleEmpty => (Code::InvalidArgument, "etcdserver: role name is empty"),
+            Self::RoleAlreadyExist => (
+                Code::FailedPrecondition,
+                "etcdserver: role name already exists",
+            ),
+            Self::RoleNotFound => (Code::FailedPrecondition, "etcdserver: role name not found"),
+            Self::RoleNotGranted => (
+                Code::FailedPrecondition,
+                "etcdserver: role is not granted to the user",
+            ),
+            Self::PermissionNotGiven => (Code::InvalidArgument, "etcdserver: permission not given"),
+            Self::PermissionNotGranted => (
+                Code::FailedPrecondition,
+                "etcdserver: permission is not granted to the role",
+            ),
+            Self::AuthNotEnabled => (
+                Code::FailedPrecondition,
+                "etcdserver: authentication is not enabled",
+            ),
+            Self::InvalidAuthMgmt => (Code::InvalidArgument, "etcdserver: invalid auth management"),
+            Self::NoPasswordUser => (
+                Code::Unknown,
+                "auth: authentication failed, password was given for no password user",
+            ),
             Self::RequestTooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
             Self::TooManyRequests => (Code::Unknown, "etcdserver: too many requests"),
             Self::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
@@ -127,6 +201,7 @@ impl Error {
                 Code::Unimplemented,
                 "RangeStream does not support revision filters",
             ),
+            Self::EngineCannot(text) => (Code::Unimplemented, text),
             Self::Membership(text) | Self::Internal(text) => (Code::Unknown, text),
         }
     }
@@ -170,6 +245,22 @@ mod tests {
             FutureRev,
             NoSpace,
             LeaseNotFound,
+            LeaseExists,
+            LeaseTtlTooLarge,
+            RootUserNotExist,
+            RootRoleNotExist,
+            UserEmpty,
+            UserAlreadyExist,
+            UserNotFound,
+            RoleEmpty,
+            RoleAlreadyExist,
+            RoleNotFound,
+            RoleNotGranted,
+            PermissionNotGiven,
+            PermissionNotGranted,
+            AuthNotEnabled,
+            InvalidAuthMgmt,
+            NoPasswordUser,
             RequestTooLarge,
             TooManyRequests,
             NoLeader,
@@ -194,6 +285,22 @@ mod tests {
                 | FutureRev
                 | NoSpace
                 | LeaseNotFound
+                | LeaseExists
+                | LeaseTtlTooLarge
+                | RootUserNotExist
+                | RootRoleNotExist
+                | UserEmpty
+                | UserAlreadyExist
+                | UserNotFound
+                | RoleEmpty
+                | RoleAlreadyExist
+                | RoleNotFound
+                | RoleNotGranted
+                | PermissionNotGiven
+                | PermissionNotGranted
+                | AuthNotEnabled
+                | InvalidAuthMgmt
+                | NoPasswordUser
                 | RequestTooLarge
                 | TooManyRequests
                 | NoLeader
@@ -203,8 +310,8 @@ mod tests {
                 | TimeoutDueToLeaderFail
                 | Corrupt
                 | NotSupportedForLearner => {}
-                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | Membership(_)
-                | Internal(_) => {
+                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | EngineCannot(_)
+                | Membership(_) | Internal(_) => {
                     unreachable!("has its own words")
                 }
             }

@@ -16,14 +16,13 @@ use slog::{Logger, error};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use crate::disk;
 use crate::error::Error;
 use crate::metrics::{Metrics, saturating};
 use crate::read::Reads;
+use crate::schema;
 use crate::wait::Waiters;
 use crate::watch::Hub;
-
-/// Where the backend keeps the label of its layout (disk-format 6.3).
-pub(crate) const STORAGE_VERSION: &[u8] = b"storageVersion";
 
 /// Bounds on requests.
 #[derive(Clone, Debug)]
@@ -75,6 +74,8 @@ pub(crate) struct Member {
     pub(crate) logger: Logger,
     /// Why the member stopped by itself, if it did.
     pub(crate) failure: watch::Sender<Option<String>>,
+    /// Set when the member is told to stop, and calls had their time to end.
+    pub(crate) stopping: watch::Sender<bool>,
     pub(crate) node: OnceLock<Handle>,
     /// Index of the last entry whose effects readers see.
     pub(crate) applied: AtomicU64,
@@ -140,11 +141,13 @@ impl Member {
         }
     }
 
-    /// The label of the backend's layout, for example `3.7.0`; empty while it is unknown.
+    /// The layout of the database, for example `3.7.0`; empty while it is unknown.
     pub(crate) fn storage_version(&self) -> String {
-        let stored = self.backend.get(Bucket::Meta, STORAGE_VERSION);
-        let stored = stored.ok().flatten().unwrap_or_default();
-        String::from_utf8_lossy(&stored).into_owned()
+        let get = |key| self.backend.get(Bucket::Meta, key).ok().flatten();
+        let label = get(schema::STORAGE_VERSION);
+        schema::detect(label.as_deref(), get(disk::TERM).is_some())
+            .map(|version| version.to_string())
+            .unwrap_or_default()
     }
 
     /// Asks raft to begin a read index round, if one is due.
@@ -199,6 +202,17 @@ impl Member {
     /// Whether the member has stopped by itself.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.borrow().is_some()
+    }
+
+    /// Waits until the member stops, by itself or because it is told to.
+    pub(crate) async fn ended(&self) {
+        let mut failure = self.failure.subscribe();
+        let mut stopping = self.stopping.subscribe();
+        // Neither channel closes before its sender in `self` is gone.
+        tokio::select! {
+            _ = failure.wait_for(Option::is_some) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => {}
+        }
     }
 
     /// Stops the member because it cannot go on safely.

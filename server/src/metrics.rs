@@ -133,6 +133,8 @@ pub(crate) struct Disk {
     pub(crate) backend_defrag: Histogram,
     /// 1 while a defragmentation runs.
     pub(crate) defrag_inflight: IntGauge,
+    /// Each copy of the backend for a client, from its first byte to its end.
+    pub(crate) backend_snapshot: Histogram,
 }
 
 #[derive(Debug)]

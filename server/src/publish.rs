@@ -10,9 +10,10 @@ use retcd_proto::membershippb::{
 };
 use slog::{info, warn};
 
-use crate::api::CLUSTER_VERSION;
+use crate::api::major_minor;
 use crate::error::Error;
 use crate::member::Member;
+use crate::schema::{self, Version};
 
 /// Tells the cluster this member's name and client URLs; tries until it is heard or stopped.
 pub(crate) async fn attributes(
@@ -43,14 +44,25 @@ pub(crate) async fn attributes(
     Ok(())
 }
 
-/// Decides the version of a cluster that has none. With one member it is the member's own.
+/// Decides the version of a cluster that has none, and raises or lowers that of one whose only member this is.
+/// What other members run, nobody here knows yet.
 pub(crate) async fn cluster_version(member: &Arc<Member>) -> Result<(), Error> {
-    if member.cluster.load().version().is_some() {
+    let cluster = member.cluster.load_full();
+    let current = cluster.version();
+    if current.is_some() && cluster.members().len() > 1 {
         return Ok(());
+    }
+    let next = schema::next_cluster_version(current.and_then(Version::parse), cluster.downgrade());
+    let Some(next) = next else {
+        return Ok(());
+    };
+    if let Some(current) = current {
+        info!(member.logger, "updating cluster version using v3 API";
+            "from" => major_minor(current), "to" => major_minor(&next.to_string()));
     }
     let request = InternalRaftRequest {
         cluster_version_set: Some(ClusterVersionSetRequest {
-            ver: CLUSTER_VERSION.to_owned(),
+            ver: next.to_string(),
         }),
         ..Default::default()
     };

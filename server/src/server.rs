@@ -24,12 +24,14 @@ use tokio::sync::watch;
 use crate::alarm::Alarms;
 use crate::api::{Api, major_minor};
 use crate::apply::{Applier, CompactionPace, Snapshots};
+use crate::auth::{Auth, Enabled as AuthEnabled};
 use crate::client::Client;
 use crate::config::{
-    BootstrapError, Config, ConfigError, ETCD_VERSION, Resolved, SERVER_NAME, Url,
+    BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Disk};
+use crate::lease::{self, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
@@ -37,6 +39,8 @@ use crate::net;
 use crate::observer::Events;
 use crate::publish;
 use crate::read::Reads;
+use crate::recovery;
+use crate::schema::{DatabaseError, VersionError};
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -45,7 +49,7 @@ use crate::watch::Hub;
 const APPLY_QUEUE: usize = 64;
 
 /// etcd's default for `--max-learners`, which is not served yet.
-const MAX_LEARNERS: usize = 1;
+pub(crate) const MAX_LEARNERS: usize = 1;
 
 /// How long calls in flight may take to end when the member stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -73,9 +77,21 @@ pub enum StartError {
         /// Its value, escaped.
         value: String,
     },
+    /// The database or the cluster is of a release that this one cannot stand in for.
+    #[error(transparent)]
+    Version(#[from] VersionError),
+    /// Authentication is enabled.
+    #[error(transparent)]
+    Auth(#[from] AuthEnabled),
+    /// The document of a snapshot that etcd 3.5 wrote cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] membership::DocumentError),
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// The database that goes with the log is not there.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
     /// The database cannot be opened.
     #[error(transparent)]
     Backend(#[from] backend::Error),
@@ -148,6 +164,7 @@ impl Server {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let dir = DataDir::new(&resolved);
         let initialized = dir.has_log(&*fs)?;
+        dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
         let initial = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
@@ -187,30 +204,37 @@ impl Server {
             observer: events.clone(),
         };
         let open_disk = || Disk::open(&resolved, fs.clone(), &metrics, &logger);
-        let (log, disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
-        let opened = match (log, initial) {
-            (Some(log), _) => {
-                // After a restore the stored configuration is still that of the old cluster: the
-                // members come first.
-                let members = Cluster::load(&disk.backend, 0, MAX_LEARNERS)?;
-                let conf_state = match members.members().len() {
-                    0 => disk.conf_state.clone(),
-                    _ => Some(members.conf_state()),
-                };
-                log.with_database(&node_config, disk.applied.0, conf_state)?
+        let (log, mut disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
+        recovery::check(&disk, &logger)?;
+        let mut old_entries = 0;
+        let (opened, cluster) = match log {
+            Some(log) => {
+                let recovered = recovery::recover(&log, &mut disk, &node_config, &logger)?;
+                old_entries = recovered.old_entries;
+                let index = disk.applied.0;
+                let opened = log.with_database(&node_config, index, recovered.conf_state)?;
+                (opened, recovered.cluster)
             }
-            (None, Some(members)) => {
-                raft_node::open(&node_config, new_cluster(&resolved, members))?
-            }
-            // The first start was cut off before the log had its first entries: begin again.
-            (None, None) => {
-                let members = resolved.bootstrap()?;
-                raft_node::open(&node_config, new_cluster(&resolved, members))?
+            // Without a log, or when the first start was cut off before the log had its first entries.
+            None => {
+                let members = initial.map_or_else(|| resolved.bootstrap(), Ok)?;
+                let opened = raft_node::open(&node_config, new_cluster(&resolved, members))?;
+                let cluster = Cluster::load(&disk.backend, opened.cluster_id, MAX_LEARNERS)?;
+                (opened, cluster)
             }
         };
         let ids = (opened.member_id, opened.cluster_id);
-        let cluster = Cluster::load(&disk.backend, ids.1, MAX_LEARNERS)?;
         let alarms = Alarms::load(&disk.backend)?;
+        let auth = Auth::load(&disk.backend)?;
+        let min_ttl = lease::min_ttl(resolved.election_ticks, resolved.heartbeat);
+        let mut lessor = Lessor::load(&disk.backend, min_ttl)?;
+        let orphans = lessor.attach_restored(disk.store.take_restored_leases());
+        if orphans > 0 {
+            warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
+        }
+        if lessor.len() > 0 {
+            warn!(logger, "leases are kept, but none of them expires or can be renewed in this release"; "leases" => lessor.len());
+        }
         metrics.identify(Identity {
             member_id: ids.0,
             quota_backend_bytes: resolved.quota_backend_bytes,
@@ -241,18 +265,20 @@ impl Server {
             metrics: metrics.clone(),
             logger: logger.clone(),
             failure,
+            stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });
 
         let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
-        let snapshots = Snapshots::new(
+        let mut snapshots = Snapshots::new(
             resolved.snapshot_count,
             disk.durable,
             opened.snapshot.0,
             opened.conf_state.clone(),
         );
+        snapshots.force(old_entries);
         events.attach(member.clone());
         let node = opened.run(node_config, Arc::new(NoPeers), apply, disk.applied.0)?;
         member
@@ -264,6 +290,8 @@ impl Server {
             store: disk.store,
             cluster,
             alarms,
+            lessor,
+            auth,
             pace: CompactionPace {
                 batch: resolved.compaction_batch_limit,
                 pause: resolved.compaction_sleep_interval,
@@ -272,6 +300,7 @@ impl Server {
             warn_after: resolved.warning_apply_duration,
             applied: disk.applied,
             compaction_started: None,
+            lowering: None,
         };
         let apply = applier.spawn(entries)?;
 
@@ -399,6 +428,8 @@ impl Server {
         running.member.watch.close();
         running.net.stop(STOP_GRACE);
         drop(running.net);
+        // Calls that came without a socket and go on by themselves.
+        running.member.stopping.send_replace(true);
         running.node.stop();
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
@@ -475,7 +506,7 @@ fn open_files(
     config: &raft_node::Config,
     resolved: &Resolved,
     initialized: bool,
-    open_disk: impl FnOnce() -> Result<Disk, StartError> + Send,
+    open_disk: impl Fn() -> Result<Disk, StartError> + Sync,
 ) -> Result<(Option<raft_node::Log>, Disk), StartError> {
     let read_log = || {
         if !initialized {
@@ -487,22 +518,37 @@ fn open_files(
         }
     };
     let database = disk::database(resolved);
-    if !initialized || !config.fs.exists(&database)? {
-        // The log before the database: if it is damaged, none is created.
-        return Ok((read_log()?, open_disk()?));
+    let bolt = resolved.backend_engine == Engine::Bolt;
+    let place = |log: Option<&raft_node::Log>| match bolt {
+        true => recovery::place_database(config, log),
+        false => Ok(()), // no other member's database is of its format
+    };
+    let only_read = bolt && config.fs.exists(&database)?;
+    if !initialized || !only_read {
+        // The log before the database: if it is damaged, none is created or changed.
+        let log = read_log()?;
+        place(log.as_ref())?;
+        return Ok((log, open_disk()?));
     }
     disk::wait_for_lock(&*config.fs, &database, &config.logger)?;
     // Beside each other: a large database takes as long as the log, and is only read.
-    thread::scope(|scope| {
+    let (log, disk) = thread::scope(|scope| {
         let disk = thread::Builder::new()
             .name("database".into())
-            .spawn_scoped(scope, open_disk)?;
+            .spawn_scoped(scope, &open_disk)?;
         let log = read_log();
         let disk = disk
             .join()
             .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        Ok((log?, disk?))
-    })
+        Ok::<_, StartError>((log?, disk?))
+    })?;
+    let begin = log.as_ref().map_or(0, |log| log.snapshot().index());
+    if begin <= disk.applied.0 {
+        return Ok((log, disk));
+    }
+    disk.close();
+    place(log.as_ref())?;
+    Ok((log, open_disk()?))
 }
 
 fn new_cluster(resolved: &Resolved, members: BTreeMap<String, Vec<Url>>) -> Start {

@@ -6,6 +6,7 @@
 use std::cell::Cell;
 use std::cmp::Ordering;
 
+use bytes::Bytes;
 use retcd_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 use retcd_proto::etcdserverpb::request_op::Request;
 use retcd_proto::etcdserverpb::{
@@ -42,9 +43,14 @@ impl From<Error> for Failure {
     }
 }
 
-/// Whether a lease exists; a put may only attach its key to one that does.
+/// What a transaction needs of the leases.
 pub(crate) trait Leases {
+    /// A put may only attach its key to a lease that exists.
     fn exists(&self, id: i64) -> bool;
+
+    /// The key belongs to this lease from now on, and no longer to the one before; to none if `id` is 0 or
+    /// no lease's.
+    fn attach(&mut self, key: &Bytes, id: i64);
 }
 
 /// What one request did, for the metrics.
@@ -63,7 +69,7 @@ fn add(counter: &Cell<u64>, n: usize) {
 
 /// What a request needs beside the store.
 pub(crate) struct Env<'a> {
-    pub(crate) leases: &'a dyn Leases,
+    pub(crate) leases: &'a mut dyn Leases,
     pub(crate) tally: Tally,
 }
 
@@ -101,14 +107,14 @@ fn check_put(source: &impl Source, env: &Env<'_>, r: &PutRequest) -> Result<(), 
 /// A put that was proposed by itself.
 pub(crate) fn put(
     txn: &mut WriteTxn<'_>,
-    env: &Env<'_>,
+    env: &mut Env<'_>,
     r: PutRequest,
 ) -> Result<PutReply, Failure> {
     check_put(txn, env, &r)?;
     run_put(txn, env, r)
 }
 
-fn run_put(txn: &mut WriteTxn<'_>, env: &Env<'_>, r: PutRequest) -> Result<PutReply, Failure> {
+fn run_put(txn: &mut WriteTxn<'_>, env: &mut Env<'_>, r: PutRequest) -> Result<PutReply, Failure> {
     let previous = if r.prev_kv || r.ignore_value || r.ignore_lease {
         current(txn, &r.key)?
     } else {
@@ -125,7 +131,8 @@ fn run_put(txn: &mut WriteTxn<'_>, env: &Env<'_>, r: PutRequest) -> Result<PutRe
     }
     add(&env.tally.puts, 1);
     add(&env.tally.put_bytes, r.key.len() + value.len());
-    let revision = txn.put(r.key, value, lease)?;
+    let revision = txn.put(r.key.clone(), value, lease)?;
+    env.leases.attach(&r.key, lease);
     Ok(PutReply {
         header: header(revision),
         prev_kv: previous.filter(|_| r.prev_kv).map(|kv| kv.encoded),
@@ -135,11 +142,14 @@ fn run_put(txn: &mut WriteTxn<'_>, env: &Env<'_>, r: PutRequest) -> Result<PutRe
 /// Deletes what the request names.
 pub(crate) fn delete_range(
     txn: &mut WriteTxn<'_>,
-    env: &Env<'_>,
+    env: &mut Env<'_>,
     r: &DeleteRangeRequest,
 ) -> Result<DeleteRangeReply, Failure> {
     let deleted = txn.delete_range(&r.key, &r.range_end, r.prev_kv)?;
     add(&env.tally.deletes, deleted.len());
+    for kv in &deleted {
+        env.leases.attach(&kv.key, 0);
+    }
     Ok(DeleteRangeReply {
         header: header(revision(txn)),
         deleted: i64::try_from(deleted.len()).unwrap_or(i64::MAX),
@@ -177,7 +187,7 @@ pub(crate) fn is_serializable(r: &TxnRequest) -> bool {
 /// Runs a transaction that came through the log.
 pub(crate) fn execute(
     txn: &mut WriteTxn<'_>,
-    env: &Env<'_>,
+    env: &mut Env<'_>,
     r: TxnRequest,
 ) -> Result<TxnReply, Failure> {
     let plan = Plan::new(txn, &r)?;
@@ -373,7 +383,7 @@ fn check_range(r: &RangeRequest, rev: i64, compact_rev: i64) -> Result<(), Failu
 
 fn run(
     txn: &mut WriteTxn<'_>,
-    env: &Env<'_>,
+    env: &mut Env<'_>,
     r: TxnRequest,
     steps: &mut Steps,
 ) -> Result<TxnReply, Failure> {

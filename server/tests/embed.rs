@@ -1,11 +1,17 @@
 //! Members inside one process, driven without a socket and over gRPC.
 
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use retcd::{Client, Config, Error, Server, StartError};
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::etcdserverpb::kv_client::KvClient;
 use retcd_proto::etcdserverpb::request_op::Request;
+use retcd_storage::backend::BoltFile;
+use retcd_storage::fs::RealFs;
+use sha2::{Digest as _, Sha256};
 
 fn start(dir: &Path) -> Server {
     let mut config = Config::ephemeral(dir);
@@ -257,4 +263,89 @@ async fn watches_work_without_a_socket() {
     let again = start(dir.path());
     assert_eq!(value(&again.client(), "b").await, Some(b"2".to_vec()));
     drop(idle);
+}
+
+/// A snapshot without a socket is the file that etcd's tools make.
+#[tokio::test]
+async fn a_snapshot_is_a_database() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(&dir.path().join("data"));
+    let client = server.client();
+    for n in 0..100 {
+        client
+            .put(format!("key-{n}"), vec![b'v'; 2000])
+            .await
+            .expect("a put");
+    }
+    let mut stream = client.snapshot().await.expect("a snapshot");
+    // What comes later is not in it.
+    client.put("later", "v").await.expect("a put");
+    let mut file = Vec::new();
+    while let Some(message) = stream.next().await {
+        file.extend_from_slice(&message.expect("a message").blob);
+    }
+    let database = file.len() - 32;
+    assert_eq!(file[database..], Sha256::digest(&file[..database])[..]);
+    let path = dir.path().join("saved.db");
+    std::fs::write(&path, &file).unwrap();
+    let saved = BoltFile::open(&RealFs, &path).expect("a database");
+    saved.check().expect("sound pages");
+    assert_eq!(saved.scan(b"key", b"", 0).expect("pairs").len(), 100);
+}
+
+/// A stream that nobody reads does not keep the database open behind a member that stopped.
+#[tokio::test]
+async fn a_snapshot_ends_with_the_member() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let client = server.client();
+    for n in 0..40 {
+        client
+            .put(format!("key-{n}"), vec![b'v'; 60_000])
+            .await
+            .expect("a put");
+    }
+    let mut stream = client.snapshot().await.expect("a snapshot");
+    let first = stream.next().await.expect("a message").expect("a blob");
+    assert!(first.remaining_bytes > 1 << 20);
+    let stopping = tokio::task::spawn_blocking(|| server.stop());
+    tokio::time::timeout(Duration::from_secs(60), stopping)
+        .await
+        .expect("it stops")
+        .expect("without a panic");
+    // Its file is free.
+    drop(start(dir.path()));
+    let rest: Vec<_> = pin!(stream).collect().await;
+    assert_eq!(rest.last(), Some(&Err(Error::Stopped)));
+    assert_eq!(client.snapshot().await.err(), Some(Error::Stopped));
+}
+
+/// The other engine, in builds that have it: chosen by the configuration, never mixed up.
+#[cfg(feature = "sled")]
+#[tokio::test]
+async fn sled_and_bolt_keep_their_data() {
+    use retcd::config::Engine;
+
+    let dir = tempfile::tempdir().unwrap();
+    let with = |engine| {
+        let mut config = Config::ephemeral(dir.path());
+        config.log.outputs = vec!["/dev/null".into()];
+        config.backend_engine = engine;
+        Server::start(config)
+    };
+    let server = with(Engine::Sled).expect("the member starts");
+    server.client().put("a", "b").await.expect("a put");
+    let refused = server.client().snapshot().await.err();
+    assert!(
+        matches!(&refused, Some(Error::EngineCannot(text)) if text.contains("sled")),
+        "{refused:?}"
+    );
+    server.stop();
+    let refused = with(Engine::Bolt).expect_err("another engine").to_string();
+    assert!(
+        refused.contains("--experimental-backend-engine=sled"),
+        "{refused}"
+    );
+    let server = with(Engine::Sled).expect("the member starts");
+    assert_eq!(value(&server.client(), "a").await, Some(b"b".to_vec()));
 }

@@ -4,9 +4,10 @@ use std::error::Error;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
@@ -55,11 +56,19 @@ impl Connection {
     /// # Errors
     /// If nobody answers.
     pub async fn try_open(port: u16) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        Self::with_window(port, 16 << 20).await
+    }
+
+    /// Connects to a loopback port, and lets the other side send so many bytes ahead.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn with_window(port: u16, window: u32) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(16 << 20)
-            .initial_connection_window_size(16 << 20)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window)
             .handshake(TokioIo::new(stream))
             .await?;
         tokio::spawn(connection);
@@ -75,6 +84,24 @@ impl Connection {
     /// Sends a message to a method and waits for the end of the call.
     pub async fn call(&self, path: &str, message: &impl Message) -> Outcome {
         self.send(path, &[], frame(&message.encode_to_vec())).await
+    }
+
+    /// Sends a message to a method and returns the answer as it comes.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn stream(&self, path: &str, message: &impl Message) -> Streaming {
+        let request = Request::post(format!("http://127.0.0.1:{}{path}", self.port))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(Full::new(Bytes::from(frame(&message.encode_to_vec()))))
+            .expect("a valid request");
+        let mut sender = self.sender.clone();
+        sender.ready().await.expect("connected");
+        let response = sender.send_request(request).await.expect("an answer");
+        let mut outcome = Outcome { http: response.status().as_u16(), ..Outcome::default() };
+        outcome.status(response.headers());
+        Streaming { body: response.into_body(), pending: BytesMut::new(), outcome }
     }
 
     /// Posts a body as it is. `headers` replace those of the same name (`""` leaves one out); a
@@ -139,6 +166,51 @@ impl Connection {
             outcome.body = String::from_utf8_lossy(&data).into_owned();
         }
         outcome
+    }
+}
+
+/// An answer that is read message by message. What is not read yet, the server cannot send.
+#[derive(Debug)]
+pub struct Streaming {
+    body: Incoming,
+    pending: BytesMut,
+    outcome: Outcome,
+}
+
+impl Streaming {
+    /// The next message; none at the end.
+    ///
+    /// # Panics
+    /// If nothing happens for a long time.
+    pub async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(head) = self.pending.get(1..5) {
+                let length = u32::from_be_bytes(head.try_into().expect("four bytes")) as usize;
+                if self.pending.len() >= 5 + length {
+                    return Some(self.pending.split_to(5 + length).freeze().slice(5..));
+                }
+            }
+            let frame = tokio::time::timeout(PATIENCE, self.body.frame()).await;
+            match frame.unwrap_or_else(|_| panic!("silent for {PATIENCE:?}"))? {
+                Ok(frame) => {
+                    if let Some(bytes) = frame.data_ref() {
+                        self.pending.extend_from_slice(bytes);
+                    } else if let Some(trailers) = frame.trailers_ref() {
+                        self.outcome.status(trailers);
+                    }
+                }
+                Err(e) => {
+                    self.outcome.broken = Some(chain(&e));
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// How the call ended, once there is no next message.
+    #[must_use]
+    pub const fn outcome(&self) -> &Outcome {
+        &self.outcome
     }
 }
 

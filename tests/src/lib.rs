@@ -7,5 +7,7 @@ pub mod member;
 pub mod peers;
 pub mod ports;
 pub mod random;
+pub mod run;
+pub mod state;
 pub mod stream;
 pub mod tree;

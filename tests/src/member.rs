@@ -229,9 +229,11 @@ impl Member {
         let get = |path| http1::get(self.port(), path).ok().filter(|a| a.status == 200);
         let settled = |a: http1::Answer| {
             let version: Value = serde_json::from_slice(&a.body).unwrap_or_default();
-            version["etcdcluster"] != "not_decided" && version["storage"] == version["etcdcluster"]
+            // Etcd 3.5 says nothing about its storage.
+            let storage = &version["storage"];
+            version["etcdcluster"] != "not_decided" && (storage.is_null() || *storage == version["etcdcluster"])
         };
-        get("/health").is_some() && get("/version").is_some_and(settled)
+        get("/health?exclude=NOSPACE").is_some() && get("/version").is_some_and(settled)
     }
 
     /// Starts it again after its end, on the same directory and ports.
@@ -253,6 +255,11 @@ impl Member {
     /// Replaces the flags that the next start adds.
     pub fn set_flags<S: Into<String>>(&mut self, flags: impl IntoIterator<Item = S>) {
         self.setup.flags = flags.into_iter().map(Into::into).collect();
+    }
+
+    /// Replaces the program that the next start runs: somebody else takes over the directory.
+    pub fn set_program(&mut self, program: impl Into<PathBuf>) {
+        self.setup.program = program.into();
     }
 
     /// `kill -9`, and waits for the end.
@@ -362,6 +369,18 @@ impl Member {
     #[must_use]
     pub const fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Waits until it has written a text since its last start.
+    ///
+    /// # Panics
+    /// If it does not in time; with its log.
+    pub fn wait_for_log(&self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.log.text().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} after {PATIENCE:?}:\n{}", self.log.text());
+            thread::sleep(LOOK);
+        }
     }
 
     /// A few words on it for messages, with the end of its log.

@@ -5,15 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 
-const GO: &str = "cd tests/peers && go build -o bin/etcd go.etcd.io/etcd/server/v3 \
-                  && go build -o bin/etcdctl go.etcd.io/etcd/etcdctl/v3 \
-                  && go build -o bin/etcdutl go.etcd.io/etcd/etcdutl/v3";
+const GO: &str = "with Go, the commands in tests/peers/README.md";
 const DEBIAN: &str = "apt-get install etcd-client";
 
 /// Go etcd 3.7, the server; says `SKIPPED` and how to get it when it is not there.
 #[must_use]
 pub fn go_etcd() -> Option<PathBuf> {
     built("etcd")
+}
+
+/// An older Go etcd, `3.5` or `3.6`, the server; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn go_etcd_of(release: &str) -> Option<PathBuf> {
+    let name = format!("etcd-{release}");
+    let found = find(&name);
+    if found.is_none() {
+        let build = format!("cd tests/peers/v{release} && go build -o ../bin/{name} go.etcd.io/etcd/server/v3");
+        skipped(&format!("Go etcd {release}"), &build);
+    }
+    found
 }
 
 /// Go etcdctl 3.7; says `SKIPPED` and how to get it when it is not there.
@@ -26,6 +36,18 @@ pub fn go_etcdctl() -> Option<PathBuf> {
 #[must_use]
 pub fn go_etcdutl() -> Option<PathBuf> {
     built("etcdutl")
+}
+
+/// The tool of Go's bbolt; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn bbolt() -> Option<PathBuf> {
+    built("bbolt")
+}
+
+/// Our program over Go's client, `peers/state`; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn state() -> Option<PathBuf> {
+    built("state")
 }
 
 /// Debian's etcdctl 3.4; says `SKIPPED` and how to get it when it is not there.
@@ -41,17 +63,21 @@ pub fn debian_etcdctl() -> Option<PathBuf> {
 }
 
 fn built(name: &str) -> Option<PathBuf> {
+    let found = find(name);
+    if found.is_none() {
+        skipped(&format!("tests/peers/bin/{name}"), GO);
+    }
+    found
+}
+
+fn find(name: &str) -> Option<PathBuf> {
     let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/bin");
-    let found = env::var_os("RETCD_PEERS_BIN")
+    env::var_os("RETCD_PEERS_BIN")
         .map(PathBuf::from)
         .into_iter()
         .chain([ours])
         .map(|dir| dir.join(name))
-        .find(|path| path.is_file());
-    if found.is_none() {
-        skipped(&format!("Go {name} 3.7.1"), GO);
-    }
-    found
+        .find(|path| path.is_file())
 }
 
 /// Prints, once per process and text, that something was not tested and how to change that.

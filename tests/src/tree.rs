@@ -47,3 +47,20 @@ pub fn difference(before: &[(PathBuf, u32, Vec<u8>)], after: &[(PathBuf, u32, Ve
     }
     out
 }
+
+/// Copies files and directories, none of which is a link.
+///
+/// # Panics
+/// If it cannot be read or written.
+pub fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).unwrap_or_else(|e| panic!("{}: {e}", to.display()));
+    fs::set_permissions(to, fs::metadata(from).expect("readable").permissions()).expect("changeable");
+    for entry in fs::read_dir(from).unwrap_or_else(|e| panic!("{}: {e}", from.display())) {
+        let (from, to) = (entry.as_ref().expect("readable").path(), to.join(entry.expect("readable").file_name()));
+        if from.is_dir() {
+            copy_dir(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
+        }
+    }
+}

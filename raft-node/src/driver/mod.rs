@@ -243,6 +243,7 @@ impl Opened {
         applied: u64,
     ) -> Result<Node, Error> {
         let hard_state = self.hard_state;
+        let snapshot = self.snapshot.0;
         let (core_config, initial, wal) = self.into_core(&config, applied);
         let core =
             Core::new(&core_config, initial, &config.logger).map_err(|source| Error::Log {
@@ -259,6 +260,7 @@ impl Opened {
 
         let handle = Handle::new(proposals, control, core_config.id, applied);
         let shared = handle.shared().clone();
+        shared.set_snapshot(snapshot);
         let config = Arc::new(config);
         let mut node = Node {
             handle,

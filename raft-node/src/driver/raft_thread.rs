@@ -296,6 +296,7 @@ impl RaftThread {
                 });
             }
             Report::SnapshotRecorded(index) => {
+                self.shared.set_snapshot(index);
                 while let Some((saved, conf_state, data)) =
                     self.saving.pop_front_if(|saved| saved.0 <= index)
                 {

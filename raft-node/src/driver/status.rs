@@ -22,6 +22,8 @@ pub struct Status {
     pub applied: u64,
     /// Index of the last entry, durable or not.
     pub last_index: u64,
+    /// Index of the newest snapshot that the log has a durable record of, 0 for none.
+    pub snapshot: u64,
 }
 
 /// Shared between handles and the raft thread.
@@ -33,6 +35,7 @@ pub(crate) struct Shared {
     role: AtomicU8,
     committed: AtomicU64,
     last_index: AtomicU64,
+    snapshot: AtomicU64,
     /// The commit index is a read index, see [`Handle::lone_read_index`](super::Handle::lone_read_index).
     alone: AtomicBool,
     /// Written by the apply thread, read by the raft thread.
@@ -52,6 +55,7 @@ impl Shared {
             role: AtomicU8::new(0),
             committed: AtomicU64::new(0),
             last_index: AtomicU64::new(0),
+            snapshot: AtomicU64::new(0),
             alone: AtomicBool::new(false),
             applied: AtomicU64::new(applied),
             queued_bytes: AtomicUsize::new(0),
@@ -74,6 +78,10 @@ impl Shared {
     pub(super) fn set_log(&self, committed: u64, last_index: u64) {
         self.committed.store(committed, Ordering::Release);
         self.last_index.store(last_index, Ordering::Release);
+    }
+
+    pub(super) fn set_snapshot(&self, index: u64) {
+        self.snapshot.fetch_max(index, Ordering::AcqRel);
     }
 
     pub(super) fn set_alone(&self, alone: bool) {
@@ -107,6 +115,7 @@ impl Shared {
             committed: self.committed.load(Ordering::Acquire),
             applied: self.applied(),
             last_index: self.last_index.load(Ordering::Acquire),
+            snapshot: self.snapshot.load(Ordering::Acquire),
         }
     }
 }

@@ -6,10 +6,12 @@
 mod change;
 mod json;
 mod member;
+mod reconcile;
 mod store;
 #[cfg(test)]
 mod tests;
 mod v2;
+mod v2_read;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +22,7 @@ use retcd_proto::raftpb;
 pub use change::{Change, MembershipError};
 pub use member::{ConfChangeContext, Member};
 pub use store::LoadError;
+pub use v2_read::DocumentError;
 
 /// etcd's default for `--max-learners`.
 pub const DEFAULT_MAX_LEARNERS: usize = 1;

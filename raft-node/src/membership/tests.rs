@@ -347,3 +347,115 @@ fn damaged_records_are_named() {
         );
     }
 }
+
+/// With `Root` as etcd 3.5 dumps it, cut down to what is read.
+fn document(children: &str) -> Vec<u8> {
+    format!(
+        r#"{{"Root":{{"Path":"/","CreatedIndex":0,"ModifiedIndex":0,"ExpireTime":"0001-01-01T00:00:00Z","Value":"","Children":{children}}},"WatcherHub":{{}},"CurrentIndex":3,"Stats":{{}},"CurrentVersion":2}}"#
+    )
+    .into_bytes()
+}
+
+#[test]
+fn the_v2_document_that_we_write_can_be_read() {
+    let mut cluster = cluster(&[1, 2]);
+    cluster.apply(&add_learner(3)).unwrap();
+    cluster.apply(&remove(2)).unwrap();
+    cluster.set_attributes(1, "one", &["http://127.0.0.1:1000".to_owned()]);
+    cluster.set_version("3.5.0");
+    let read = Cluster::from_v2_document(&cluster.v2_document(), cluster.cluster_id(), 1).unwrap();
+    assert_eq!(read, cluster);
+}
+
+#[test]
+fn a_v2_document_of_etcd_3_5_is_read() {
+    let text = document(
+        r#"{"0":{"Path":"/0","Value":"","Children":{"members":{"Path":"/0/members","Value":"","Children":{"cbff4ef837fa9b82":{"Path":"/0/members/cbff4ef837fa9b82","Value":"","Children":{"attributes":{"Path":"x","Value":"{\"name\":\"n1\",\"clientURLs\":[\"http://127.0.0.1:17020\"]}","Children":null},"raftAttributes":{"Path":"x","Value":"{\"peerURLs\":[\"http://127.0.0.1:17021\"],\"isLearner\":true}","Children":null}}}}},"removed_members":{"Children":{"a":{"Value":"removed","Children":null}}},"version":{"Value":"3.5.0","Children":null}}},"1":{"Path":"/1","Value":"","Children":{}}}"#,
+    );
+    let cluster = Cluster::from_v2_document(&text, 5, 1).unwrap();
+    let member = cluster.member(0xcbff_4ef8_37fa_9b82).unwrap();
+    assert_eq!(member.name, "n1");
+    assert_eq!(member.peer_urls, ["http://127.0.0.1:17021"]);
+    assert_eq!(member.client_urls, ["http://127.0.0.1:17020"]);
+    assert!(member.is_learner);
+    assert!(cluster.is_removed(10));
+    assert_eq!(cluster.version(), Some("3.5.0"));
+}
+
+#[test]
+fn what_is_no_v2_document_of_members_is_refused() {
+    let custom = document(r#"{"1":{"Children":{"key":{"Value":"v","Children":null}}}}"#);
+    let error = Cluster::from_v2_document(&custom, 5, 1).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .starts_with("detected disallowed custom content in v2store"),
+        "{error}"
+    );
+    // The users of the v2 API are no data.
+    let users = document(r#"{"2":{"Children":{"users":{"Children":{}}}}}"#);
+    assert_eq!(
+        Cluster::from_v2_document(&users, 5, 1)
+            .unwrap()
+            .members()
+            .len(),
+        0
+    );
+    for bad in [
+        &b""[..],
+        b"[]",
+        b"{}",
+        &document(r#"{"0":{"Children":{"members":{"Children":{"xyz":{"Children":{}}}}}}}"#),
+        &document(r#"{"0":{"Children":{"members":{"Children":{"1":{"Children":{}}}}}}}"#),
+        &document(r#"{"0":{"Children":{"removed_members":{"Children":{"-":{}}}}}}"#),
+    ] {
+        assert!(Cluster::from_v2_document(bad, 5, 1).is_err());
+    }
+    let deep = "{\"0\":{\"Children\":".repeat(10_000);
+    assert!(Cluster::from_v2_document(&document(&deep), 5, 1).is_err());
+}
+
+#[test]
+fn members_that_etcd_3_5_did_not_know_are_removed() {
+    let mut database = cluster(&[1, 2]);
+    database.apply(&add_learner(3)).unwrap();
+    let mut v2 = cluster(&[1]);
+    v2.apply(&add_learner(3)).unwrap();
+    v2.apply(&promote(3)).unwrap();
+    v2.apply(&add(4)).unwrap();
+    let changes = database.follow_v2(&v2);
+    let voter = Member {
+        is_learner: false,
+        ..member(3)
+    };
+    assert_eq!(changes, [Change::Removed(2), Change::Promoted(voter)]);
+    assert!(database.is_removed(2));
+    assert_eq!(database.conf_state().voters, [1, 3]);
+    assert_eq!(database.follow_v2(&v2), []);
+}
+
+#[test]
+fn raft_says_who_votes_among_the_same_members() {
+    let mut database = cluster(&[1, 2]);
+    let state = |voters: &[u64], learners: &[u64]| raftpb::ConfState {
+        voters: voters.to_vec(),
+        learners: learners.to_vec(),
+        ..raftpb::ConfState::default()
+    };
+    assert_eq!(database.follow_raft(&state(&[1, 2], &[])), []);
+    // Left over from another cluster.
+    assert_eq!(database.follow_raft(&state(&[7], &[2])), []);
+    assert_eq!(database.follow_raft(&state(&[1], &[])), []);
+    let learner = Member {
+        is_learner: true,
+        ..member(2)
+    };
+    assert_eq!(
+        database.follow_raft(&state(&[1], &[2])),
+        [Change::Updated(learner)]
+    );
+    assert_eq!(
+        database.follow_raft(&state(&[2, 1], &[])),
+        [Change::Promoted(member(2))]
+    );
+}

@@ -7,15 +7,13 @@ mod cluster;
 mod health;
 mod kv;
 mod maintenance;
+mod snapshot;
 mod watch;
 
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::member::Member;
-
-/// The cluster version a cluster of this release decides on.
-pub(crate) const CLUSTER_VERSION: &str = "3.7.0";
 
 /// What may come on top of `--max-request-bytes` in a message.
 pub(crate) const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -72,12 +70,18 @@ impl Api {
         self.member.limits.max_request_bytes + OVERHEAD_BYTES
     }
 
-    /// The versions of server and cluster; the latter is `not_decided` at first.
-    pub(crate) fn version(&self) -> (String, String) {
+    /// The versions of server, cluster and storage; the last two are `not_decided` and `unknown` at first.
+    pub(crate) fn version(&self) -> (String, String, String) {
         let cluster = self.member.cluster.load();
+        let storage = self.member.storage_version();
         (
             crate::config::ETCD_VERSION.to_owned(),
             cluster.version().unwrap_or("not_decided").to_owned(),
+            if storage.is_empty() {
+                "unknown".to_owned()
+            } else {
+                storage
+            },
         )
     }
 

@@ -8,32 +8,19 @@ use retcd_proto::etcdserverpb::alarm_request::AlarmAction;
 use retcd_proto::etcdserverpb::{
     AlarmRequest, AlarmResponse, AlarmType, InternalRaftRequest, RequestHeader,
 };
-use retcd_proto::raftpb::ConfChange;
-use retcd_raft_node::ConfChangeError;
-use retcd_storage::backend::Bucket;
 use retcd_storage::mvcc;
-use slog::{info, warn};
+use slog::warn;
 
+use super::entry::{self, Payload};
 use super::{Applier, Fatal};
-use crate::api::major_minor;
-use crate::conf_state::{self, CONF_STATE};
+use crate::auth;
 use crate::error::Error;
-use crate::member::STORAGE_VERSION;
 use crate::metrics::Op;
 use crate::quota;
-use crate::txn::{self, Env, Failure, Leases, Tally};
+use crate::txn::{self, Env, Failure, Tally};
 use crate::wait::Reply;
 
-type Done = (u64, Result<Reply, Error>);
-
-/// No lease can be granted yet, so none exists.
-struct NoLeases;
-
-impl Leases for NoLeases {
-    fn exists(&self, _id: i64) -> bool {
-        false
-    }
-}
+pub(super) type Done = (u64, Result<Reply, Error>);
 
 impl Applier {
     /// Applies a request; `op` is told what kind it was.
@@ -43,17 +30,20 @@ impl Applier {
         data: Bytes,
         op: &mut Option<Op>,
     ) -> Result<Option<Done>, Fatal> {
-        let request = InternalRaftRequest::decode(data).map_err(|error| Fatal::Entry {
+        let payload = entry::decode(data).map_err(|error| Fatal::Entry {
             index,
-            reason: format!("it is not a request of etcd 3.6 or newer ({error})"),
+            reason: error.to_string(),
         })?;
+        let Payload::Request(request) = payload else {
+            return Ok(None);
+        };
         let id = request
             .header
             .as_ref()
             .map_or(request.id, |header| header.id);
 
         *op = Op::of(&request);
-        let result = match self.dispatch(index, request) {
+        let result = match self.dispatch(index, *request) {
             Ok(reply) => Ok(reply),
             Err(Stop::Refused(error)) => Err(error),
             Err(Stop::Fatal(fatal)) => return Err(fatal),
@@ -94,17 +84,17 @@ impl Applier {
     }
 
     fn execute(&mut self, index: u64, r: InternalRaftRequest) -> Result<Reply, Stop> {
-        let env = Env {
-            leases: &NoLeases,
+        let mut env = Env {
+            leases: &mut self.lessor,
             tally: Tally::default(),
         };
         let mut txn = self.store.begin();
         let reply = if let Some(r) = r.put {
-            txn::put(&mut txn, &env, r).map(Reply::Put)
+            txn::put(&mut txn, &mut env, r).map(Reply::Put)
         } else if let Some(r) = r.txn {
-            txn::execute(&mut txn, &env, r).map(Reply::Txn)
+            txn::execute(&mut txn, &mut env, r).map(Reply::Txn)
         } else if let Some(r) = r.delete_range {
-            txn::delete_range(&mut txn, &env, &r).map(Reply::DeleteRange)
+            txn::delete_range(&mut txn, &mut env, &r).map(Reply::DeleteRange)
         } else if r.range.is_some() {
             Ok(Reply::Done) // no member proposes reads any more; its own waiter has timed out
         } else {
@@ -123,25 +113,54 @@ impl Applier {
                 .map_err(Failure::from)?;
             return Ok(Reply::Compacted(r.revision));
         }
+        if let Some(r) = r.lease_grant {
+            self.lessor.grant(self.store.backend(), r.id, r.ttl)?;
+            return Ok(Reply::Done);
+        }
+        if let Some(r) = r.lease_revoke {
+            let deleted = self.lessor.revoke(&mut self.store, r.id)?;
+            self.member.metrics.mvcc.deletes.inc_by(deleted as u64);
+            return Ok(Reply::Done);
+        }
+        if let Some(r) = r.lease_checkpoint {
+            let persist = self.keeps_checkpoints();
+            for c in r.checkpoints {
+                let backend = self.store.backend();
+                self.lessor
+                    .checkpoint(backend, c.id, c.remaining_ttl, persist);
+            }
+            return Ok(Reply::Done);
+        }
         if let Some(r) = r.alarm {
             return Ok(Reply::Alarm(self.apply_alarm(&r)));
         }
         if let Some(r) = r.cluster_member_attr_set {
-            let attributes = r.member_attributes.unwrap_or_default();
-            let known =
-                self.cluster
-                    .set_attributes(r.member_id, &attributes.name, &attributes.client_urls);
-            if known {
-                self.cluster.store_member(r.member_id, self.store.backend());
-                self.publish_cluster();
-            } else {
-                warn!(self.member.logger, "skipped attributes update of a member that is not there";
-                    "member-id" => format!("{:x}", r.member_id));
-            }
+            self.set_attributes(r);
             return Ok(Reply::Done);
         }
         if let Some(r) = r.cluster_version_set {
-            self.set_cluster_version(&r.ver);
+            self.set_cluster_version(index, &r.ver)?;
+            return Ok(Reply::Done);
+        }
+        if let Some(r) = r.downgrade_info_set {
+            self.set_downgrade(r);
+            return Ok(Reply::Done);
+        }
+        if r.downgrade_version_test.is_some() {
+            return Ok(Reply::Done); // etcd's own tests put it into logs; it has no effect there either
+        }
+        if let Some(result) = self.auth.apply(self.store.backend(), &r) {
+            result.map_err(|failure| match failure {
+                auth::Failure::Refused(error) => Stop::Refused(error),
+                auth::Failure::Store(error) => Stop::Fatal(error.into()),
+                auth::Failure::Unsupported(reason) => Stop::Fatal(Fatal::Entry {
+                    index,
+                    reason: reason.into(),
+                }),
+            })?;
+            if self.auth.enabled() {
+                return Err(Stop::Fatal(auth::Enabled.into()));
+            }
             return Ok(Reply::Done);
         }
         Err(Stop::Fatal(Fatal::Entry {
@@ -187,69 +206,6 @@ impl Applier {
             warn!(self.member.logger, "failed to raise alarm"; "alarm" => "NOSPACE", "error" => %error);
         }
     }
-
-    fn set_cluster_version(&mut self, version: &str) {
-        let old = self.cluster.version().map(major_minor);
-        self.cluster.set_version(version);
-        self.cluster.store_version(self.store.backend());
-        self.publish_cluster();
-        // The backend's layout is that of every release since 3.6; only its label moves along.
-        self.store.backend().put(
-            Bucket::Meta,
-            STORAGE_VERSION,
-            version.to_owned().into_bytes(),
-        );
-        self.member
-            .metrics
-            .server
-            .set_cluster_version(old.as_deref(), &major_minor(version));
-        info!(self.member.logger, "set initial cluster version";
-            "cluster-id" => format!("{:x}", self.member.cluster_id),
-            "local-member-id" => format!("{:x}", self.member.id),
-            "cluster-version" => major_minor(version));
-    }
-
-    pub(super) fn apply_conf_change(&mut self, index: u64, data: Bytes) -> Result<Done, Fatal> {
-        let change = ConfChange::decode(data).map_err(|error| Fatal::Entry {
-            index,
-            reason: format!("it is not a membership change ({error})"),
-        })?;
-        let id = change.id();
-        let valid = self.cluster.validate(&change);
-        let accepted = valid.is_ok().then(|| change.clone());
-        let state =
-            self.member
-                .node()
-                .apply_conf_change(accepted)
-                .map_err(|error| match error {
-                    ConfChangeError::Stopped => Fatal::NodeStopped,
-                    ConfChangeError::Refused(error) => Fatal::Entry {
-                        index,
-                        reason: error.to_string(),
-                    },
-                })?;
-        self.snapshots.conf_changed(index, &state);
-        if let Err(error) = valid {
-            warn!(self.member.logger, "Validation on configuration change failed"; "error" => %error);
-            return Ok((id, Err(Error::Membership(error.to_string()))));
-        }
-        let applied = self.cluster.apply(&change).map_err(|error| Fatal::Entry {
-            index,
-            reason: error.to_string(),
-        })?;
-        let backend = self.store.backend();
-        self.cluster.store(&applied, backend);
-        backend.put(Bucket::Meta, CONF_STATE, conf_state::to_json(&state));
-        self.publish_cluster();
-        Ok((id, Ok(Reply::Done)))
-    }
-
-    /// Lets everybody else see the members.
-    fn publish_cluster(&self) {
-        self.member
-            .cluster
-            .store(std::sync::Arc::new(self.cluster.clone()));
-    }
 }
 
 /// Why a request gets no reply.
@@ -270,6 +226,12 @@ impl From<Failure> for Stop {
             Failure::Refused(error) => Self::Refused(error),
             Failure::Store(error) => Self::Fatal(error.into()),
         }
+    }
+}
+
+impl From<Fatal> for Stop {
+    fn from(fatal: Fatal) -> Self {
+        Self::Fatal(fatal)
     }
 }
 

@@ -3,7 +3,9 @@
 //! It takes committed entries in order, in batches; writes their effects together with the
 //! consistent index; lets readers see them; and only then answers those who wait.
 
+mod cluster;
 mod dispatch;
+pub(crate) mod entry;
 mod snapshot;
 
 use std::sync::Arc;
@@ -19,8 +21,12 @@ use retcd_storage::mvcc::{self, Compaction, Store};
 use slog::{info, warn};
 
 use crate::alarm::Alarms;
+use crate::auth::{self, Auth};
+use crate::disk::TERM;
+use crate::lease::Lessor;
 use crate::member::Member;
 use crate::metrics::saturating;
+use crate::schema::VersionError;
 use crate::wait::{Outcome, Reply};
 
 pub(crate) use snapshot::Snapshots;
@@ -28,6 +34,9 @@ pub(crate) use snapshot::Snapshots;
 /// Entries applied before readers see them and waiters are answered. More amortise the work of a
 /// publication; fewer keep the first of them from waiting for the last.
 const MAX_BATCH: usize = 1000;
+
+/// How often a snapshot that is wanted at once looks whether the database is on disk by now.
+const SNAPSHOT_LOOK: Duration = Duration::from_millis(20);
 
 /// Why the apply thread cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +49,10 @@ pub(crate) enum Fatal {
         "entry {index} of the raft log cannot be applied: {reason}; restore this member from a snapshot or from its peers"
     )]
     Entry { index: u64, reason: String },
+    #[error("{0}")]
+    Auth(#[from] auth::Enabled),
+    #[error("{0}")]
+    Version(#[from] VersionError),
     #[error("the raft node stopped")]
     NodeStopped,
 }
@@ -59,6 +72,8 @@ pub(crate) struct Applier {
     pub(crate) store: Store,
     pub(crate) cluster: Cluster,
     pub(crate) alarms: Alarms,
+    pub(crate) lessor: Lessor,
+    pub(crate) auth: Auth,
     pub(crate) pace: CompactionPace,
     pub(crate) snapshots: Snapshots,
     /// Applies slower than this are logged.
@@ -67,6 +82,8 @@ pub(crate) struct Applier {
     pub(crate) applied: (u64, u64),
     /// When the compaction under way began.
     pub(crate) compaction_started: Option<Instant>,
+    /// The database's label is to be lowered once there is a snapshot at this index.
+    pub(crate) lowering: Option<u64>,
 }
 
 impl Applier {
@@ -91,9 +108,16 @@ impl Applier {
         self.store.record_changes();
         let mut compacting = true; // one may have been interrupted by the last stop
         let mut next_step = Instant::now();
+        self.auth.begin(self.store.backend());
+        if self.applied.0 > 0 {
+            self.align_storage(self.applied.0)?;
+            self.publish()?;
+        }
         loop {
             let received = if compacting {
                 entries.recv_deadline(next_step)
+            } else if self.snapshots.is_forced() || self.lowering.is_some() {
+                entries.recv_timeout(SNAPSHOT_LOOK)
             } else {
                 entries.recv().map_err(|_| RecvTimeoutError::Disconnected)
             };
@@ -112,6 +136,9 @@ impl Applier {
                 next_step = Instant::now() + self.pace.pause;
             }
             self.snapshot_if_due()?;
+            if self.lowering.is_some() && self.align_storage(self.applied.0)? {
+                self.publish()?;
+            }
         }
     }
 
@@ -146,7 +173,7 @@ impl Applier {
             backend::CONSISTENT_INDEX,
             index.to_be_bytes().to_vec(),
         );
-        backend.put(Bucket::Meta, b"term", term.to_be_bytes().to_vec());
+        backend.put(Bucket::Meta, TERM, term.to_be_bytes().to_vec());
         self.store.publish()?;
         let changes = self.store.take_changes();
         self.member.watch.publish(changes, self.store.rev());

@@ -16,8 +16,10 @@ pub(crate) struct Snapshots {
     durable: Arc<AtomicU64>,
     /// Index of the newest snapshot.
     last: u64,
+    /// A snapshot at or behind this index is wanted as soon as possible.
+    forced: u64,
     conf_state: ConfState,
-    /// Index of the newest membership change. A snapshot below it would carry the wrong members.
+    /// Index of the newest membership change.
     conf_index: u64,
 }
 
@@ -33,9 +35,27 @@ impl Snapshots {
             every,
             durable,
             last,
+            forced: 0,
             conf_state,
             conf_index: 0,
         }
+    }
+
+    /// Asks for a snapshot at or behind `index` without waiting for `--snapshot-count` entries.
+    pub(crate) fn force(&mut self, index: u64) {
+        self.forced = self.forced.max(index);
+    }
+
+    /// Whether one is wanted as soon as possible.
+    pub(super) fn is_forced(&self) -> bool {
+        self.last < self.forced
+    }
+
+    fn is_due(&self, durable: u64) -> bool {
+        // One below the newest membership change would carry the wrong members.
+        let possible = durable >= self.conf_index;
+        let enough = durable.saturating_sub(self.last) >= self.every;
+        possible && (enough || (self.is_forced() && durable >= self.forced))
     }
 
     pub(super) fn conf_changed(&mut self, index: u64, state: &ConfState) {
@@ -51,16 +71,15 @@ impl Applier {
     /// the disk here, and the log keeps all that the backend could still lose.
     pub(super) fn snapshot_if_due(&mut self) -> Result<(), Fatal> {
         let durable = self.snapshots.durable.load(Ordering::Acquire);
-        if durable.saturating_sub(self.snapshots.last) < self.snapshots.every
-            || durable < self.snapshots.conf_index
-        {
+        if !self.snapshots.is_due(durable) {
             return Ok(());
         }
         info!(self.member.logger, "triggering snapshot";
             "local-member-id" => format!("{:x}", self.member.id),
             "local-member-applied-index" => self.applied.0,
             "local-member-snapshot-index" => self.snapshots.last,
-            "local-member-snapshot-count" => self.snapshots.every);
+            "local-member-snapshot-count" => self.snapshots.every,
+            "snapshot-forced" => self.snapshots.is_forced());
         self.snapshots.last = durable;
         self.member
             .node()

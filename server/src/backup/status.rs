@@ -12,7 +12,7 @@ use super::FileError;
 use super::database::{Bolt, Engine, Tables};
 use super::hash::{Totals, totals};
 use super::head::{self, NotADatabase};
-use crate::member::STORAGE_VERSION;
+use crate::schema::STORAGE_VERSION;
 
 /// How often a lock that another process holds is tried.
 const RETRY: Duration = Duration::from_millis(50);

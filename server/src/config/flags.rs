@@ -9,7 +9,7 @@ use super::notice::Notice;
 use super::table::{self, FLAGS, Flag, IGNORED, Kind};
 use super::text;
 use super::value::{self, ValueError};
-use super::{ClusterState, Config};
+use super::{ClusterState, Config, Engine};
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -112,6 +112,8 @@ struct Reader {
     /// Values that differ from the default of a flag that is not implemented.
     unimplemented: BTreeMap<&'static str, String>,
     ignored: BTreeSet<String>,
+    /// Without effect; looked at for what etcd does not understand either.
+    freelist_type: String,
 }
 
 impl Reader {
@@ -123,6 +125,7 @@ impl Reader {
             set: BTreeSet::new(),
             unimplemented: BTreeMap::new(),
             ignored: BTreeSet::new(),
+            freelist_type: String::new(),
         }
     }
 
@@ -333,6 +336,11 @@ impl Reader {
             "watch-progress-notify-interval" | "experimental-watch-progress-notify-interval" => {
                 config.watch_progress_notify_interval = value::parse_duration(text)?
             }
+            "backend-bbolt-freelist-type" => self.freelist_type = text.to_owned(),
+            "experimental-backend-engine" => {
+                config.backend_engine = Engine::find(text)
+                    .ok_or_else(|| ValueError::Other("the engines are bolt and sled".into()))?;
+            }
             "unsafe-no-fsync" => config.unsafe_no_fsync = value::parse_bool(text)?,
             "logger" => config.log.logger = text.to_owned(),
             "log-level" => config.log.level = text.to_owned(),
@@ -373,6 +381,13 @@ impl Reader {
                  The default value is enforced, ignoring user input.",
             ));
         }
+        if !matches!(self.freelist_type.as_str(), "" | "map" | "array") {
+            notices.push(Notice::new(
+                Level::Warning,
+                "--backend-bbolt-freelist-type is neither map nor array; as in etcd, this stands for map",
+                vec![("backend-bbolt-freelist-type", self.freelist_type.as_str().into())],
+            ));
+        }
         for name in self.ignored {
             let flag = ("flag", format!("--{name}").into());
             notices.push(Notice::new(
@@ -396,7 +411,7 @@ impl Reader {
 
 /// Flags with an effect of which only one value exists so far.
 fn is_constant(name: &str) -> bool {
-    matches!(name, "metrics" | "experimental-backend-engine")
+    matches!(name, "metrics")
 }
 
 fn refuse(name: &str, value: &str) -> String {

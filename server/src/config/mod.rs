@@ -1,6 +1,7 @@
 //! Configuration: as given ([`Config`], with etcd's names and units), then resolved ([`Resolved`], only sound values).
 
 mod bootstrap;
+mod engine;
 mod flags;
 mod notice;
 mod resolved;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
 pub(crate) use bootstrap::{check_cluster, parse_cluster};
+pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Resolved};
@@ -74,6 +76,8 @@ pub struct Config {
     pub initial_election_tick_advance: bool,
     /// `--pre-vote`.
     pub pre_vote: bool,
+    /// `--experimental-backend-engine`.
+    pub backend_engine: Engine,
     /// `--backend-batch-interval`: nanoseconds; 0 is 100 ms.
     pub backend_batch_interval: i64,
     /// `--backend-batch-limit`: operations; 0 is 10000.
@@ -139,6 +143,7 @@ impl Config {
             election_timeout: 1_000,
             initial_election_tick_advance: true,
             pre_vote: true,
+            backend_engine: Engine::Bolt,
             backend_batch_interval: 0,
             backend_batch_limit: 0,
             compaction_batch_limit: 0,

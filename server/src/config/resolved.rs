@@ -8,8 +8,8 @@ use slog::Level;
 
 use super::notice::Notice;
 use super::url::{self, Url};
-use super::value::GoBytes;
-use super::{ClusterState, Config};
+use super::value::{GoBytes, GoDuration};
+use super::{ClusterState, Config, Engine};
 
 pub(super) const DEFAULT_NAME: &str = "default";
 /// Longest `--election-timeout` in milliseconds.
@@ -98,6 +98,8 @@ pub struct Resolved {
     pub max_wals: Option<usize>,
     /// Snapshot files kept; `None`: all.
     pub max_snapshots: Option<usize>,
+    /// What keeps the data. This build can run it.
+    pub backend_engine: Engine,
     /// Longest wait before the backend commits.
     pub backend_batch_interval: Duration,
     /// Operations after which the backend commits.
@@ -156,6 +158,10 @@ pub enum ConfigError {
     Socket { flag: &'static str, url: Url },
     #[error("--{0} is empty: name at least one URL")]
     NoListener(&'static str),
+    #[error(
+        "--experimental-backend-engine={0} is not part of this build: build it with `--features {0}`, or leave the flag out"
+    )]
+    EngineNotBuilt(Engine),
     #[error(transparent)]
     Log(#[from] crate::log::SettingsError),
 }
@@ -221,6 +227,9 @@ impl Config {
         if self.listen_client_urls.is_empty() {
             return Err(ConfigError::NoListener("listen-client-urls"));
         }
+        if !self.backend_engine.is_built() {
+            return Err(ConfigError::EngineNotBuilt(self.backend_engine));
+        }
         self.add_warnings(&mut notices);
 
         let data_dir = self.data_dir(&mut notices);
@@ -274,6 +283,7 @@ impl Config {
             snapshot_catchup_entries: self.snapshot_catchup_entries,
             max_wals: limit("max-wals", self.max_wals)?,
             max_snapshots: limit("max-snapshots", self.max_snapshots)?,
+            backend_engine: self.backend_engine,
             backend_batch_interval: duration(
                 "backend-batch-interval",
                 self.backend_batch_interval,
@@ -367,6 +377,22 @@ impl Config {
                 Level::Warning,
                 "quota exceeds the maximum value",
                 fields,
+            ));
+        }
+        if let Ok(limit @ 1..) = u64::try_from(self.backend_batch_limit) {
+            let field = ("batch limit", limit.into());
+            notices.push(Notice::new(
+                Level::Info,
+                "setting backend batch limit",
+                vec![field],
+            ));
+        }
+        if let Ok(interval @ 1..) = u64::try_from(self.backend_batch_interval) {
+            let interval = GoDuration(Duration::from_nanos(interval)).to_string();
+            notices.push(Notice::new(
+                Level::Info,
+                "setting backend batch interval",
+                vec![("batch interval", interval.into())],
             ));
         }
         if self.unsafe_no_fsync {

@@ -137,7 +137,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "0",
         "Most operations before written data is made durable in the store; 0 is 10000.",
     ),
-    no("backend-bbolt-freelist-type", Kind::Text, ""),
+    yes(
+        "backend-bbolt-freelist-type",
+        Kind::Text,
+        "map",
+        "What etcd keeps its free pages in, map or array; the file is the same, and so is this store.",
+    ),
     no("bcrypt-cost", Kind::Uint, "10"),
     no("bootstrap-defrag-threshold-megabytes", Kind::Uint, "0"),
     no("cert-file", Kind::Text, ""),
@@ -207,8 +212,8 @@ pub(super) static FLAGS: &[Flag] = &[
     yes(
         "experimental-backend-engine",
         Kind::Text,
-        "sled",
-        "Engine of the store; sled is all there is.",
+        "bolt",
+        "Engine of the store: bolt (etcd's own file) or sled (in builds with that feature).",
     ),
     yes(
         "experimental-watch-progress-notify-interval",

@@ -263,6 +263,11 @@ impl Builder<'_> {
                 "etcd_disk_defrag_inflight",
                 "1 while a defragmentation runs.",
             )?,
+            backend_snapshot: self.histogram(
+                "etcd_disk_backend_snapshot_duration_seconds",
+                "Copies of the backend for clients.",
+                (0.01, 2.0, 17),
+            )?,
         })
     }
 }

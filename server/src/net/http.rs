@@ -112,17 +112,12 @@ async fn route(site: &Site, request: &Parts) -> Response<Body> {
 }
 
 fn version(site: &Site) -> Response<Body> {
-    let (server, cluster) = site.services.version();
-    // The schema of the stored data follows the cluster's version.
-    let storage = match cluster.as_str() {
-        "not_decided" => "",
-        decided => decided,
-    };
+    let (server, cluster, storage) = site.services.version();
     let body = format!(
         r#"{{"etcdserver":{},"etcdcluster":{},"storage":{}}}"#,
         json(&server),
         json(&cluster),
-        json(storage),
+        json(&storage),
     );
     answer(StatusCode::OK, "application/json", body)
 }

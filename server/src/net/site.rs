@@ -54,8 +54,8 @@ pub(crate) trait Services: Send + Sync + 'static {
     /// Runs all checks of a probe but the excluded ones.
     fn probe<'a>(&'a self, probe: Probe, exclude: &'a [String]) -> Boxed<'a, Vec<Check>>;
 
-    /// `/version`: (server, cluster).
-    fn version(&self) -> (String, String);
+    /// `/version`: (server, cluster, storage).
+    fn version(&self) -> (String, String, String);
 
     /// `/metrics`: Prometheus text.
     fn metrics(&self) -> String;

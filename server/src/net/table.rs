@@ -54,6 +54,7 @@ impl Services for Api {
             Method::Hash => unary!(hash),
             Method::HashKv => unary!(hash_kv),
             Method::Defragment => unary!(defragment),
+            Method::Snapshot => server_stream!(snapshot),
 
             Method::MemberList => unary!(member_list),
 
@@ -67,7 +68,6 @@ impl Services for Api {
             | Method::MemberRemove
             | Method::MemberUpdate
             | Method::MemberPromote
-            | Method::Snapshot
             | Method::MoveLeader
             | Method::Downgrade
             | Method::AuthEnable
@@ -128,7 +128,7 @@ impl Services for Api {
         }))
     }
 
-    fn version(&self) -> (String, String) {
+    fn version(&self) -> (String, String, String) {
         Self::version(self)
     }
 

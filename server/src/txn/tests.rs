@@ -18,6 +18,7 @@ use retcd_storage::mvcc::{Compaction, Store, StoreOptions};
 
 use super::*;
 use crate::api::check;
+use crate::lease::Lessor;
 use generate::{Generator, LEASES, Random};
 use model::Model;
 
@@ -48,6 +49,7 @@ struct Counts {
     compacted: u64,
     future: u64,
     compactions: u64,
+    revoked: u64,
     reopened: u64,
 }
 
@@ -68,28 +70,20 @@ impl Counts {
     }
 }
 
-struct Known;
+/// Seconds; every lease is granted less.
+const MIN_TTL: i64 = 2;
 
-impl Leases for Known {
-    fn exists(&self, id: i64) -> bool {
-        LEASES.contains(&id)
-    }
-}
-
-fn env() -> Env<'static> {
-    Env {
-        leases: &Known,
-        tally: Tally::default(),
-    }
-}
-
-fn open(engine: &Arc<dyn Backend>) -> Store {
+/// The store and the leases as they are in the backend.
+fn open(engine: &Arc<dyn Backend>) -> (Store, Lessor) {
     let (writer, reader) = Writer::start(engine.clone(), WriterOptions::default());
+    let mut lessor = Lessor::load(&reader, MIN_TTL).unwrap();
     let options = StoreOptions {
         // Small, so that values come from everywhere.
         value_cache_bytes: 4096,
     };
-    Store::open(writer, reader, options).unwrap()
+    let mut store = Store::open(writer, reader, options).unwrap();
+    assert_eq!(lessor.attach_restored(store.take_restored_leases()), 0);
+    (store, lessor)
 }
 
 /// A reply as a client decodes it.
@@ -106,6 +100,7 @@ fn decoded<R: Message + Default>(
 struct Run {
     engine: Arc<dyn Backend>,
     store: Option<Store>,
+    lessor: Lessor,
     model: Model,
     generator: Generator,
     seed: u64,
@@ -115,8 +110,14 @@ struct Run {
 impl Run {
     fn new(seed: u64) -> Self {
         let engine: Arc<dyn Backend> = Arc::new(MemBackend::new());
+        let (mut store, mut lessor) = open(&engine);
+        for id in LEASES {
+            lessor.grant(store.backend(), id, 1).unwrap();
+        }
+        store.publish().unwrap();
         Self {
-            store: Some(open(&engine)),
+            store: Some(store),
+            lessor,
             engine,
             model: Model::new(&LEASES),
             generator: Generator {
@@ -135,6 +136,15 @@ impl Run {
 
     fn view(&self) -> ReadView {
         self.store.as_ref().unwrap().reader().view()
+    }
+
+    /// The store with what a request needs beside it.
+    fn parts(&mut self) -> (&mut Store, Env<'_>) {
+        let env = Env {
+            leases: &mut self.lessor,
+            tally: Tally::default(),
+        };
+        (self.store.as_mut().unwrap(), env)
     }
 
     fn same<T: Debug + PartialEq>(
@@ -179,12 +189,30 @@ impl Run {
             500..980 => self.txn(),
             980..985 => self.compact(),
             985..986 => self.reopen(),
+            986..990 => self.revoke(),
             _ => {
                 let max_keys = self.generator.random.below(8) as usize;
                 self.store().compaction_step(max_keys).unwrap();
             }
         }
         self.same_revisions();
+        self.same_leases();
+    }
+
+    /// Every lease has the keys that say so.
+    fn same_leases(&self) {
+        assert_eq!(self.lessor.len(), LEASES.len());
+        for id in LEASES {
+            let lease = self.lessor.lookup(id).unwrap();
+            let got: Vec<&[u8]> = lease.keys.iter().map(AsRef::as_ref).collect();
+            let newest = self.model.newest().iter();
+            let want: Vec<&[u8]> = newest
+                .filter(|(_, kv)| kv.lease == id)
+                .map(|(key, _)| key.as_slice())
+                .collect();
+            let (seed, number) = (self.seed, self.number);
+            assert_eq!(got, want, "lease {id}; seed {seed}, request {number}");
+        }
     }
 
     fn invalid(&self, result: Result<(), Error>) -> bool {
@@ -197,8 +225,8 @@ impl Run {
         if self.invalid(check::put(&r)) {
             return;
         }
-        let store = self.store();
-        let reply = put(&mut store.begin(), &env(), r.clone());
+        let (store, mut env) = self.parts();
+        let reply = put(&mut store.begin(), &mut env, r.clone());
         store.publish().unwrap();
         let want = self.model.put(&r);
         self.same(&r, &decoded::<PutResponse>(reply), &want);
@@ -209,8 +237,8 @@ impl Run {
         if self.invalid(check::delete_range(&r)) {
             return;
         }
-        let store = self.store();
-        let reply = delete_range(&mut store.begin(), &env(), &r);
+        let (store, mut env) = self.parts();
+        let reply = delete_range(&mut store.begin(), &mut env, &r);
         store.publish().unwrap();
         let want = Ok(self.model.delete_range(&r));
         self.same(&r, &decoded::<DeleteRangeResponse>(reply), &want);
@@ -233,8 +261,8 @@ impl Run {
         self.model.counts.borrow_mut().txns += 1;
         let read = is_read_only(&r).then(|| execute_read(&self.view(), &r));
         // One that only reads gets the same answer in the log.
-        let store = self.store();
-        let reply = execute(&mut store.begin(), &env(), r.clone());
+        let (store, mut env) = self.parts();
+        let reply = execute(&mut store.begin(), &mut env, r.clone());
         store.publish().unwrap();
         let want = self.model.txn(&r);
         self.same(&r, &decoded::<TxnResponse>(reply), &want);
@@ -260,6 +288,17 @@ impl Run {
         self.model.counts.borrow_mut().compactions += u64::from(want.is_ok());
     }
 
+    /// Revokes a lease and grants it anew.
+    fn revoke(&mut self) {
+        let id = self.generator.random.pick(&LEASES);
+        let store = self.store.as_mut().unwrap();
+        self.lessor.revoke(store, id).unwrap();
+        self.lessor.grant(store.backend(), id, 1).unwrap();
+        store.publish().unwrap();
+        self.model.revoke(id);
+        self.model.counts.borrow_mut().revoked += 1;
+    }
+
     /// Some reopenings come in the middle of a compaction.
     fn reopen(&mut self) {
         if self.generator.random.percent(50) {
@@ -268,7 +307,8 @@ impl Run {
             }
         }
         self.store.take().unwrap().close().unwrap();
-        self.store = Some(open(&self.engine));
+        let (store, lessor) = open(&self.engine);
+        (self.store, self.lessor) = (Some(store), lessor);
         self.model.counts.borrow_mut().reopened += 1;
         self.same_revisions();
         self.read_all();
@@ -327,6 +367,7 @@ fn random_requests_do_what_the_model_does() {
             ("compacted revisions", counts.compacted, 50),
             ("future revisions", counts.future, 50),
             ("compactions", counts.compactions, 10),
+            ("revoked leases", counts.revoked, 50),
             ("reopenings", counts.reopened, 5),
         ] {
             assert!(count >= least, "only {count} {name} with seed {}", run.seed);

@@ -33,6 +33,8 @@ use bytes::Bytes;
 
 #[cfg(feature = "sled")]
 pub use self::sled::SledBackend;
+#[doc(hidden)]
+pub use bolt::fuzz_page;
 pub use bolt::{BoltBackend, BoltFile, BoltOptions};
 pub use error::Error;
 pub use mem::MemBackend;

@@ -153,6 +153,33 @@ fn images_of_a_short_history() {
 }
 
 #[test]
+fn every_set_of_a_few_writes() {
+    let fs = SimFs::new();
+    let file = put(&fs, path("/f"), &[0; 4 * 512]);
+    file.sync_data().expect("sync");
+    fs.sync_dir(path("/")).expect("sync");
+    fs.record();
+    for sector in 0..4_u64 {
+        let byte = sector as u8 + 1;
+        file.write_all_at(&[byte; 512], sector * 512)
+            .expect("write");
+    }
+    let plan = Plan {
+        bytes: false,
+        subsets: 4,
+        sectors: 0,
+        random: 0,
+        ..Plan::default()
+    };
+    let mut seen = std::collections::BTreeSet::new();
+    let count = fs.take_trace().images(&plan, |image| {
+        seen.insert((image.at, read_all(&image.fs, path("/f")).expect("read")));
+    });
+    assert_eq!(count, 1 + 2 + 4 + 8 + 16);
+    assert_eq!(seen.len(), count, "each set once");
+}
+
+#[test]
 fn a_write_is_torn_at_every_byte() {
     let fs = SimFs::new();
     let file = put(&fs, path("/f"), b"");

@@ -1,6 +1,13 @@
 //! Snapshot files: raft's idea of a snapshot, one file each, in etcd's format.
 //!
+//! With a leader's snapshot comes a whole database, `<index>.snap.db`: [`receive`] stores it, a start
+//! makes it the member's with [`install`].
+//!
 //! Source: etcd `server/etcdserver/api/snap/`.
+
+mod receive;
+mod swap;
+mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,11 +16,16 @@ use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 use retcd_proto::{raftpb, snappb, walpb};
 
+pub use self::receive::{Received, receive};
+pub use self::swap::{install, release, remove_leftovers};
+use crate::backend;
 use crate::fs::{Fs, OpenMode, durable_rename, read_all};
 
 const SUFFIX: &str = ".snap";
 /// A backend that came with a leader's snapshot.
 const DB_SUFFIX: &str = ".snap.db";
+/// How names of files begin that are being written. A start removes them, as etcd's does.
+const TEMPORARY: &str = "tmp";
 
 /// An error of a snapshot file.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +80,56 @@ pub enum Error {
         /// What the decoder says.
         source: prost::DecodeError,
     },
+
+    /// A database that came with a snapshot broke off.
+    #[error(
+        "snap: the database broke off after {received} bytes: {source}; nothing was kept, its sender will try again"
+    )]
+    Body {
+        /// Bytes that came.
+        received: u64,
+        /// What the connection says.
+        source: io::Error,
+    },
+
+    /// A database that came with a snapshot has not the announced length.
+    #[error(
+        "snap: a database of {announced} bytes was announced, and {received} bytes came; nothing was kept, its sender will try again"
+    )]
+    Length {
+        /// Bytes announced.
+        announced: u64,
+        /// Bytes that came, at least.
+        received: u64,
+    },
+
+    /// A database that came with a snapshot is cut short or damaged.
+    #[error("snap: the database that came with the snapshot cannot be used: {0}")]
+    Database(#[from] backend::Error),
+
+    /// A database that came with a snapshot lacks entries that the snapshot stands for.
+    #[error(
+        "snap: {} stands at index {found}, below the snapshot's {index}: entries would be lost; remove this member from the cluster and add it anew",
+        path.display()
+    )]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// The consistent index in it.
+        found: u64,
+        /// The index of the snapshot.
+        index: u64,
+    },
+
+    /// The database that came with a snapshot is not there.
+    #[error(
+        "snap: snapshot file doesn't exist: {} is needed, because the database is older than the newest snapshot; restore the file, or remove this member from the cluster and add it anew",
+        path.display()
+    )]
+    NoDatabase {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl Error {
@@ -93,8 +155,7 @@ pub fn save(fs: &dyn Fs, dir: &Path, snapshot: &raftpb::Snapshot) -> Result<Path
     let metadata = snapshot.metadata.clone().unwrap_or_default();
     let name = file_name(metadata.term(), metadata.index());
     let path = dir.join(&name);
-    // A leftover of this name is removed at start, as etcd does with everything named `tmp*`.
-    let building = dir.join(format!("tmp-{name}"));
+    let building = dir.join(format!("{TEMPORARY}-{name}"));
     let data = snapshot.encode_to_vec();
     let crc = crc32c::crc32c(&data);
     let bytes = snappb::Snapshot {
@@ -188,16 +249,22 @@ pub fn purge(fs: &dyn Fs, dir: &Path, keep: usize) -> Result<Vec<String>, Error>
     for suffix in [SUFFIX, DB_SUFFIX] {
         let mut names = list(fs, dir, suffix)?;
         names.truncate(names.len().saturating_sub(keep));
-        for name in &names {
-            let path = dir.join(name);
-            fs.remove_file(&path).map_err(Error::io("remove", &path))?;
-        }
         removed.extend(names);
     }
-    if !removed.is_empty() {
+    remove(fs, dir, &removed)?;
+    Ok(removed)
+}
+
+/// Removes files, durably.
+fn remove(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<(), Error> {
+    for name in names {
+        let path = dir.join(name);
+        fs.remove_file(&path).map_err(Error::io("remove", &path))?;
+    }
+    if !names.is_empty() {
         fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
     }
-    Ok(removed)
+    Ok(())
 }
 
 /// `<term>-<index>.snap`, 16 hex digits each, so that names sort by age.

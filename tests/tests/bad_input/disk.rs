@@ -157,6 +157,18 @@ fn a_stray_file_is_named_and_left() {
     assert_eq!(fs::read_to_string(&stray).expect("it is there"), "dear diary\n");
 }
 
+/// A directory remembers its engine: its data is not left aside for an empty database.
+#[test]
+fn data_of_another_engine_is_refused() {
+    let dir = temp();
+    used(dir.path(), 5, 10);
+    let snap = dir.path().join("member/snap");
+    fs::create_dir(snap.join("sled")).expect("a directory can be made");
+    refuses_untouched(dir.path(), &["member/snap", "db and sled"]);
+    fs::remove_file(snap.join("db")).expect("removable");
+    refuses_untouched(dir.path(), &["member/snap/sled", "--experimental-backend-engine=sled"]);
+}
+
 #[test]
 fn a_file_in_place_of_the_directory_is_refused() {
     let dir = temp();

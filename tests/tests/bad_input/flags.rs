@@ -49,6 +49,8 @@ const CASES: &[Case] = &[
     ),
     case(&["--max-txn-ops="], 2, "invalid value \"\" for flag -max-txn-ops: parse error"),
     case(&["--quota-backend-bytes=1G"], 2, "invalid value \"1G\" for flag -quota-backend-bytes: parse error"),
+    case(&["--backend-batch-limit=1k"], 2, "invalid value \"1k\" for flag -backend-batch-limit: parse error"),
+    case(&["--backend-batch-interval=100"], 2, "invalid value \"100\" for flag -backend-batch-interval: parse error"),
     case(&["--unsafe-no-fsync=maybe"], 2, "invalid boolean value \"maybe\" for -unsafe-no-fsync: parse error"),
     case(
         &["--listen-client-urls=ftp://127.0.0.1:1"],
@@ -166,6 +168,20 @@ fn what_is_to_come_is_refused() {
         let name = flag.trim_start_matches('-').split('=').next().expect("a name");
         assert!(code == Some(1) || code == Some(2), "{flag}: {code:?} {said}");
         assert!(said.contains(name) && said.contains("not"), "{flag}: {said}");
+    }
+}
+
+/// Flags that etcd does not have, or takes any value for.
+#[test]
+fn engines_and_batches_are_checked() {
+    for (flag, code, says) in [
+        ("--experimental-backend-engine=rocks", 2, "the engines are bolt and sled"),
+        ("--experimental-backend-engine=sled", 1, "is not part of this build: build it with `--features sled`"),
+        ("--backend-batch-limit=-1", 1, "--backend-batch-limit=-1 is below 0"),
+        ("--backend-batch-interval=-1ms", 1, "--backend-batch-interval=-1000000 is below 0"),
+    ] {
+        let (got, said) = run(&binary::ours(), &[flag], &[]);
+        assert!(got == Some(code) && said.contains(says), "{flag}: {got:?} {said}");
     }
 }
 

@@ -93,6 +93,7 @@ fn every_implemented_flag_reaches_its_field() {
             "--unsafe-no-fsync",
             "--metrics=basic",
             "--experimental-backend-engine=sled",
+            "--backend-bbolt-freelist-type=array",
             "--initial-cluster=a=http://h:1",
             "--initial-cluster-state=existing",
             "--initial-cluster-token=t",
@@ -130,6 +131,7 @@ fn every_implemented_flag_reaches_its_field() {
         (config.backend_batch_interval, config.backend_batch_limit),
         (3_720_000_000_000, 4)
     );
+    assert_eq!(config.backend_engine, Engine::Sled);
     assert_eq!(
         (
             config.compaction_batch_limit,
@@ -234,6 +236,14 @@ fn malformed_flags_end_with_usage_and_code_2() {
             "invalid value \"foo\" for flag -cors: URL scheme must be http, https, unix, or unixs: foo",
         ),
         (
+            &["--backend-batch-limit=x"],
+            "invalid value \"x\" for flag -backend-batch-limit: parse error",
+        ),
+        (
+            &["--experimental-backend-engine=rocks"],
+            "invalid value \"rocks\" for flag -experimental-backend-engine: the engines are bolt and sled",
+        ),
+        (
             &["--v2-deprecation=foo"],
             "invalid value \"foo\" for flag -v2-deprecation: invalid value \"foo\"",
         ),
@@ -242,6 +252,20 @@ fn malformed_flags_end_with_usage_and_code_2() {
         assert_eq!(refusal.stderr.lines().next(), Some(text));
         assert!(refusal.stderr.contains("\nUsage:\n"), "{args:?}");
         assert_eq!((refusal.code, refusal.notices.len()), (2, 0), "{args:?}");
+    }
+}
+
+/// etcd takes any text for `map`; ours says so.
+#[test]
+fn an_unknown_freelist_type_is_map() {
+    for text in ["map", "array", "", "hash"] {
+        let flag = format!("--backend-bbolt-freelist-type={text}");
+        let (_, notices) = config(&["--name=a", &flag], &[]);
+        let shown: Vec<_> = notices.iter().map(|n| n.message).collect();
+        match text {
+            "hash" => assert!(shown[0].ends_with("this stands for map"), "{shown:?}"),
+            _ => assert!(shown.is_empty(), "{shown:?}"),
+        }
     }
 }
 

@@ -115,6 +115,54 @@ fn special_values_are_resolved() {
     );
 }
 
+/// The lines of etcd.
+#[test]
+fn batches_of_another_size_are_announced() {
+    let resolved = Config {
+        backend_batch_interval: 1_500_000,
+        backend_batch_limit: 7,
+        ..config()
+    };
+    let resolved = resolved.resolve().expect("sound");
+    assert_eq!(resolved.backend_batch_interval, Duration::from_micros(1500));
+    assert_eq!(resolved.backend_batch_limit, 7);
+    let of = |message: &str| {
+        let notice = resolved.notices.iter().find(|n| n.message == message);
+        let (key, value) = &notice.expect("a line").fields[0];
+        format!("{key}={value}")
+    };
+    assert_eq!(of("setting backend batch limit"), "batch limit=7");
+    assert_eq!(of("setting backend batch interval"), "batch interval=1.5ms");
+    let default = config().resolve().expect("sound");
+    assert!(
+        !default
+            .notices
+            .iter()
+            .any(|n| n.message.contains("backend batch"))
+    );
+}
+
+#[test]
+fn an_engine_that_was_not_built_is_refused() {
+    for engine in Engine::ALL {
+        let config = Config {
+            backend_engine: engine,
+            ..config()
+        };
+        match config.resolve() {
+            Ok(resolved) => assert!(engine.is_built() && resolved.backend_engine == engine),
+            Err(error) => {
+                assert!(!engine.is_built());
+                let text = format!(
+                    "--experimental-backend-engine={engine} is not part of this build: \
+                     build it with `--features {engine}`, or leave the flag out"
+                );
+                assert_eq!(error.to_string(), text);
+            }
+        }
+    }
+}
+
 #[test]
 fn an_empty_data_dir_is_named_after_the_member() {
     let resolved = Config {

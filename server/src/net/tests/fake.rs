@@ -127,8 +127,9 @@ impl Services for Member {
         })
     }
 
-    fn version(&self) -> (String, String) {
-        ("3.7.1".to_owned(), self.0.cluster_version.lock().clone())
+    fn version(&self) -> (String, String, String) {
+        let cluster = self.0.cluster_version.lock().clone();
+        ("3.7.1".to_owned(), cluster, "3.6.0".to_owned())
     }
 
     fn metrics(&self) -> String {

@@ -98,11 +98,11 @@ async fn a_sick_member() {
 async fn version_and_metrics() {
     let server = Server::start();
     let json = "Content-Type: application/json\n";
-    let body = r#"{"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"}"#;
+    let body = r#"{"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.6.0"}"#;
     let expected = answer("200 OK", json, CORS, body);
     assert_eq!(get(&server, "/version").await, expected);
     *server.fake.cluster_version.lock() = "not_decided".to_owned();
-    let body = r#"{"etcdserver":"3.7.1","etcdcluster":"not_decided","storage":""}"#;
+    let body = r#"{"etcdserver":"3.7.1","etcdcluster":"not_decided","storage":"3.6.0"}"#;
     let expected = answer("200 OK", json, CORS, body);
     assert_eq!(get(&server, "/version").await, expected);
 
@@ -247,7 +247,7 @@ async fn hosts_and_origins() {
 async fn a_peer_url_serves_less() {
     let peer = Server::with(Surface::Peer, |_| ());
     let json = "Content-Type: application/json\n";
-    let body = r#"{"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"}"#;
+    let body = r#"{"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.6.0"}"#;
     assert_eq!(
         get(&peer, "/version").await,
         answer("200 OK", json, "", body)

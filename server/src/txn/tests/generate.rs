@@ -28,7 +28,7 @@ impl Random {
         low + self.below((high - low + 1) as u64) as i64
     }
 
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+    pub(super) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len() as u64) as usize]
     }
 }

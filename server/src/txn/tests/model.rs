@@ -107,6 +107,15 @@ impl Model {
         response
     }
 
+    /// Deletes the keys of a lease, all in one revision.
+    pub(super) fn revoke(&mut self, lease: i64) {
+        let mut open = self.open();
+        let before = open.map.len();
+        open.map.retain(|_, kv| kv.lease != lease);
+        open.changed = open.map.len() != before;
+        self.close(open);
+    }
+
     pub(super) fn range(&self, r: &RangeRequest) -> Result<RangeResponse, Error> {
         if r.revision > self.rev() {
             return Err(Error::FutureRev);

@@ -2,7 +2,8 @@
 //!
 //! Source: disk-format 5.1 and 5.4; bbolt `internal/common/{page,inode}.go`. The format has no checksums, so
 //! everything that can be checked of a page is checked before it is used: its number, that entries lie
-//! where a writer puts them, without gap or overlap, and that keys ascend.
+//! where a writer puts them, without gap or overlap, and that keys ascend. That they fill the page's pages is checked
+//! where it is read, that it lies where the page above says by [`walk`](super::walk).
 
 use bytes::Bytes;
 
@@ -146,6 +147,9 @@ impl Page {
             if end > self.bytes.len() {
                 return Err(format!("entry {n} ends at {end}, outside of it"));
             }
+            if self.kind == Kind::Leaf && self.flags(n) > BUCKET {
+                return Err(format!("entry {n} has flags {:#x}", self.flags(n)));
+            }
             let key = &self.bytes[start..start + key];
             if key <= last {
                 return Err(format!("the key of entry {n} is not above the one before"));
@@ -185,6 +189,11 @@ impl Page {
     /// Bytes that hold something.
     pub(super) fn used(&self) -> usize {
         self.used
+    }
+
+    /// Whether there are only zeros behind the last entry.
+    pub(super) fn is_blank(&self) -> bool {
+        self.bytes[self.used..].iter().all(|byte| *byte == 0)
     }
 
     /// Bytes it takes in the file, overflow pages and what is left over included.

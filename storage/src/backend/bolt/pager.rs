@@ -173,7 +173,7 @@ impl Pager {
         let start = usize::try_from(id.checked_sub(first)?)
             .ok()?
             .checked_mul(self.page_size)?;
-        let bytes = stretch.get(start..start + self.page_size)?;
+        let bytes = stretch.get(start..start.checked_add(self.page_size)?)?;
         let overflow = match self.overflow(bytes, id, high_water) {
             Ok(overflow) => overflow,
             Err(error) => return Some(Err(error)),
@@ -185,8 +185,15 @@ impl Pager {
         Some(self.parse(stretch.slice(start..end), id))
     }
 
-    fn parse(&self, bytes: Bytes, id: PageId) -> Result<Page, Error> {
-        Page::parse(bytes, id).map_err(|detail| self.corrupt(id, detail))
+    pub(super) fn parse(&self, bytes: Bytes, id: PageId) -> Result<Page, Error> {
+        let page = Page::parse(bytes, id).map_err(|detail| self.corrupt(id, detail))?;
+        let pages = page.len_in_file() / self.page_size;
+        // Before 2019 bbolt had one page more for what fills its pages to the last byte.
+        if pages != self.pages(page.used()) && pages != page.used() / self.page_size + 1 {
+            let used = page.used();
+            return Err(self.corrupt(id, format!("it has {pages} pages for {used} bytes")));
+        }
+        Ok(page)
     }
 
     /// Keeps a branch in memory.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::page::{BUCKET, HEADER, Item, Kind, Page, PageId, u64_at};
+use super::page::{BUCKET, HEADER, Header, Item, Kind, Page, PageId, u64_at};
 use super::pager::Pager;
 use crate::backend::Error;
 
@@ -53,9 +53,19 @@ impl Head {
                 if page.kind() != Kind::Leaf {
                     return Err("an inline bucket is not a leaf".into());
                 }
+                let overflow = Header::read(&value[BUCKET_HEADER..]).overflow;
+                if overflow != 0 || page.used() != page.len_in_file() {
+                    return Err("an inline bucket is not as long as its page".into());
+                }
                 Root::Inline(page)
             }
-            id => Root::Page(id),
+            id if value.len() == BUCKET_HEADER => Root::Page(id),
+            id => {
+                return Err(format!(
+                    "a bucket that begins at page {id} has a header of {} bytes",
+                    value.len()
+                ));
+            }
         };
         Ok(Head {
             root,
@@ -114,12 +124,16 @@ impl<'a> Tree<'a> {
     }
 
     fn too_deep(&self) -> Error {
+        self.corrupt(format!("its tree has more than {MAX_DEPTH} levels"))
+    }
+
+    /// An error about the tree as a whole.
+    fn corrupt(&self, detail: impl std::fmt::Display) -> Error {
         let id = match self.root {
             Root::Page(id) => *id,
             Root::Inline(_) => 0,
         };
-        self.pager
-            .corrupt(id, format!("its tree has more than {MAX_DEPTH} levels"))
+        self.pager.corrupt(id, detail)
     }
 
     /// The value of `key`, in memory of its own: a page would be kept alive by a small value.
@@ -164,6 +178,7 @@ impl<'a> Tree<'a> {
             tree: *self,
             branches: Vec::new(),
             next: None,
+            last: Bytes::new(),
             stretch: (0, Bytes::new()),
             ahead: 1,
         };
@@ -179,6 +194,8 @@ pub(super) struct Leaves<'a> {
     /// The branches above, each with the child that comes next.
     branches: Vec<(Page, usize)>,
     next: Option<Page>,
+    /// The last key so far.
+    last: Bytes,
     /// Pages read ahead, from the first one's number on.
     stretch: (PageId, Bytes),
     /// How many pages to read at once. Doubled as long as it goes on, so that short scans read little.
@@ -186,7 +203,23 @@ pub(super) struct Leaves<'a> {
 }
 
 impl Leaves<'_> {
+    /// The next leaf. Its keys lie behind those before, so that damaged branches cannot lead on for ever.
     pub(super) fn next(&mut self) -> Result<Option<Page>, Error> {
+        let Some(page) = self.advance()? else {
+            return Ok(None);
+        };
+        if page.len() > 0 {
+            if page.key(0) <= &self.last[..] {
+                return Err(self.tree.corrupt("the leaves of its tree are not in order"));
+            }
+            self.last = page.shared_key(page.len() - 1);
+        } else if !self.branches.is_empty() {
+            return Err(self.tree.corrupt("its tree has empty leaves"));
+        }
+        Ok(Some(page))
+    }
+
+    fn advance(&mut self) -> Result<Option<Page>, Error> {
         if let Some(page) = self.next.take() {
             return Ok(Some(page));
         }

@@ -25,11 +25,15 @@ pub(super) struct Change<'a> {
 pub(super) enum Node {
     Leaf(Vec<Item>),
     Branch(Vec<Child>),
+    /// A branch with one child, which is not written either: it has one child too few itself. See [`super::lone`].
+    Lone(Box<Node>),
 }
 
 /// A child of a branch that is being rewritten.
 pub(super) enum Slot {
     Kept(Child),
+    /// One that this transaction has written.
+    Written(Child),
     Open(Node),
 }
 
@@ -50,7 +54,7 @@ pub(super) struct Tx<'a> {
     base_high_water: PageId,
     pub(super) txid: u64,
     high_water: PageId,
-    writes: Vec<(PageId, Vec<u8>)>,
+    pub(super) writes: Vec<(PageId, Vec<u8>)>,
     /// Change of the bytes used in tree pages.
     pub(super) used: i64,
 }
@@ -106,7 +110,7 @@ impl<'a> Tx<'a> {
     /// Merges changes, ascending by key, into a tree. The new tree is written but for its header.
     pub(super) fn update(&mut self, head: &Head, changes: &[Change<'_>]) -> Result<Head, Error> {
         let node = match &head.root {
-            Root::Inline(page) => Node::Leaf(merge(page, changes)),
+            Root::Inline(page) => Node::Leaf(self.merge(0, page, changes)?),
             Root::Page(id) => {
                 let page = self.read(*id)?;
                 self.rewrite(*id, &page, changes, true, 0)?
@@ -133,6 +137,10 @@ impl<'a> Tx<'a> {
                     return Ok(Root::Page(children[0].id));
                 }
                 Node::Branch(children) => self.pack(&children, Fill::Full),
+                Node::Lone(below) => {
+                    node = *below;
+                    continue;
+                }
             };
             node = Node::Branch(children);
         }
@@ -148,6 +156,7 @@ impl<'a> Tx<'a> {
             node = match node {
                 Node::Branch(children) if children.len() == 1 => return Ok(children[0].id),
                 Node::Branch(children) => Node::Branch(self.pack(&children, Fill::Even)),
+                Node::Lone(below) => *below,
                 Node::Leaf(_) => {
                     return Err(self.pager.corrupt(0, "the tree of buckets has no pages"));
                 }
@@ -177,7 +186,7 @@ impl<'a> Tx<'a> {
         }
         self.free(id, page);
         if page.kind() == Kind::Leaf {
-            return Ok(Node::Leaf(merge(page, changes)));
+            return Ok(Node::Leaf(self.merge(id, page, changes)?));
         }
         let mut slots = Vec::with_capacity(page.len() + 8);
         let mut rest = changes;
@@ -208,22 +217,59 @@ impl<'a> Tx<'a> {
         self.join(slots, if edge { Fill::Full } else { Fill::Even })
     }
 
-    /// Writes the open ones of a branch's children, neighbours joined, and gives the branch's new entries.
-    pub(super) fn join(&mut self, slots: Vec<Slot>, fill: Fill) -> Result<Node, Error> {
-        let leaves = slots.iter().find_map(|slot| match slot {
-            Slot::Open(Node::Leaf(_)) => Some(true),
-            Slot::Open(Node::Branch(_)) => Some(false),
-            Slot::Kept(_) => None,
-        });
-        let children = if leaves.unwrap_or(true) {
-            self.join_kind::<Item>(slots, fill)?
-        } else {
-            self.join_kind::<Child>(slots, fill)?
-        };
-        Ok(Node::Branch(children))
+    /// The items of leaf `id` with changes merged in. A bucket and a key do not take each other's place.
+    fn merge(&self, id: PageId, page: &Page, changes: &[Change<'_>]) -> Result<Vec<Item>, Error> {
+        let mut items = Vec::with_capacity(page.len() + changes.len());
+        let mut n = 0;
+        for change in changes {
+            while n < page.len() && page.key(n) < &change.key[..] {
+                items.push(Item::of(page, n));
+                n += 1;
+            }
+            if n < page.len() && page.key(n) == &change.key[..] {
+                let flags = change.value.as_ref().map_or(0, |(flags, _)| *flags);
+                if page.flags(n) != flags {
+                    let key = change.key.escape_ascii();
+                    return Err(self.pager.corrupt(
+                        id,
+                        format!("{key} is a bucket where a key is to be, or the reverse"),
+                    ));
+                }
+                n += 1;
+            }
+            if let Some((flags, value)) = &change.value {
+                items.push(Item {
+                    flags: *flags,
+                    key: change.key.clone(),
+                    value: value.clone(),
+                });
+            }
+        }
+        items.extend((n..page.len()).map(|n| Item::of(page, n)));
+        Ok(items)
     }
 
-    fn join_kind<E: Joined>(&mut self, slots: Vec<Slot>, fill: Fill) -> Result<Vec<Child>, Error> {
+    /// Writes the open ones of a branch's children, neighbours joined, and gives the branch's new entries.
+    pub(super) fn join(&mut self, slots: Vec<Slot>, fill: Fill) -> Result<Node, Error> {
+        let mut slots = self.unite_lone(slots)?;
+        if let [Slot::Open(Node::Lone(_))] = slots[..]
+            && let Some(Slot::Open(node)) = slots.pop()
+        {
+            return Ok(Node::Lone(Box::new(node)));
+        }
+        let leaves = slots.iter().find_map(|slot| match slot {
+            Slot::Open(Node::Leaf(_)) => Some(true),
+            Slot::Open(_) => Some(false),
+            Slot::Kept(_) | Slot::Written(_) => None,
+        });
+        if leaves.unwrap_or(true) {
+            self.join_kind::<Item>(slots, fill)
+        } else {
+            self.join_kind::<Child>(slots, fill)
+        }
+    }
+
+    fn join_kind<E: Joined>(&mut self, slots: Vec<Slot>, fill: Fill) -> Result<Node, Error> {
         // Children so far, and whether each is an untouched page, which a small neighbour may still be joined with.
         let mut done: Vec<(Child, bool)> = Vec::with_capacity(slots.len());
         let mut run: Vec<E> = Vec::new();
@@ -233,8 +279,12 @@ impl<'a> Tx<'a> {
                     self.pager
                         .corrupt(0, "leaves of a tree are at different depths")
                 })?),
+                Slot::Written(child) => {
+                    self.close(&mut run, &mut done, Fill::Even)?;
+                    done.push((child, false));
+                }
                 Slot::Kept(child) => {
-                    if self.is_small(&run)
+                    if (self.is_small(&run) || is_lone(&run))
                         && let Some(more) = self.absorb::<E>(&run, &child)?
                     {
                         run.extend(more);
@@ -245,8 +295,13 @@ impl<'a> Tx<'a> {
                 }
             }
         }
+        if done.is_empty() && is_lone(&run) {
+            return Ok(Node::Lone(Box::new(E::node(run))));
+        }
         self.close(&mut run, &mut done, fill)?;
-        Ok(done.into_iter().map(|(child, _)| child).collect())
+        Ok(Node::Branch(
+            done.into_iter().map(|(child, _)| child).collect(),
+        ))
     }
 
     /// Something, but less than half a page: worth joining with a neighbour.
@@ -260,7 +315,8 @@ impl<'a> Tx<'a> {
         small && !run.is_empty()
     }
 
-    /// The entries of an untouched page, which is let go, if they fit into one page with a small run.
+    /// The entries of an untouched page, which is let go, if they fit into one page with a small run, or the run
+    /// cannot be a page by itself.
     fn absorb<E: Joined>(&mut self, run: &[E], child: &Child) -> Result<Option<Vec<E>>, Error> {
         let page = self.read(child.id)?;
         let size: usize = run.iter().map(Entry::size).sum();
@@ -269,7 +325,7 @@ impl<'a> Tx<'a> {
                 .pager
                 .corrupt(child.id, "leaves of its tree are at different depths"));
         }
-        if size + page.used() > self.pager.page_size() {
+        if size + page.used() > self.pager.page_size() && !is_lone(run) {
             return Ok(None);
         }
         self.free(child.id, &page);
@@ -283,7 +339,7 @@ impl<'a> Tx<'a> {
         done: &mut Vec<(Child, bool)>,
         fill: Fill,
     ) -> Result<(), Error> {
-        if self.is_small(run)
+        if (self.is_small(run) || is_lone(run))
             && let Some((child, true)) = done.last()
             && let Some(mut before) = self.absorb::<E>(run, &child.clone())?
         {
@@ -319,7 +375,7 @@ impl<'a> Tx<'a> {
     /// How many of the entries go into the next page.
     fn first_page_of<E: Entry>(&self, entries: &[E], target: usize) -> usize {
         let page_size = self.pager.page_size();
-        let least = if E::KIND == Kind::Branch { 2 } else { 1 };
+        let least = least_of::<E>();
         let mut size = HEADER;
         for (n, entry) in entries.iter().enumerate() {
             if n >= least {
@@ -330,7 +386,12 @@ impl<'a> Tx<'a> {
                     && self.pager.pages(size + entry.size()) <= MAX_SHARED_PAGES;
                 if (full && !wasteful) || size - HEADER >= target || n == usize::from(u16::MAX) - 1
                 {
-                    return n;
+                    // Nor may the next one have too few.
+                    return match entries.len() - n {
+                        left if left >= least => n,
+                        _ if n > least => n - 1,
+                        _ => entries.len(),
+                    };
                 }
             }
             size += entry.size();
@@ -379,9 +440,21 @@ impl<'a> Tx<'a> {
     }
 }
 
+/// bbolt relies on it that a branch has two children: it panics where it wants to join the only one with a neighbour.
+fn least_of<E: Entry>() -> usize {
+    if E::KIND == Kind::Branch { 2 } else { 1 }
+}
+
+/// Something, but too little to be a page.
+fn is_lone<E: Entry>(run: &[E]) -> bool {
+    !run.is_empty() && run.len() < least_of::<E>()
+}
+
 /// An entry together with the node that holds such entries.
 trait Joined: Entry {
     fn entries(node: Node) -> Option<Vec<Self>>;
+
+    fn node(entries: Vec<Self>) -> Node;
 
     fn all(page: &Page) -> Vec<Self>;
 }
@@ -390,8 +463,12 @@ impl Joined for Item {
     fn entries(node: Node) -> Option<Vec<Self>> {
         match node {
             Node::Leaf(items) => Some(items),
-            Node::Branch(_) => None,
+            Node::Branch(_) | Node::Lone(_) => None,
         }
+    }
+
+    fn node(items: Vec<Self>) -> Node {
+        Node::Leaf(items)
     }
 
     fn all(page: &Page) -> Vec<Self> {
@@ -403,8 +480,12 @@ impl Joined for Child {
     fn entries(node: Node) -> Option<Vec<Self>> {
         match node {
             Node::Branch(children) => Some(children),
-            Node::Leaf(_) => None,
+            Node::Leaf(_) | Node::Lone(_) => None,
         }
+    }
+
+    fn node(children: Vec<Self>) -> Node {
+        Node::Branch(children)
     }
 
     fn all(page: &Page) -> Vec<Self> {
@@ -418,30 +499,6 @@ pub(super) fn open(page: &Page) -> Node {
         Kind::Leaf => Node::Leaf(Joined::all(page)),
         Kind::Branch => Node::Branch(Joined::all(page)),
     }
-}
-
-/// The items of a leaf with changes merged in.
-fn merge(page: &Page, changes: &[Change<'_>]) -> Vec<Item> {
-    let mut items = Vec::with_capacity(page.len() + changes.len());
-    let mut n = 0;
-    for change in changes {
-        while n < page.len() && page.key(n) < &change.key[..] {
-            items.push(Item::of(page, n));
-            n += 1;
-        }
-        if n < page.len() && page.key(n) == &change.key[..] {
-            n += 1;
-        }
-        if let Some((flags, value)) = &change.value {
-            items.push(Item {
-                flags: *flags,
-                key: change.key.clone(),
-                value: value.clone(),
-            });
-        }
-    }
-    items.extend((n..page.len()).map(|n| Item::of(page, n)));
-    items
 }
 
 /// The page of an inline bucket.

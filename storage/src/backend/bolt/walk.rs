@@ -1,7 +1,7 @@
 //! Walking through everything that a meta page reaches.
 //!
 //! At open this finds the free pages, which are the ones not reached, as etcd's settings of bbolt have it. On the way every page
-//! is checked: reached once, sound by itself, its keys where the branch above says.
+//! is checked: reached once, sound by itself, its keys where the branch above says, as deep as the other leaves.
 //! Source of the rules: bbolt `tx_check.go`.
 
 use std::collections::HashSet;
@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::freelist::{Freelist, Stretch};
 use super::meta::Meta;
-use super::page::{BUCKET, Kind, Page, PageId};
+use super::page::{BUCKET, Header, Kind, Page, PageId};
 use super::pager::Pager;
 use super::tree::{Head, MAX_DEPTH, Root};
 use crate::backend::Error;
@@ -33,6 +33,8 @@ pub(super) struct Walked {
 /// A page to be visited, and where its keys may lie.
 struct Visit {
     id: PageId,
+    /// Which tree it belongs to; 0 is the tree of buckets.
+    tree: usize,
     depth: usize,
     from: Bytes,
     to: Option<Bytes>,
@@ -44,6 +46,8 @@ struct Walk<'a> {
     /// A bit for each page.
     reached: Vec<u64>,
     used: u64,
+    /// Of each tree, how deep its leaves lie, once one was seen.
+    leaf_depths: Vec<Option<usize>>,
     todo: Vec<Visit>,
     stretch: (PageId, Bytes),
 }
@@ -55,6 +59,7 @@ pub(super) fn walk(pager: &Pager, meta: &Meta) -> Result<Walked, Error> {
         high_water: meta.high_water,
         reached: vec![0; (meta.high_water as usize).div_ceil(64)],
         used: 0,
+        leaf_depths: Vec::new(),
         todo: Vec::new(),
         stretch: (0, Bytes::new()),
     };
@@ -82,10 +87,12 @@ impl Walk<'_> {
     fn push_tree(&mut self, root: PageId) {
         self.todo.push(Visit {
             id: root,
+            tree: self.leaf_depths.len(),
             depth: 0,
             from: Bytes::new(),
             to: None,
         });
+        self.leaf_depths.push(None);
     }
 
     /// Marks pages; each may be reached once.
@@ -108,6 +115,7 @@ impl Walk<'_> {
     fn visit(&mut self, visit: Visit) -> Result<(), Error> {
         let Visit {
             id,
+            tree,
             depth,
             from,
             to,
@@ -123,19 +131,25 @@ impl Walk<'_> {
         let page = self.read(id)?;
         self.reach(id, (page.len_in_file() / self.pager.page_size()) as u64)?;
         self.used += page.used() as u64;
+        let corrupt = |detail: &str| self.pager.corrupt(id, detail);
+        if page.len() == 0 && depth > 0 {
+            return Err(corrupt("it is empty, and not the only page of its tree"));
+        }
+        if page.len() == 0 && !page.is_blank() {
+            return Err(corrupt("it has no entries, but is not blank"));
+        }
         if page.len() > 0 {
-            if page.key(0) < &from[..] {
-                return Err(self.pager.corrupt(
-                    id,
-                    "its first key lies before those that the page above it has here",
+            // bbolt finds the entry of a page in the page above by this key.
+            if depth > 0 && page.key(0) != &from[..] {
+                return Err(corrupt(
+                    "its first key is not the one that the page above it has",
                 ));
             }
             if to
                 .as_ref()
                 .is_some_and(|to| page.key(page.len() - 1) >= &to[..])
             {
-                return Err(self.pager.corrupt(
-                    id,
+                return Err(corrupt(
                     "its last key lies behind those that the page above it has here",
                 ));
             }
@@ -148,6 +162,7 @@ impl Walk<'_> {
                     let last = n + 1 == page.len();
                     self.todo.push(Visit {
                         id: page.child(n),
+                        tree,
                         depth: depth + 1,
                         from: page.shared_key(n),
                         to: if last {
@@ -159,7 +174,15 @@ impl Walk<'_> {
                 }
                 Ok(())
             }
-            Kind::Leaf => self.push_buckets(id, &page, 0),
+            Kind::Leaf => {
+                if *self.leaf_depths[tree].get_or_insert(depth) != depth {
+                    return Err(corrupt("it is a leaf where other leaves are not"));
+                }
+                if tree == 0 && (0..page.len()).any(|n| page.flags(n) & BUCKET == 0) {
+                    return Err(corrupt("it has a key that is in no bucket"));
+                }
+                self.push_buckets(id, &page, 0)
+            }
         }
     }
 
@@ -217,6 +240,12 @@ impl Walk<'_> {
         let bytes = self.pager.read_raw(id, self.high_water)?;
         let pages = (bytes.len() / self.pager.page_size()) as u64;
         self.reach(id, pages)?;
+        let says = Header::read(&bytes).id;
+        if says != id {
+            return Err(self
+                .pager
+                .corrupt(id, format!("it says that it is page {says}")));
+        }
         let listed = Freelist::decode(&bytes).map_err(|detail| self.pager.corrupt(id, detail))?;
         for &page in &listed {
             if page >= self.high_water || self.is_reached(page) {

@@ -21,6 +21,8 @@ pub struct Plan {
     /// Whether the last write is torn at every byte. Disks write whole sectors, so this goes beyond
     /// what a power failure does to a file of settled length.
     pub bytes: bool,
+    /// Where there are at most so many items, every set of them survives once.
+    pub subsets: usize,
     /// At most so many sets of surviving sectors of the last write; all of them if it has no more.
     pub sectors: usize,
     /// Random choices for all items and their sectors.
@@ -32,6 +34,7 @@ impl Default for Plan {
         Self {
             seed: 1,
             bytes: true,
+            subsets: 0,
             sectors: 64,
             random: 16,
         }
@@ -133,17 +136,18 @@ fn choices(disk: &Disk, plan: &Plan, random: &mut Random, mut visit: impl FnMut(
     let items = disk.items();
     let n = items.len();
     let mut keep = vec![Keep::No; n];
-    visit(&keep);
-    for at in 0..n {
-        keep[at] = Keep::Yes;
-        visit(&keep);
-    }
-    if n > 1 {
-        for at in 0..n - 1 {
-            keep[at] = Keep::No;
+    if n <= plan.subsets.min(20) {
+        for mask in 0..1_u32 << n {
+            for (at, keep) in keep.iter_mut().enumerate() {
+                *keep = match mask >> at & 1 {
+                    0 => Keep::No,
+                    _ => Keep::Yes,
+                };
+            }
             visit(&keep);
-            keep[at] = Keep::Yes;
         }
+    } else {
+        prefixes_and_gaps(&mut keep, &mut visit);
     }
     tears(&items, plan, random, &mut keep, &mut visit);
     if n > 1 {
@@ -152,6 +156,22 @@ fn choices(disk: &Disk, plan: &Plan, random: &mut Random, mut visit: impl FnMut(
                 keep[at] = random.keep(item);
             }
             visit(&keep);
+        }
+    }
+}
+
+/// The first items and no more, for each number of them; then all items but one.
+fn prefixes_and_gaps(keep: &mut [Keep], visit: &mut impl FnMut(&[Keep])) {
+    visit(keep);
+    for at in 0..keep.len() {
+        keep[at] = Keep::Yes;
+        visit(keep);
+    }
+    if keep.len() > 1 {
+        for at in 0..keep.len() - 1 {
+            keep[at] = Keep::No;
+            visit(keep);
+            keep[at] = Keep::Yes;
         }
     }
 }

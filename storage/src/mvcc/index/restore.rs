@@ -1,23 +1,28 @@
 //! Building the index of a store that is opened.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
+use std::{iter, vec};
+
 use super::{Index, Key, KeyIndex, Revision};
 use crate::cow_tree::CowTree;
 
-// Small under test, so that short histories take several batches.
-/// Most records held back; about 120 MB while they are sorted.
-const BATCH: usize = if cfg!(test) { 500 } else { 1 << 20 };
-
-/// Records that are sorted as soon as they are there, in the processor's cache.
-const STRETCH: usize = if cfg!(test) { 50 } else { 1 << 14 };
+// Small under test, so that short histories take several batches of several runs.
+/// Records that are sorted together.
+const RUN: usize = if cfg!(test) { 50 } else { 1 << 15 };
+/// Most runs held back; about 90 MB.
+const BATCH: usize = if cfg!(test) { 10 } else { 32 };
 
 /// Takes a store's records in ascending revisions and makes an index of them.
 ///
-/// Random insertion waits for memory at every level of the tree. So the records are held back,
-/// sorted by key, and put in batch by batch; the first batch is built into a tree as it is.
+/// Random insertion waits for memory at every level of the tree. So the records are held back in sorted runs, which are
+/// merged and put in batch by batch; the first batch is built into a tree as it is.
 #[derive(Default)]
 pub struct Restore {
     index: Index,
-    batch: Vec<Record>,
+    runs: Vec<Vec<Record>>,
+    run: Vec<Record>,
 }
 
 struct Record {
@@ -48,49 +53,126 @@ impl Restore {
 
     /// The index of all records taken.
     pub fn finish(mut self) -> Index {
+        self.end_run();
         self.flush();
         self.index
     }
 
     fn push(&mut self, key: &[u8], revision: Revision, value: Option<Numbers>) {
-        if self.batch.len() == BATCH {
-            self.flush();
-        }
         self.index.newest = self.index.newest.max(revision.main);
+        if self.run.capacity() == 0 {
+            self.run.reserve_exact(RUN);
+        }
         let key = key.into();
-        self.batch.push(Record {
+        self.run.push(Record {
             key,
             revision,
             value,
         });
-        // Sorted stretches are only merged in the end, when nothing more is read beside it.
-        if self.batch.len().is_multiple_of(STRETCH) {
-            let begin = self.batch.len() - STRETCH;
-            sort(&mut self.batch[begin..]);
+        if self.run.len() == RUN {
+            self.end_run();
+            if self.runs.len() == BATCH {
+                self.flush();
+            }
         }
+    }
+
+    fn end_run(&mut self) {
+        let mut run = std::mem::take(&mut self.run);
+        // Stable: the revisions of a key stay in order.
+        run.sort_by(|a, b| a.key.cmp(&b.key));
+        self.runs.push(run);
     }
 
     fn flush(&mut self) {
-        sort(&mut self.batch);
-        let keys = self.batch.chunk_by(|a, b| a.key == b.key);
+        let mut merge = Merge::new(std::mem::take(&mut self.runs));
+        let mut records = Vec::new();
         let tree = &mut self.index.tree;
         if tree.is_empty() {
-            *tree = CowTree::from_sorted(keys.map(|key| (key[0].key.clone(), begin(key))));
-        } else {
-            for records in keys {
-                let key = &records[0].key;
-                let add = || (key.clone(), begin(records), ());
-                tree.upsert(key, add, |known| extend(known, records));
-            }
+            *tree = CowTree::from_sorted(iter::from_fn(|| {
+                let more = merge.next_key(&mut records);
+                more.then(|| (records[0].key.clone(), begin(&records)))
+            }));
+            return;
         }
-        self.batch.clear();
+        while merge.next_key(&mut records) {
+            let key = &records[0].key;
+            let add = || (key.clone(), begin(&records), ());
+            tree.upsert(key, add, |known| extend(known, &records));
+        }
     }
 }
 
-/// Stable: the revisions of a key stay in order.
-fn sort(records: &mut [Record]) {
-    records.sort_by(|a, b| a.key.cmp(&b.key));
+/// Sorted runs, the earlier revisions in the earlier ones, as one.
+struct Merge(BinaryHeap<Run>);
+
+/// What is left of a run; never empty.
+struct Run {
+    number: usize,
+    records: vec::IntoIter<Record>,
 }
+
+impl Merge {
+    fn new(runs: Vec<Vec<Record>>) -> Merge {
+        let runs = runs.into_iter().enumerate();
+        let runs = runs.filter(|(_, records)| !records.is_empty());
+        Merge(
+            runs.map(|(number, records)| Run {
+                number,
+                records: records.into_iter(),
+            })
+            .collect(),
+        )
+    }
+
+    /// Puts all records of the next key in place of `records`; false at the end.
+    fn next_key(&mut self, records: &mut Vec<Record>) -> bool {
+        records.clear();
+        records.extend(self.next());
+        while let Some(first) = records.first()
+            && self.0.peek().and_then(Run::key) == Some(&first.key)
+        {
+            records.extend(self.next());
+        }
+        !records.is_empty()
+    }
+
+    fn next(&mut self) -> Option<Record> {
+        let mut run = self.0.peek_mut()?;
+        let record = run.records.next();
+        if run.records.as_slice().is_empty() {
+            PeekMut::pop(run);
+        }
+        record
+    }
+}
+
+impl Run {
+    fn key(&self) -> Option<&Key> {
+        Some(&self.records.as_slice().first()?.key)
+    }
+}
+
+/// The run that comes next is the greatest, as a [`BinaryHeap`] has it.
+impl Ord for Run {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (other.key(), other.number).cmp(&(self.key(), self.number))
+    }
+}
+
+impl PartialOrd for Run {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Run {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Run {}
 
 /// The index of a key of which these are the first records.
 fn begin(records: &[Record]) -> KeyIndex {

@@ -171,6 +171,7 @@ fn plan(seed: u64) -> Plan {
     Plan {
         seed,
         bytes: false,
+        subsets: 0,
         sectors: 3,
         random: 2,
     }

@@ -1,0 +1,157 @@
+//! Entries about the cluster itself: its members, its version, a downgrade.
+
+use bytes::Bytes;
+use prost::Message as _;
+use retcd_proto::membershippb::{ClusterMemberAttrSetRequest, DowngradeInfoSetRequest};
+use retcd_proto::raftpb::ConfChange;
+use retcd_raft_node::ConfChangeError;
+use retcd_raft_node::membership::DowngradeInfo;
+use retcd_storage::backend::Bucket;
+use slog::{info, warn};
+
+use super::dispatch::Done;
+use super::{Applier, Fatal};
+use crate::api::major_minor;
+use crate::conf_state::{self, CONF_STATE};
+use crate::error::Error;
+use crate::schema::{self, Relabel, STORAGE_VERSION, V3_6, Version};
+use crate::wait::Reply;
+
+impl Applier {
+    /// A member said its name and where its clients reach it.
+    pub(super) fn set_attributes(&mut self, r: ClusterMemberAttrSetRequest) {
+        let attributes = r.member_attributes.unwrap_or_default();
+        let known =
+            self.cluster
+                .set_attributes(r.member_id, &attributes.name, &attributes.client_urls);
+        if known {
+            self.cluster.store_member(r.member_id, self.store.backend());
+            self.publish_cluster();
+        } else {
+            warn!(self.member.logger, "skipped attributes update of a member that is not there";
+                "member-id" => format!("{:x}", r.member_id));
+        }
+    }
+
+    pub(super) fn set_downgrade(&mut self, r: DowngradeInfoSetRequest) {
+        self.cluster.set_downgrade(DowngradeInfo {
+            enabled: r.enabled,
+            target_version: if r.enabled { r.ver } else { String::new() },
+        });
+        self.cluster.store_downgrade(self.store.backend());
+        self.publish_cluster();
+    }
+
+    pub(super) fn set_cluster_version(&mut self, index: u64, text: &str) -> Result<(), Fatal> {
+        let version = Version::parse(text).ok_or_else(|| Fatal::Entry {
+            index,
+            reason: format!("it sets the cluster's version to {text:?}, which is no version"),
+        })?;
+        schema::check_cluster(version)?;
+        let old = self.cluster.version().map(major_minor);
+        let lower = self.cluster.set_version(text);
+        self.cluster.store_version(self.store.backend());
+        self.publish_cluster();
+        let member = &self.member;
+        let new = major_minor(text);
+        member
+            .metrics
+            .server
+            .set_cluster_version(old.as_deref(), &new);
+        let ids = slog::o!(
+            "cluster-id" => format!("{:x}", member.cluster_id),
+            "local-member-id" => format!("{:x}", member.id));
+        match &old {
+            None => {
+                info!(member.logger, "set initial cluster version"; ids, "cluster-version" => &new);
+            }
+            Some(old) => {
+                info!(member.logger, "updated cluster version"; ids, "from" => old, "to" => &new);
+            }
+        }
+        if lower {
+            info!(member.logger, "Cluster version downgrade detected, forcing snapshot";
+                "prev-cluster-version" => old, "new-cluster-version" => new);
+            self.snapshots.force(index);
+        }
+        self.align_storage(index)?;
+        Ok(())
+    }
+
+    /// Makes the database's label say what the cluster's version is, as of the entry `index`. Before it is lowered,
+    /// there has to be a snapshot at that entry: until then this is called again and again. True if it changed.
+    pub(super) fn align_storage(&mut self, index: u64) -> Result<bool, Fatal> {
+        let Some(cluster) = self.cluster.version().and_then(Version::parse) else {
+            return Ok(false);
+        };
+        let label = self.store.backend().get(Bucket::Meta, STORAGE_VERSION)?;
+        let wanted = schema::relabel(schema::detect(label.as_deref(), true), cluster);
+        if let Relabel::Lower(_) | Relabel::Remove = wanted {
+            let behind = *self.lowering.get_or_insert(index);
+            self.snapshots.force(behind);
+            if self.member.node().status().snapshot < behind {
+                return Ok(false);
+            }
+        }
+        self.lowering = None;
+        let backend = self.store.backend();
+        match wanted {
+            Relabel::Keep => return Ok(false),
+            Relabel::Remove => backend.delete(Bucket::Meta, STORAGE_VERSION),
+            Relabel::Raise(version) | Relabel::Lower(version) => {
+                backend.put(Bucket::Meta, STORAGE_VERSION, version.to_string());
+            }
+        }
+        info!(self.member.logger, "updated storage version";
+            "new-storage-version" => cluster.to_string());
+        Ok(true)
+    }
+
+    /// Whether the remaining time of leases outlives a restart.
+    pub(super) fn keeps_checkpoints(&self) -> bool {
+        let version = self.cluster.version().and_then(Version::parse);
+        version.is_some_and(|version| version >= V3_6)
+    }
+
+    pub(super) fn apply_conf_change(&mut self, index: u64, data: Bytes) -> Result<Done, Fatal> {
+        let change = ConfChange::decode(data).map_err(|error| Fatal::Entry {
+            index,
+            reason: format!("it is not a membership change ({error})"),
+        })?;
+        let id = change.id();
+        let valid = self.cluster.validate(&change);
+        let accepted = valid.is_ok().then(|| change.clone());
+        let state =
+            self.member
+                .node()
+                .apply_conf_change(accepted)
+                .map_err(|error| match error {
+                    ConfChangeError::Stopped => Fatal::NodeStopped,
+                    ConfChangeError::Refused(error) => Fatal::Entry {
+                        index,
+                        reason: error.to_string(),
+                    },
+                })?;
+        self.snapshots.conf_changed(index, &state);
+        if let Err(error) = valid {
+            warn!(self.member.logger, "Validation on configuration change failed"; "error" => %error);
+            return Ok((id, Err(Error::Membership(error.to_string()))));
+        }
+        let applied = self.cluster.apply(&change).map_err(|error| Fatal::Entry {
+            index,
+            reason: error.to_string(),
+        })?;
+        let backend = self.store.backend();
+        self.cluster.store(&applied, backend);
+        backend.put(Bucket::Meta, CONF_STATE, conf_state::to_json(&state));
+        self.publish_cluster();
+        Ok((id, Ok(Reply::Done)))
+    }
+
+    /// Lets everybody else see the members.
+    fn publish_cluster(&self) {
+        self.member
+            .cluster
+            .store(std::sync::Arc::new(self.cluster.clone()));
+    }
+}

@@ -1,0 +1,144 @@
+//! A database that comes with a leader's snapshot: written aside, checked, put in place.
+//!
+//! Nothing that a peer sends says how long its database is or what its checksum would be (rafthttp
+//! streams it in chunks of unknown number). So the length comes from the database's own meta page,
+//! and what is checked is that the database opens, whole, at the snapshot's index or above it.
+//!
+//! Source: peer-protocol 6; etcd `server/etcdserver/api/snap/db.go`.
+
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::verify::{Depth, verify};
+use super::{DB_SUFFIX, Error, TEMPORARY};
+use crate::clock::Clock;
+use crate::fs::{File, Fs, OpenMode, durable_rename};
+
+/// Bytes in memory at a time.
+const BUFFER: usize = 256 * 1024;
+
+/// Bytes written between two syncs, so that the last one does not hold up the log, which is on the
+/// same disk, until a whole database has reached it.
+const SYNC_EVERY: u64 = if cfg!(test) { 16 << 10 } else { 16 << 20 };
+
+/// A database that was received.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Received {
+    /// Where it is: `<index>.snap.db`.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: u64,
+    /// How long all of it took.
+    pub took: Duration,
+    /// How long the last sync of the file took.
+    pub sync: Duration,
+}
+
+/// Writes a database to `<index>.snap.db` in `dir`, durably and whole, or leaves nothing.
+///
+/// `len` is its length where the sender tells it. An earlier file of this name is replaced; it
+/// holds the same.
+///
+/// # Errors
+/// A body that breaks off or has another length, a database that is damaged or older than `index`,
+/// and those of the file system. What was written is removed; should that fail too, or the process
+/// end before, [`remove_leftovers`](super::remove_leftovers) does it at the next start.
+pub fn receive(
+    fs: &dyn Fs,
+    clock: &dyn Clock,
+    dir: &Path,
+    index: u64,
+    len: Option<u64>,
+    body: &mut dyn Read,
+) -> Result<Received, Error> {
+    let begin = clock.now();
+    let path = database_path(dir, index);
+    let (building, file) = create(fs, dir, index)?;
+    let done = fill(&*file, &building, len, body).and_then(|bytes| {
+        // Of what comes over the network each page is looked at, while it is in the page cache.
+        verify(fs, &building, index, Depth::Pages)?;
+        let begin = clock.now();
+        file.sync_all().map_err(Error::io("sync", &building))?;
+        let sync = clock.now().saturating_sub(begin);
+        durable_rename(fs, &building, &path).map_err(Error::io("rename into place", &building))?;
+        Ok((bytes, sync))
+    });
+    drop(file);
+    match done {
+        Ok((bytes, sync)) => Ok(Received {
+            path,
+            bytes,
+            took: clock.now().saturating_sub(begin),
+            sync,
+        }),
+        Err(error) => {
+            // The reason is worth more than a second error; a start removes what stays.
+            let _ = fs.remove_file(&building);
+            Err(error)
+        }
+    }
+}
+
+/// `<index>.snap.db`, 16 hex digits.
+pub(super) fn database_path(dir: &Path, index: u64) -> PathBuf {
+    dir.join(format!("{index:016x}{DB_SUFFIX}"))
+}
+
+/// A file that is nobody else's: two senders may be at it at once.
+fn create(fs: &dyn Fs, dir: &Path, index: u64) -> Result<(PathBuf, Box<dyn File>), Error> {
+    let mut number = 0_u32;
+    loop {
+        let path = dir.join(format!("{TEMPORARY}-{index:016x}-{number}"));
+        match fs.open(&path, OpenMode::CreateNew) {
+            Ok(file) => return Ok((path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < u32::MAX => {
+                number += 1;
+            }
+            Err(error) => return Err(Error::io("create", &path)(error)),
+        }
+    }
+}
+
+/// Writes the body; returns its length.
+fn fill(file: &dyn File, path: &Path, len: Option<u64>, body: &mut dyn Read) -> Result<u64, Error> {
+    if let Some(len) = len {
+        // If there is no room for it, this is the time to know.
+        file.allocate(len)
+            .map_err(Error::io("reserve space for", path))?;
+    }
+    let mut buffer = vec![0; BUFFER];
+    let mut received = 0;
+    let mut synced = 0;
+    loop {
+        let read = match body.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(source) => return Err(Error::Body { received, source }),
+        };
+        if len.is_some_and(|len| received + read as u64 > len) {
+            return Err(Error::Length {
+                announced: len.unwrap_or_default(),
+                received: received + read as u64,
+            });
+        }
+        file.write_all_at(&buffer[..read], received)
+            .map_err(Error::io("write", path))?;
+        received += read as u64;
+        if received - synced >= SYNC_EVERY {
+            file.sync_data().map_err(Error::io("sync", path))?;
+            synced = received;
+        }
+    }
+    match len {
+        Some(announced) if announced != received => Err(Error::Length {
+            announced,
+            received,
+        }),
+        _ => Ok(received),
+    }
+}
+
+#[cfg(test)]
+mod tests;
