@@ -81,3 +81,39 @@ pub enum Op {
     #[prost(message, tag = "4")]
     Txn(TxnReply),
 }
+
+/// `etcdserverpb.WatchResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct WatchReply {
+    #[prost(message, optional, tag = "1")]
+    pub header: Option<ResponseHeader>,
+    #[prost(int64, tag = "2")]
+    pub watch_id: i64,
+    #[prost(bool, tag = "3")]
+    pub created: bool,
+    #[prost(bool, tag = "4")]
+    pub canceled: bool,
+    #[prost(int64, tag = "5")]
+    pub compact_revision: i64,
+    #[prost(string, tag = "6")]
+    pub cancel_reason: String,
+    #[prost(bool, tag = "7")]
+    pub fragment: bool,
+    /// Encoded [`EventReply`]s.
+    #[prost(bytes = "bytes", repeated, tag = "11")]
+    pub events: Vec<Bytes>,
+}
+
+/// `mvccpb.Event`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct EventReply {
+    /// 0: put, 1: delete.
+    #[prost(int32, tag = "1")]
+    pub r#type: i32,
+    /// An encoded `mvccpb.KeyValue`.
+    #[prost(bytes = "bytes", optional, tag = "2")]
+    pub kv: Option<Bytes>,
+    /// An encoded `mvccpb.KeyValue`.
+    #[prost(bytes = "bytes", optional, tag = "3")]
+    pub prev_kv: Option<Bytes>,
+}

@@ -1,5 +1,7 @@
 //! A client of a member in the same process: no socket, no TLS, no encoding of requests.
 
+mod watch;
+
 use std::sync::Weak;
 
 use bytes::Bytes;
@@ -11,6 +13,8 @@ use retcd_proto::mvccpb::KeyValue;
 use crate::api::{Api, Caller};
 use crate::error::Error;
 use crate::member::Member;
+
+pub use watch::WatchStream;
 
 /// Calls the services of a member directly. Cheap to clone; usable from any tokio runtime.
 ///

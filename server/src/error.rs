@@ -85,6 +85,8 @@ pub enum Error {
     TimeoutDueToLeaderFail,
     /// A CORRUPT alarm is raised.
     Corrupt,
+    /// A learner was asked for something that learners do not serve.
+    NotSupportedForLearner,
     /// `RangeStream` was asked for an order other than by key.
     StreamSortOrder,
     /// `RangeStream` was asked to filter by revision.
@@ -187,6 +189,10 @@ impl Error {
                 "etcdserver: request timed out, possibly due to previous leader failure",
             ),
             Self::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
+            Self::NotSupportedForLearner => (
+                Code::FailedPrecondition,
+                "etcdserver: rpc not supported for learner",
+            ),
             Self::StreamSortOrder => (
                 Code::Unimplemented,
                 "RangeStream does not support custom sort orders",
@@ -263,6 +269,7 @@ mod tests {
             Timeout,
             TimeoutDueToLeaderFail,
             Corrupt,
+            NotSupportedForLearner,
         ];
         for error in &all {
             match error {
@@ -301,7 +308,8 @@ mod tests {
                 | Stopped
                 | Timeout
                 | TimeoutDueToLeaderFail
-                | Corrupt => {}
+                | Corrupt
+                | NotSupportedForLearner => {}
                 NestedTooDeep | StreamSortOrder | StreamRevisionFilter | EngineCannot(_)
                 | Membership(_) | Internal(_) => {
                     unreachable!("has its own words")

@@ -39,9 +39,10 @@ mod schema;
 mod server;
 mod txn;
 mod wait;
+mod watch;
 
 pub use auth::Enabled as AuthEnabled;
-pub use client::Client;
+pub use client::{Client, WatchStream};
 pub use config::Config;
 pub use data_dir::DataDirError;
 pub use error::Error;

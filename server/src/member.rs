@@ -22,6 +22,7 @@ use crate::metrics::{Metrics, saturating};
 use crate::read::Reads;
 use crate::schema;
 use crate::wait::Waiters;
+use crate::watch::Hub;
 
 /// Bounds on requests.
 #[derive(Clone, Debug)]
@@ -34,6 +35,10 @@ pub(crate) struct Limits {
     pub(crate) quota_bytes: Option<u64>,
     /// The quota as `Status` reports it: negative when it was switched off.
     pub(crate) quota_reported: i64,
+    /// `--election-timeout`.
+    pub(crate) election_timeout: Duration,
+    /// `--watch-progress-notify-interval`.
+    pub(crate) watch_progress_interval: Duration,
     /// How long a request waits for the log: 5 s and two election timeouts.
     pub(crate) request_timeout: Duration,
 }
@@ -64,6 +69,7 @@ pub(crate) struct Member {
     pub(crate) cluster: ArcSwap<Cluster>,
     /// The newest compaction that is finished.
     pub(crate) compacted: watch::Sender<i64>,
+    pub(crate) watch: Arc<Hub>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logger: Logger,
     /// Why the member stopped by itself, if it did.
@@ -222,9 +228,10 @@ impl Member {
         self.abandon();
     }
 
-    /// Lets go of everybody who waits for the log.
+    /// Lets go of everybody who waits for the log or for events.
     pub(crate) fn abandon(&self) {
         self.waiters.abandon();
         self.reads.abandon();
+        self.watch.close();
     }
 }

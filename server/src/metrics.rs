@@ -9,6 +9,7 @@ mod clients;
 mod grpc;
 mod op;
 mod process;
+mod watch;
 
 use crate::txn::Tally;
 use prometheus::{
@@ -18,6 +19,7 @@ use prometheus::{
 use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
 pub(crate) use op::{ByOp, Op};
+pub(crate) use watch::Watch as WatchMetrics;
 
 /// All metrics of one server.
 #[derive(Debug)]
@@ -31,6 +33,8 @@ pub(crate) struct Metrics {
     pub(crate) disk: Disk,
     /// `etcd_network_client_grpc_*` and `grpc_server_*`.
     pub(crate) grpc: Grpc,
+    /// `etcd_debugging_mvcc_*` of watchers.
+    pub(crate) watch: WatchMetrics,
     process: process::Process,
     scrapes: Scrapes,
 }
@@ -74,6 +78,7 @@ pub(crate) struct Server {
     healthchecks_total: IntCounterVec,
     range_duration: [Histogram; 2],
     client_requests: ClientRequests,
+    client_streams: ClientRequests,
     cluster_version: GaugeVec,
     id: GaugeVec,
 }
@@ -167,6 +172,7 @@ impl Metrics {
             server: new.server()?,
             mvcc: new.mvcc()?,
             disk: new.disk()?,
+            watch: new.watch()?,
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,
             scrapes: Scrapes {
@@ -231,6 +237,11 @@ impl Server {
     /// Counts a call by the client's API version.
     pub(crate) fn count_request(&self, api_version: Option<&str>) {
         self.client_requests.count(api_version.unwrap_or("unknown"));
+    }
+
+    /// Counts a call with a stream by the client's API version.
+    pub(crate) fn count_stream(&self, api_version: Option<&str>) {
+        self.client_streams.count(api_version.unwrap_or("unknown"));
     }
 
     /// The cluster's version in force, e.g. `3.7`; the one before becomes 0.

@@ -42,6 +42,7 @@ use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
 use crate::wait::Waiters;
+use crate::watch::Hub;
 
 /// Batches of committed entries that may wait for the apply thread. When it is full, the raft
 /// thread keeps what it has and goes on ticking.
@@ -127,6 +128,7 @@ struct Running {
     net: net::Net,
     node: raft_node::Node,
     apply: JoinHandle<()>,
+    watching: JoinHandle<()>,
     member: Arc<Member>,
     /// Closed when nobody uses the member any more.
     unused: Receiver<()>,
@@ -243,6 +245,7 @@ impl Server {
                 .set_cluster_version(None, &major_minor(version));
         }
 
+        let (hub, watching) = Hub::start(disk.store.reader(), metrics.watch.clone())?;
         let (failure, failed) = watch::channel(None);
         let (in_use, unused) = crossbeam_channel::bounded(0);
         let member = Arc::new(Member {
@@ -258,6 +261,7 @@ impl Server {
             alarms: ArcSwap::from_pointee(alarms.list(AlarmType::None)),
             cluster: ArcSwap::from_pointee(cluster.clone()),
             compacted: watch::Sender::new(disk.store.compact_rev()),
+            watch: hub,
             metrics: metrics.clone(),
             logger: logger.clone(),
             failure,
@@ -314,6 +318,7 @@ impl Server {
                 net,
                 node,
                 apply,
+                watching,
                 member,
                 unused,
                 lock,
@@ -419,6 +424,8 @@ impl Server {
         let Some(running) = self.running.take() else {
             return;
         };
+        // Watch streams would last as long as their clients.
+        running.member.watch.close();
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
@@ -426,6 +433,7 @@ impl Server {
         running.node.stop();
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
+        drop(running.watching.join());
         drop(running.member);
         // Calls in flight were told to end; the files are free when the last of them has.
         let unused = running.unused.recv_timeout(STOP_GRACE);
@@ -581,6 +589,8 @@ fn limits(config: &Config, resolved: &Resolved) -> Limits {
             Some(quota) => i64::try_from(quota).unwrap_or(i64::MAX),
             None => config.quota_backend_bytes,
         },
+        election_timeout: resolved.election,
+        watch_progress_interval: resolved.watch_progress_interval,
         request_timeout: Duration::from_secs(5) + 2 * resolved.election,
     }
 }

@@ -208,6 +208,63 @@ async fn the_log_is_trimmed_and_nothing_is_lost() {
     assert!(snaps > 0, "no snapshot was taken");
 }
 
+#[tokio::test]
+async fn watches_work_without_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let client = server.client();
+    assert_eq!(client.put("before", "1").await, Ok(2));
+    let mut watches = client
+        .watch(pb::WatchCreateRequest {
+            key: "before".into(),
+            start_revision: 1,
+            ..Default::default()
+        })
+        .expect("a stream");
+    watches.create(pb::WatchCreateRequest {
+        key: "a".into(),
+        range_end: "c".into(),
+        prev_kv: true,
+        ..Default::default()
+    });
+    let next = async |watches: &mut retcd::WatchStream| {
+        let reply = watches.next().await.expect("it goes on");
+        let reply = reply.expect("no error");
+        let events = reply.events.iter().map(|event| {
+            let kv = event.kv.clone().unwrap_or_default();
+            (kv.key.to_vec(), kv.mod_revision, event.prev_kv.is_some())
+        });
+        (reply.watch_id, reply.created, events.collect::<Vec<_>>())
+    };
+    assert_eq!(next(&mut watches).await, (0, true, vec![]));
+    assert_eq!(next(&mut watches).await, (1, true, vec![]));
+    let history = vec![(b"before".to_vec(), 2, false)];
+    assert_eq!(next(&mut watches).await, (0, false, history));
+    assert_eq!(client.put("b", "1").await, Ok(3));
+    assert_eq!(
+        next(&mut watches).await,
+        (1, false, vec![(b"b".to_vec(), 3, false)])
+    );
+    assert_eq!(client.put("b", "2").await, Ok(4));
+    assert_eq!(
+        next(&mut watches).await,
+        (1, false, vec![(b"b".to_vec(), 4, true)])
+    );
+    watches.request_progress();
+    assert_eq!(next(&mut watches).await, (-1, false, vec![]));
+    watches.cancel(1);
+    let last = watches.next().await.expect("a reply").expect("no error");
+    assert!(last.canceled && last.watch_id == 1);
+    // A stream that nobody asks for replies does not keep the member's files.
+    let idle = client.watch_stream().expect("a stream");
+    server.stop();
+    assert_eq!(watches.next().await, Some(Err(Error::Stopped)));
+    assert_eq!(watches.next().await, None);
+    let again = start(dir.path());
+    assert_eq!(value(&again.client(), "b").await, Some(b"2".to_vec()));
+    drop(idle);
+}
+
 /// A snapshot without a socket is the file that etcd's tools make.
 #[tokio::test]
 async fn a_snapshot_is_a_database() {

@@ -9,4 +9,5 @@ pub mod ports;
 pub mod random;
 pub mod run;
 pub mod state;
+pub mod stream;
 pub mod tree;

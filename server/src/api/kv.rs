@@ -57,7 +57,7 @@ impl Api {
         caller: &Caller,
         r: pb::RangeRequest,
     ) -> Result<impl Stream<Item = Result<RangeStreamReply, Error>> + Send + use<>, Error> {
-        self.admit(caller)?;
+        self.admit_stream(caller)?;
         check::range_stream(&r)?;
         if !r.serializable {
             self.member.linearizable().await?;

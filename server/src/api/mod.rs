@@ -8,11 +8,15 @@ mod health;
 mod kv;
 mod maintenance;
 mod snapshot;
+mod watch;
 
 use std::sync::Arc;
 
 use crate::error::Error;
 use crate::member::Member;
+
+/// What may come on top of `--max-request-bytes` in a message.
+pub(crate) const OVERHEAD_BYTES: usize = 512 * 1024;
 
 /// What the transport knows of a caller.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +42,20 @@ impl Api {
     fn admit(&self, caller: &Caller) -> Result<(), Error> {
         let version = caller.api_version.as_deref();
         self.member.metrics.server.count_request(version);
+        self.check_state(caller)
+    }
+
+    /// What is checked before every call with a stream.
+    fn admit_stream(&self, caller: &Caller) -> Result<(), Error> {
+        if self.member.is_learner() {
+            return Err(Error::NotSupportedForLearner);
+        }
+        let version = caller.api_version.as_deref();
+        self.member.metrics.server.count_stream(version);
+        self.check_state(caller)
+    }
+
+    fn check_state(&self, caller: &Caller) -> Result<(), Error> {
         if self.member.has_failed() {
             return Err(Error::Stopped);
         }
@@ -49,7 +67,7 @@ impl Api {
 
     /// The largest request on the wire: `--max-request-bytes` and 512 KiB for what wraps it.
     pub(crate) fn max_receive_bytes(&self) -> usize {
-        self.member.limits.max_request_bytes + 512 * 1024
+        self.member.limits.max_request_bytes + OVERHEAD_BYTES
     }
 
     /// The versions of server, cluster and storage; the last two are `not_decided` and `unknown` at first.
@@ -74,7 +92,7 @@ impl Api {
 }
 
 /// Runs work that may take long away from the threads that serve connections.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(work)

@@ -105,6 +105,7 @@ impl Applier {
     }
 
     fn run(&mut self, entries: &Receiver<Apply>) -> Result<(), Fatal> {
+        self.store.record_changes();
         let mut compacting = true; // one may have been interrupted by the last stop
         let mut next_step = Instant::now();
         self.auth.begin(self.store.backend());
@@ -174,6 +175,8 @@ impl Applier {
         );
         backend.put(Bucket::Meta, TERM, term.to_be_bytes().to_vec());
         self.store.publish()?;
+        let changes = self.store.take_changes();
+        self.member.watch.publish(changes, self.store.rev());
         self.member.set_applied(index);
         self.member.node().set_applied(index);
         Ok(())

@@ -333,6 +333,9 @@ impl Reader {
             "warning-apply-duration" => {
                 config.warning_apply_duration = value::parse_duration(text)?
             }
+            "watch-progress-notify-interval" | "experimental-watch-progress-notify-interval" => {
+                config.watch_progress_notify_interval = value::parse_duration(text)?
+            }
             "backend-bbolt-freelist-type" => self.freelist_type = text.to_owned(),
             "experimental-backend-engine" => {
                 config.backend_engine = Engine::find(text)

@@ -88,6 +88,8 @@ pub struct Config {
     pub compaction_sleep_interval: i64,
     /// `--warning-apply-duration`: nanoseconds.
     pub warning_apply_duration: i64,
+    /// `--watch-progress-notify-interval`: nanoseconds; 0 is 10 minutes.
+    pub watch_progress_notify_interval: i64,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
     /// `--logger`, `--log-level`, `--log-format`, `--log-outputs`.
@@ -147,6 +149,7 @@ impl Config {
             compaction_batch_limit: 0,
             compaction_sleep_interval: 0,
             warning_apply_duration: 100_000_000,
+            watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,
             log: crate::log::Settings::default(),
             advertise_or_fail: false,

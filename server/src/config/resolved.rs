@@ -110,6 +110,8 @@ pub struct Resolved {
     pub compaction_sleep_interval: Duration,
     /// Applying one request longer than this is logged.
     pub warning_apply_duration: Duration,
+    /// Time between notifications to watchers that want them.
+    pub watch_progress_interval: Duration,
     /// Do not wait for the disk: loses acknowledged writes in a crash.
     pub unsafe_no_fsync: bool,
 
@@ -303,6 +305,10 @@ impl Config {
                 self.warning_apply_duration,
                 0,
             )?,
+            watch_progress_interval: progress_interval(
+                self.watch_progress_notify_interval,
+                &mut notices,
+            ),
             unsafe_no_fsync: self.unsafe_no_fsync,
             notices,
         })
@@ -538,6 +544,23 @@ fn duration(flag: &'static str, nanos: i64, default_ms: u64) -> Result<Duration,
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),
         Err(_) => Err(ConfigError::Negative { flag, value: nanos }),
     }
+}
+
+/// 0 and below is etcd's default; what is too short is made longer.
+fn progress_interval(nanos: i64, notices: &mut Vec<Notice>) -> Duration {
+    const LEAST: Duration = Duration::from_millis(100);
+    let interval = match u64::try_from(nanos) {
+        Ok(0) | Err(_) => return Duration::from_secs(600),
+        Ok(nanos) => Duration::from_nanos(nanos),
+    };
+    if interval >= LEAST {
+        return interval;
+    }
+    let mut notice = Notice::warn("adjusting watch progress notify interval to minimum period");
+    let field = "min-watch-progress-notify-interval";
+    notice.fields.push((field, "100ms".into()));
+    notices.push(notice);
+    LEAST
 }
 
 fn count(flag: &'static str, value: i64, default: usize) -> Result<usize, ConfigError> {

@@ -215,6 +215,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "bolt",
         "Engine of the store: bolt (etcd's own file) or sled (in builds with that feature).",
     ),
+    yes(
+        "experimental-watch-progress-notify-interval",
+        Kind::Duration,
+        "0s",
+        "Name of --watch-progress-notify-interval before etcd 3.6.",
+    ),
     no("feature-gates", Kind::Text, ""),
     no("force-new-cluster", Kind::Bool, "false"),
     no("grpc-keepalive-interval", Kind::Duration, "2h0m0s"),
@@ -420,7 +426,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "Time to apply one request above which a warning is logged.",
     ),
     no("warning-unary-request-duration", Kind::Duration, "300ms"),
-    no("watch-progress-notify-interval", Kind::Duration, "0s"),
+    yes(
+        "watch-progress-notify-interval",
+        Kind::Duration,
+        "0s",
+        "Time between notifications to watchers that want them; 0s is 10m0s, less than 100ms is 100ms.",
+    ),
 ];
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ impl Builder<'_> {
         Ok(metric)
     }
 
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    pub(super) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
         self.add(IntCounter::new(name, help)?)
     }
 
@@ -61,7 +61,7 @@ impl Builder<'_> {
     }
 
     /// `exp` as (first bucket, factor, number of buckets).
-    fn histogram(
+    pub(super) fn histogram(
         &self,
         name: &str,
         help: &str,
@@ -163,7 +163,8 @@ impl Builder<'_> {
                 ranges.with_label_values(&[bool_label(true)]),
             ],
             request_duration: ByOp::new(&requests, |op, success| vec![op, success]),
-            client_requests: ClientRequests::new(client_requests),
+            client_streams: ClientRequests::new(client_requests.clone(), "stream"),
+            client_requests: ClientRequests::new(client_requests, "unary"),
             cluster_version: self.gauges(
                 "etcd_cluster_version",
                 "1 for the cluster version in force.",

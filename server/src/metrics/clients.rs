@@ -12,14 +12,17 @@ const MAX_VERSIONS: usize = 64;
 #[derive(Debug)]
 pub(crate) struct ClientRequests {
     family: IntCounterVec,
+    /// `unary` or `stream`.
+    kind: &'static str,
     versions: RwLock<HashMap<String, IntCounter>>,
 }
 
 impl ClientRequests {
-    pub(super) fn new(family: IntCounterVec) -> Self {
-        let unknown = family.with_label_values(&["unary", "unknown"]);
+    pub(super) fn new(family: IntCounterVec, kind: &'static str) -> Self {
+        let unknown = family.with_label_values(&[kind, "unknown"]);
         Self {
             family,
+            kind,
             versions: RwLock::new(HashMap::from([("unknown".to_owned(), unknown)])),
         }
     }
@@ -37,7 +40,7 @@ impl ClientRequests {
         };
         versions
             .entry(version.to_owned())
-            .or_insert_with(|| self.family.with_label_values(&["unary", version]))
+            .or_insert_with(|| self.family.with_label_values(&[self.kind, version]))
             .inc();
     }
 }
@@ -52,7 +55,7 @@ mod tests {
     fn versions_that_nobody_speaks_do_not_pile_up() {
         let labels = &["type", "client_api_version"];
         let family = IntCounterVec::new(Opts::new("calls", "Calls."), labels).expect("sound");
-        let requests = ClientRequests::new(family.clone());
+        let requests = ClientRequests::new(family.clone(), "unary");
         for i in 0..10_000 {
             requests.count(&format!("made-up-{i}"));
         }

@@ -34,6 +34,8 @@ pub(crate) struct Grpc {
     pub(crate) received_bytes: IntCounter,
     /// Bytes of messages to clients.
     pub(crate) sent_bytes: IntCounter,
+    /// Streams of requests that could not be read.
+    stream_failures: IntCounterVec,
     /// By [`Method`], in its order.
     methods: Vec<Rpc>,
 }
@@ -94,7 +96,13 @@ impl Grpc {
             }
         });
         let methods = methods.collect();
+        let stream_failures = vec(
+            "etcd_network_server_stream_failures_total",
+            "Streams that failed.",
+            &["Type", "API"],
+        )?;
         Ok(Self {
+            stream_failures,
             received_bytes: counter(
                 "etcd_network_client_grpc_received_bytes_total",
                 "Bytes from clients.",
@@ -121,6 +129,16 @@ impl CallObserver for Metrics {
     fn received(&self, method: Method, bytes: usize) {
         self.grpc.rpc(method).received.inc();
         self.grpc.received_bytes.inc_by(bytes as u64);
+    }
+
+    fn receive_failed(&self, method: Method) {
+        let api = match method {
+            Method::Watch => "watch",
+            Method::LeaseKeepAlive => "lease-keepalive",
+            _ => return,
+        };
+        let failures = &self.grpc.stream_failures;
+        failures.with_label_values(&["receive", api]).inc();
     }
 
     fn sent(&self, method: Method, bytes: usize) {

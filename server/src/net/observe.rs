@@ -13,6 +13,8 @@ pub(crate) trait CallObserver: Send + Sync + 'static {
     fn started(&self, _method: Method) {}
     /// A request message of so many bytes, without its prefix, was decoded.
     fn received(&self, _method: Method, _bytes: usize) {}
+    /// A message of a stream of requests could not be read.
+    fn receive_failed(&self, _method: Method) {}
     /// A reply message of so many bytes, without its prefix, is on its way.
     fn sent(&self, _method: Method, _bytes: usize) {}
     /// A started call ended; `Cancelled` also when the client went away.

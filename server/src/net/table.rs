@@ -35,6 +35,13 @@ impl Services for Api {
             }};
         }
         match method {
+            Method::Watch => {
+                let api = self.clone();
+                Box::pin(call.bidi_stream(move |metadata, requests| {
+                    api.watch::<Status>(&metadata.into(), requests)
+                }))
+            }
+
             Method::Range => unary!(range),
             Method::RangeStream => server_stream!(range_stream),
             Method::Put => unary!(put),
@@ -52,8 +59,7 @@ impl Services for Api {
             Method::MemberList => unary!(member_list),
 
             // Not served yet.
-            Method::Watch
-            | Method::LeaseGrant
+            Method::LeaseGrant
             | Method::LeaseRevoke
             | Method::LeaseKeepAlive
             | Method::LeaseTimeToLive

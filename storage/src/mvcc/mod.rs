@@ -4,6 +4,7 @@
 //! waiting for it. The *index* (key to revisions) is in memory, the values are in the backend under their
 //! revision: what a revision holds never changes, so a version of the index is a version of the store.
 
+mod changes;
 mod chunks;
 mod compaction;
 mod error;
@@ -22,6 +23,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub use changes::{Change, ChangeKind, History, Stretch};
 pub use compaction::Compaction;
 pub use error::Error;
 pub use hash::HashKv;

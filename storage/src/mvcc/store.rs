@@ -5,13 +5,13 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 
-use super::Error;
 use super::compaction::Compactions;
 use super::index::Index;
 use super::read::{Published, Shared, StoreReader};
 use super::restore::{self, Restored};
 use super::values::Values;
 use super::write::WriteTxn;
+use super::{Change, Error};
 use crate::backend;
 
 /// How a store uses memory.
@@ -47,6 +47,8 @@ pub struct Store {
     pub(super) dirty: bool,
     pub(super) writer: backend::Writer,
     leases: Vec<(Bytes, i64)>,
+    /// What changed since it was last taken, if anybody wants to know.
+    pub(super) changes: Option<Vec<Change>>,
 }
 
 impl Store {
@@ -90,6 +92,7 @@ impl Store {
             dirty: false,
             writer,
             leases,
+            changes: None,
         })
     }
 
@@ -114,6 +117,19 @@ impl Store {
     /// Given once.
     pub fn take_restored_leases(&mut self) -> Vec<(Bytes, i64)> {
         std::mem::take(&mut self.leases)
+    }
+
+    /// From now on changes are kept for [`take_changes`](Store::take_changes), which has to be called then.
+    pub fn record_changes(&mut self) {
+        self.changes.get_or_insert_default();
+    }
+
+    /// The changes since the last call, in order of revision.
+    pub fn take_changes(&mut self) -> Vec<Change> {
+        self.changes
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
     }
 
     /// Begins a transaction.

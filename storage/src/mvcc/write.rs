@@ -2,9 +2,9 @@
 
 use bytes::Bytes;
 
-use super::kv::{Fields, Kv};
+use super::kv::{Fields, Kv, Layout};
 use super::read::{self, RangeQuery, RangeResult};
-use super::{Error, Revision, Store};
+use super::{Change, ChangeKind, Error, Revision, Store};
 use crate::backend::Bucket;
 
 /// A transaction. Its first change creates the next main revision, which all its changes share; their sub
@@ -88,6 +88,16 @@ impl<'a> WriteTxn<'a> {
         .encode();
         let store = &mut *self.store;
         store.shared.values.insert(revision, encoded.clone());
+        if let Some(changes) = &mut store.changes {
+            changes.push(Change {
+                revision,
+                key: encoded.slice(Layout::of(&encoded).unwrap_or_default().key),
+                kind: ChangeKind::Put {
+                    created: found.created == revision.main,
+                    encoded: encoded.clone(),
+                },
+            });
+        }
         store.writer.put(Bucket::Key, revision.key(), encoded);
         self.changes += 1;
         Ok(revision.main)
@@ -134,6 +144,13 @@ impl<'a> WriteTxn<'a> {
             store
                 .writer
                 .put(Bucket::Key, revision.tombstone_key(), tombstone);
+            if let Some(changes) = &mut store.changes {
+                changes.push(Change {
+                    revision,
+                    key: kv.key.clone(),
+                    kind: ChangeKind::Delete,
+                });
+            }
             self.changes += 1;
         }
         Ok(deleted)

@@ -34,7 +34,6 @@ const LATER: &[&str] = &[
     "etcdserverpb.Lease/LeaseTimeToLive",
     "etcdserverpb.Maintenance/Downgrade",
     "etcdserverpb.Maintenance/MoveLeader",
-    "etcdserverpb.Watch/Watch",
     "v3electionpb.Election/Campaign",
     "v3electionpb.Election/Leader",
     "v3electionpb.Election/Observe",

@@ -12,6 +12,7 @@ mod requests;
 mod rpc;
 mod script;
 mod txn;
+mod watch;
 mod wire;
 mod write;
 

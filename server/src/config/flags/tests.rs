@@ -85,6 +85,7 @@ fn every_implemented_flag_reaches_its_field() {
             "--compaction-sleep-interval=6ms",
             "--max-concurrent-streams=11",
             "--warning-apply-duration=1s",
+            "--watch-progress-notify-interval=2s",
             "--log-level=debug",
             "--log-format=console",
             "--log-outputs=stderr,/tmp/x",
@@ -139,8 +140,12 @@ fn every_implemented_flag_reaches_its_field() {
         (5, 6_000_000)
     );
     assert_eq!(
-        (config.max_concurrent_streams, config.warning_apply_duration),
-        (11, 1_000_000_000)
+        (
+            config.max_concurrent_streams,
+            config.warning_apply_duration,
+            config.watch_progress_notify_interval,
+        ),
+        (11, 1_000_000_000, 2_000_000_000)
     );
     assert_eq!(
         (config.log.level.as_str(), config.log.format.as_str()),

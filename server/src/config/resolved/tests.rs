@@ -70,6 +70,26 @@ fn defaults_become_etcds_effective_values() {
 }
 
 #[test]
+fn the_progress_interval_has_a_default_and_a_least() {
+    let resolved = |nanos| {
+        let config = Config {
+            watch_progress_notify_interval: nanos,
+            ..config()
+        };
+        let resolved = config.resolve().expect("sound");
+        let adjusted = resolved.notices.iter().any(|notice| {
+            notice.message == "adjusting watch progress notify interval to minimum period"
+        });
+        (resolved.watch_progress_interval, adjusted)
+    };
+    assert_eq!(resolved(0), (Duration::from_secs(600), false));
+    assert_eq!(resolved(-1), (Duration::from_secs(600), false));
+    assert_eq!(resolved(1), (Duration::from_millis(100), true));
+    assert_eq!(resolved(100_000_000), (Duration::from_millis(100), false));
+    assert_eq!(resolved(5_000_000_000), (Duration::from_secs(5), false));
+}
+
+#[test]
 fn special_values_are_resolved() {
     let config = Config {
         quota_backend_bytes: -1,

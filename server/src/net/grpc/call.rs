@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame};
@@ -142,6 +142,52 @@ impl Call {
                     encoding,
                     deadline: deadline.map(|at| Box::pin(sleep_until(at))),
                     progress,
+                    last: None,
+                    ended: false,
+                };
+                reply(content_type, encoding, Body::Streaming(Box::pin(body)))
+            }
+            Err(status) => {
+                progress.finish(status.code);
+                status.response(StatusCode::OK, content_type)
+            }
+        })
+    }
+
+    /// Answers a stream of requests with a stream of replies. A request that cannot be read is an error in the
+    /// stream, after which there is none.
+    pub(crate) async fn bidi_stream<Req, Rep, S, E>(
+        self,
+        handler: impl FnOnce(Metadata, Requests<Req>) -> Result<S, E> + Send,
+    ) -> Answer
+    where
+        Req: Message + Default + 'static,
+        Rep: Message + 'static,
+        E: Into<Status>,
+        S: Stream<Item = Result<Rep, Status>> + Send + 'static,
+    {
+        let Self {
+            messages,
+            encoding,
+            metadata,
+            deadline,
+            content_type,
+            mut progress,
+        } = self;
+        progress.start();
+        let requests = requests(messages, progress.observer.clone(), progress.method);
+        let replies = metadata
+            .check()
+            .and_then(|()| handler(metadata, requests).map_err(Into::into));
+        Ok(match replies {
+            Ok(replies) => {
+                let replies = replies.map(|reply| frame::encode(&reply?));
+                let body = Replies {
+                    replies: Box::pin(replies),
+                    encoding,
+                    deadline: deadline.map(|at| Box::pin(sleep_until(at))),
+                    progress,
+                    last: None,
                     ended: false,
                 };
                 reply(content_type, encoding, Body::Streaming(Box::pin(body)))
@@ -202,12 +248,55 @@ async fn next_of_stream(messages: &mut Messages) -> Result<Option<Bytes>, Status
     })
 }
 
+/// The requests of a streaming call, decoded.
+pub(crate) type Requests<Req> = Pin<Box<dyn Stream<Item = Result<Req, Status>> + Send>>;
+
+fn requests<Req: Message + Default + 'static>(
+    messages: Messages,
+    observer: Arc<dyn CallObserver>,
+    method: Method,
+) -> Requests<Req> {
+    let next = async move |mut messages: Messages| {
+        let failed = |status: Status| {
+            // One that its client broke off is no failure.
+            if status.code != Code::Cancelled {
+                observer.receive_failed(method);
+            }
+            status
+        };
+        let request = next_of_stream(&mut messages).await.map_err(failed)?;
+        let Some(request) = request else {
+            return Ok(None);
+        };
+        let size = request.len();
+        let request = frame::decode(request).map_err(|reason| {
+            let text = format!("grpc: failed to unmarshal the received message: {reason}");
+            failed(Status::new(Code::Internal, text))
+        })?;
+        observer.received(method, size);
+        Ok(Some((request, messages)))
+    };
+    let next = Arc::new(next);
+    Box::pin(futures_util::stream::try_unfold(
+        messages,
+        move |messages| {
+            let next = next.clone();
+            async move { next(messages).await }
+        },
+    ))
+}
+
+/// Replies that are there are sent as one frame as long as it has fewer bytes.
+const FULL_FRAME: usize = 32 << 10;
+
 /// The replies of a streaming call as a body.
 struct Replies {
     replies: Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>,
     encoding: Encoding,
     deadline: Option<Pin<Box<Sleep>>>,
     progress: Progress,
+    /// What comes after the frame that was sent.
+    last: Option<Option<Status>>,
     ended: bool,
 }
 
@@ -220,6 +309,27 @@ impl Replies {
         };
         self.progress.finish(code);
         Frame::trailers(trailers)
+    }
+
+    /// Adds what is there to the first message of a frame.
+    fn gather(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
+        let mut joined: Option<BytesMut> = None;
+        while joined.as_ref().map_or(first.len(), BytesMut::len) < FULL_FRAME {
+            let message = match self.replies.poll_next_unpin(context) {
+                Poll::Ready(Some(Ok(message))) => message,
+                Poll::Pending => break,
+                Poll::Ready(end) => {
+                    self.last = Some(end.and_then(Result::err));
+                    break;
+                }
+            };
+            self.progress.sent(&message);
+            let message = self.encoding.compress(message);
+            joined
+                .get_or_insert_with(|| BytesMut::from(&first[..]))
+                .extend_from_slice(&message);
+        }
+        joined.map_or(first, BytesMut::freeze)
     }
 }
 
@@ -234,10 +344,14 @@ impl HttpBody for Replies {
         if self.ended {
             return Poll::Ready(None);
         }
+        if let Some(status) = self.last.take() {
+            return Poll::Ready(Some(Ok(self.end(status))));
+        }
         let frame = match self.replies.poll_next_unpin(context) {
             Poll::Ready(Some(Ok(message))) => {
                 self.progress.sent(&message);
-                Frame::data(self.encoding.compress(message))
+                let first = self.encoding.compress(message);
+                Frame::data(self.gather(first, context))
             }
             Poll::Ready(Some(Err(status))) => self.end(Some(status)),
             Poll::Ready(None) => self.end(None),

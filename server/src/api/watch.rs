@@ -1,0 +1,20 @@
+//! The Watch service.
+
+use futures_util::Stream;
+use retcd_proto::reply::WatchReply;
+
+use super::{Api, Caller};
+use crate::error::Error;
+use crate::watch::{Requests, Session};
+
+impl Api {
+    /// A watch stream. It ends when its client is gone, with an error of the requests, or when the member stops.
+    pub(crate) fn watch<E: From<Error> + Send + 'static>(
+        &self,
+        caller: &Caller,
+        requests: Requests<E>,
+    ) -> Result<impl Stream<Item = Result<WatchReply, E>> + Send + use<E>, Error> {
+        self.admit_stream(caller)?;
+        Ok(Session::open(&self.member, requests, caller.require_leader))
+    }
+}

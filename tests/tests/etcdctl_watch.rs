@@ -1,0 +1,283 @@
+//! `etcdctl watch` of Debian's 3.4 and of 3.7.1, with all its flags, on our server and on genuine etcd: same
+//! output, same exit code.
+
+use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use retcd_tests::member::{Member, PATIENCE, Setup};
+use retcd_tests::{binary, http1, peers};
+
+/// Arguments (`~` stands for a blank inside of one), and what goes to the standard input, after a `<`.
+struct Case {
+    call: &'static str,
+    /// Watchers that the server has then. 0: the command ends by itself.
+    watchers: usize,
+    /// What is written when they are there; the last of it has to appear in the output.
+    writes: &'static [&'static str],
+}
+
+const fn case(call: &'static str, watchers: usize, writes: &'static [&'static str]) -> Case {
+    Case { call, watchers, writes }
+}
+
+/// Its last write is seen by all that watch `w`, a prefix of it, or all keys.
+const WRITES: &[&str] = &["put w 1", "put w 2", "put w/a 1", "put other 1", "del w", "del w/a", "put w END"];
+/// The same for a range within `w/`.
+const BELOW: &[&str] = &["put w/a 1", "put w/b 2", "del w/ --prefix", "put w 1", "put w/a END"];
+
+const CASES: &[Case] = &[
+    case("watch w", 1, WRITES),
+    case("watch w -w json", 1, WRITES),
+    case("watch w -w fields", 1, WRITES),
+    case("watch w -w protobuf", 1, WRITES),
+    case("watch w --hex", 1, WRITES),
+    case("watch w --prev-kv", 1, WRITES),
+    case("watch w --prev-kv -w json", 1, WRITES),
+    case("watch w --prev-kv -w fields", 1, WRITES),
+    case("watch w --prefix", 1, WRITES),
+    case("watch w --prefix --prev-kv -w json", 1, WRITES),
+    case("watch ~ --prefix", 1, WRITES),
+    case("watch ~ --prefix -w json", 1, WRITES),
+    case("watch w/ w0", 1, BELOW),
+    case("watch w/ w0 --prev-kv", 1, BELOW),
+    case("watch w/ w0 -w json", 1, BELOW),
+    case("watch w --rev=2", 1, WRITES),
+    case("watch w --rev=3 --prev-kv -w json", 1, WRITES),
+    case("watch w --prefix --rev=2 --prev-kv", 1, WRITES),
+    case("watch w --rev=-1", 0, &[]),
+    case("watch w --rev=nonsense", 0, &[]),
+    case("watch w --progress-notify", 1, WRITES),
+    case("watch w -- echo changed", 1, &["put w 1", "put w 2", "put echo changed", "del w"]),
+    case("watch w -- sh -c echo~$ETCD_WATCH_EVENT_TYPE~$ETCD_WATCH_KEY~$ETCD_WATCH_VALUE", 1, WRITES),
+    case("watch w --prefix -- sh -c echo~$ETCD_WATCH_REVISION~$ETCD_WATCH_KEY~$ETCD_WATCH_VALUE", 1, WRITES),
+    case("watch", 0, &[]),
+    case("watch w x --prefix", 0, &[]),
+    case("watch w --nonsense", 0, &[]),
+    case("watch b a", 0, &[]),
+    case("watch -i < watch~w\n", 1, WRITES),
+    case("watch -i < watch~w~--prev-kv\nwatch~other\n", 2, WRITES),
+    case("watch -i < watch~--rev=2~w\n", 1, WRITES),
+    case("watch -i < watch~w~--~echo~changed\n", 1, &["put w 1", "put echo changed", "del w"]),
+    case("watch -i < nonsense\n", 0, &[]),
+    case("watch --interactive < watch~w\nprogress\n", 1, WRITES),
+    case("compaction 6", 0, &[]),
+    case("watch w --rev=2", 0, &[]),
+    case("watch w --rev=2 -w json", 0, &[]),
+    case("watch w --rev=6", 1, WRITES),
+];
+
+const WATCHERS: &str = "etcd_debugging_mvcc_watcher_total";
+
+/// A running etcdctl.
+struct Watching {
+    child: Child,
+    output: Receiver<Vec<u8>>,
+    seen: Vec<u8>,
+}
+
+fn command(etcdctl: &Path, member: &Member, args: &str) -> Command {
+    let mut command = Command::new(etcdctl);
+    command
+        .arg(format!("--endpoints=127.0.0.1:{}", member.port()))
+        .args(args.split(' ').map(|arg| if arg == "~" { String::new() } else { arg.replace('~', " ") }))
+        .env_clear()
+        .env("ETCDCTL_API", "3")
+        .env("PATH", "/usr/bin:/bin");
+    command
+}
+
+/// Nothing is left running by a test that fails.
+impl Drop for Watching {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Watching {
+    fn start(etcdctl: &Path, member: &Member, call: &str) -> Self {
+        let (args, input) = call.split_once(" < ").unwrap_or((call, ""));
+        let mut child = command(etcdctl, member, args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("etcdctl runs");
+        let mut stdin = child.stdin.take().expect("piped");
+        // It may end without reading. The input stays open as long as the command should go on.
+        let _ = stdin.write_all(input.replace('~', " ").as_bytes());
+        if !input.starts_with("watch") {
+            drop(stdin);
+        } else {
+            child.stdin = Some(stdin);
+        }
+        let (send, output) = mpsc::channel();
+        let mut stdout = child.stdout.take().expect("piped");
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(n @ 1..) = stdout.read(&mut buffer) {
+                if send.send(buffer[..n].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, output, seen: Vec::new() }
+    }
+
+    /// Waits until the output holds one of `texts`.
+    fn wait_for(&mut self, texts: &[&str]) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let text = String::from_utf8_lossy(&self.seen);
+            if texts.iter().any(|t| text.contains(t)) {
+                return;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(more) => self.seen.extend(more),
+                Err(e) => panic!("no {texts:?} ({e}) in {text}"),
+            }
+        }
+    }
+
+    /// Waits until it watches, or has ended, which is told.
+    fn ends_early(&mut self, member: &Member) -> bool {
+        let deadline = Instant::now() + PATIENCE;
+        while watchers(member) == 0 {
+            if self.child.try_wait().expect("a child").is_some() {
+                return true;
+            }
+            assert!(Instant::now() < deadline, "it neither watches nor ends");
+            thread::sleep(Duration::from_millis(5));
+        }
+        false
+    }
+
+    /// Exit code, if it ends by itself, and everything it said.
+    fn finish(mut self, call: &str, kill: bool) -> String {
+        if kill {
+            self.child.kill().expect("it runs");
+        }
+        let deadline = Instant::now() + PATIENCE;
+        while self.child.try_wait().expect("a child").is_none() {
+            assert!(Instant::now() < deadline, "{call} does not end");
+            thread::sleep(Duration::from_millis(5));
+        }
+        let mut stderr = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+        let status = self.child.wait().expect("it ends");
+        while let Ok(more) = self.output.recv_timeout(PATIENCE) {
+            self.seen.extend(more);
+        }
+        let mut text = if kill { String::new() } else { format!("exit {status}\n") };
+        text += &match String::from_utf8(std::mem::take(&mut self.seen)) {
+            Ok(text) => text,
+            Err(e) => e.as_bytes().escape_ascii().to_string(),
+        };
+        for line in stderr.lines().filter(|l| !l.starts_with("{\"level\":")) {
+            let _ = write!(text, "\nstderr: {line}");
+        }
+        text
+    }
+}
+
+fn gauge(member: &Member, name: &str) -> usize {
+    let metrics = http1::get(member.port(), "/metrics").expect("metrics").text();
+    let line = metrics.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' '));
+    line.and_then(|n| n.parse().ok()).unwrap_or_default()
+}
+
+fn wait_for_gauge(member: &Member, name: &str, n: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while gauge(member, name) != n {
+        assert!(Instant::now() < deadline, "{name} is {}, not {n}", gauge(member, name));
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn watchers(member: &Member) -> usize {
+    gauge(member, WATCHERS)
+}
+
+fn wait_for_watchers(member: &Member, n: usize) {
+    wait_for_gauge(member, WATCHERS, n);
+}
+
+fn write(etcdctl: &Path, member: &Member, call: &str) {
+    let output = command(etcdctl, member, call).output().expect("etcdctl runs");
+    assert!(output.status.success(), "{call}: {output:?}");
+}
+
+/// Of five ASCII characters.
+fn base64(text: &str) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let bits = text.bytes().chain([0]).fold(0u64, |bits, b| bits << 8 | u64::from(b));
+    let digits = (0..7).map(|n| char::from(DIGITS[(bits >> (42 - 6 * n) & 63) as usize]));
+    digits.collect::<String>() + "="
+}
+
+fn run(etcdctl: &Path, member: &Member, number: usize, case: &Case) -> String {
+    let mut watching = Watching::start(etcdctl, member, case.call);
+    // An old one may not know a flag.
+    let ends = case.watchers == 0 || case.call.contains("--progress-notify") && watching.ends_early(member);
+    if ends {
+        return watching.finish(case.call, false);
+    }
+    wait_for_watchers(member, case.watchers);
+    // Those that begin in the past have it.
+    wait_for_gauge(member, "etcd_debugging_mvcc_slow_watcher_total", 0);
+    // Not to be mistaken for the end of a case before; the same for both servers.
+    let end = format!("END{number:02}");
+    for call in case.writes {
+        write(etcdctl, member, &call.replace("END", &end));
+    }
+    let hexadecimal: String = end.bytes().map(|b| format!("\\x{b:02x}")).collect();
+    watching.wait_for(&[&end, &base64(&end), &hexadecimal, "changed"]);
+    if case.writes.contains(&"put echo changed") {
+        // It is run once for each event.
+        while String::from_utf8_lossy(&watching.seen).matches("changed").count() < case.writes.len() - 1 {
+            watching.seen.extend(watching.output.recv_timeout(PATIENCE).expect("one for each event"));
+        }
+    }
+    let text = watching.finish(case.call, true);
+    wait_for_watchers(member, 0);
+    text
+}
+
+fn compare(etcdctl: Option<PathBuf>) {
+    let (Some(etcdctl), Some(go)) = (etcdctl, peers::go_etcd()) else {
+        return;
+    };
+    let play = |member: &Member| {
+        for n in 0..6 {
+            write(&etcdctl, member, &format!("put w {n}"));
+        }
+        CASES.iter().enumerate().map(|(n, case)| run(&etcdctl, member, n, case)).collect::<Vec<_>>()
+    };
+    let member = Member::start(Setup::new(go));
+    let theirs = play(&member);
+    let member = member.replaced(Setup::new(binary::ours()));
+    let ours = play(&member);
+    let mut wrong = String::new();
+    for ((case, theirs), ours) in CASES.iter().zip(theirs).zip(ours) {
+        if ours != theirs {
+            let _ = write!(wrong, "\n--- {}\n etcd: {theirs}\n ours: {ours}", case.call);
+        }
+    }
+    assert!(wrong.is_empty(), "{} shows otherwise on our server:{wrong}", etcdctl.display());
+}
+
+#[test]
+fn debians_3_4() {
+    compare(peers::debian_etcdctl());
+}
+
+#[test]
+fn of_3_7() {
+    compare(peers::go_etcdctl());
+}
