@@ -55,7 +55,7 @@ pub(super) struct Added {
 /// What became of a watcher that has read history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Joined {
-    /// It gets events from the hub.
+    /// It gets events from the hub, or hears from it that it fell behind again.
     Live,
     /// It goes on in history at this revision.
     Behind(i64),
@@ -355,7 +355,11 @@ impl Hub {
         let left: usize = missed.iter().map(Item::events).sum();
         self.metrics.pending.add((events - left) as i64);
         if let Some(Item::Events { unit, .. }) = missed.front() {
-            return Joined::Behind(unit.rev);
+            // Behind what did fit: what is read from history is sent before what is in the inbox.
+            let next = unit.rev;
+            stream.inbox.force(Item::Fell { serial, next });
+            self.metrics.fell.inc();
+            return Joined::Live;
         }
         stream.behind -= 1;
         self.metrics.slow.dec();

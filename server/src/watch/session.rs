@@ -417,7 +417,8 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
         let Some(id) = self.ids.get(&serial) else {
             return Ok(None); // cancelled meanwhile
         };
-        let Some(watch) = self.watches.get_mut(id) else {
+        let watch = self.watches.get_mut(id);
+        let Some(watch) = watch.filter(|watch| watch.serial == serial) else {
             return Ok(None);
         };
         let mut events: Vec<Bytes> = Vec::with_capacity(count);
