@@ -21,6 +21,9 @@ use crate::workload::{Plan, Source};
 /// Puts a second.
 pub const RATE: u32 = 1000;
 
+/// How often replies are looked for. This much a latency may be overstated.
+const LOOK: Duration = Duration::from_micros(100);
+
 /// No call here takes longer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -56,7 +59,6 @@ where
 
 fn puts(endpoint: SocketAddr, plan: &Plan, done: &AtomicBool) -> io::Result<Histogram<u64>> {
     let mut connection: Connection<Instant> = Connection::open(endpoint, plan.path(), false)?;
-    connection.set_timeout(Duration::from_millis(1))?;
     let mut source = Source::new(plan, 0, 1);
     let mut latency =
         Histogram::new_with_bounds(1, 120_000_000_000, 3).map_err(io::Error::other)?;
@@ -73,26 +75,19 @@ fn puts(endpoint: SocketAddr, plan: &Plan, done: &AtomicBool) -> io::Result<Hist
         if stop && connection.in_flight() == 0 {
             break;
         }
-        let received = connection.receive(|answer| match answer.reply {
+        let received = connection.poll(|answer| match answer.reply {
             Ok(_) => latency.saturating_record(answer.tag.elapsed().as_nanos() as u64),
             Err(error) => failure = Some(error),
         });
         match received {
-            Err(error) if !is_timeout(&error) => return Err(error),
-            _ => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::sleep(LOOK),
+            received => received?,
         }
     }
     match failure {
         Some(error) => Err(io::Error::other(format!("a put failed: {error}"))),
         None => Ok(latency),
     }
-}
-
-fn is_timeout(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
-    )
 }
 
 /// Reads a whole snapshot of the database.

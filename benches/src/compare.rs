@@ -142,6 +142,8 @@ const CHURN: &str = "a million updates of 10,000 keys, compacted every 50,000";
 /// A million updates of the line above in so many parts.
 const CHURN_ROUNDS: u64 = 20;
 const CHURN_KEYS: u64 = 10_000;
+/// Before puts are looked at, so that the disk has nothing left to do of a load.
+const REST: Duration = Duration::from_secs(2);
 /// How long space may take to be given back.
 const SETTLE: Duration = Duration::from_secs(10);
 const RESTART: &str = "restart with all keys after SIGKILL, until /health";
@@ -301,6 +303,7 @@ impl Turn<'_> {
         let endpoint = server.endpoint;
         let puts = plan(Kind::Put, self.options.keys, false);
         let duration = self.options.duration;
+        std::thread::sleep(REST);
         let (_, (), undisturbed) = busy::beside_puts(endpoint, &puts, duration, || Ok(()))?;
         let undisturbed = p99_us(&undisturbed);
         self.add(UNDISTURBED, Figure::P99, undisturbed, None);
@@ -326,6 +329,7 @@ impl Turn<'_> {
         self.expect(DEFRAGMENT, &[(Figure::P99, Goal::OursAtMost(10_000.0))]);
         self.drive(server, &plan(Kind::Load, self.options.keys / 2, false), 16)?;
         busy::compact(endpoint)?;
+        std::thread::sleep(REST);
         let (took, (), latency) = busy::beside_puts(endpoint, &puts, Duration::ZERO, || {
             busy::defragment(endpoint)
         })?;

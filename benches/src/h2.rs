@@ -222,6 +222,18 @@ impl<T> Connection<T> {
         Ok(())
     }
 
+    /// As [`Connection::receive`], without waiting. The kernel's timeouts are as coarse as its ticks, 4 ms and more.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nothing is there.
+    pub fn poll(&mut self, done: impl FnMut(Done<T>)) -> io::Result<()> {
+        self.flush()?;
+        self.stream.set_nonblocking(true)?;
+        let received = self.receive(done);
+        self.stream.set_nonblocking(false)?;
+        received
+    }
+
     /// Writes what is queued, waits for anything from the peer, and hands every call that ended to `done`.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use retcd_proto::{raftpb, walpb};
 
 use super::Error;
@@ -10,6 +10,10 @@ use super::reader::{End, Reader, Step};
 use super::record::{Kind, decode_entry, decode_snapshot, decode_state};
 use super::segment::Segment;
 use crate::fs::Fs;
+
+/// Entries' data is copied into pieces of this size. The allocator gives such a piece back to the system when all
+/// entries in it are forgotten, which most are soon after a start; single entries would leave their memory behind.
+const PIECE: usize = 4 << 20;
 
 /// What a log says, read from a snapshot on.
 #[derive(Debug, Default)]
@@ -21,6 +25,7 @@ pub(super) struct State {
     pub(super) snapshots: Vec<walpb::Snapshot>,
     /// Whether one of them is the one asked for.
     pub(super) matched: bool,
+    piece: BytesMut,
 }
 
 /// Reads `segments` from `start` on. Without a start, entries are not kept.
@@ -97,7 +102,7 @@ impl State {
                 if let Some(start) = start
                     && entry.index() > start.index()
                 {
-                    entry.data = payload.map(Bytes::copy_from_slice);
+                    entry.data = payload.map(|payload| self.keep(payload));
                     self.place(entry, start)?;
                 }
             }
@@ -119,6 +124,14 @@ impl State {
             }
         }
         Ok(())
+    }
+
+    fn keep(&mut self, payload: &[u8]) -> Bytes {
+        if self.piece.capacity() < payload.len() {
+            self.piece = BytesMut::with_capacity(payload.len().max(PIECE));
+        }
+        self.piece.extend_from_slice(payload);
+        self.piece.split().freeze()
     }
 
     /// A later record of an index behind `start` replaces the earlier one and all entries behind it.

@@ -31,6 +31,8 @@ mod writer;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -53,6 +55,9 @@ use crate::fs::{Fs, OpenMode};
 
 /// A sweep finds few free places in front when the file is small or readers hold them; the next one finds more.
 const MAX_SWEEPS: usize = 3;
+
+/// Between two steps of a defragmentation, about as long as a step takes.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// How a database is kept.
 #[derive(Debug, Clone, Copy, Default)]
@@ -216,7 +221,10 @@ impl Backend for BoltBackend {
         let _one = self.defragment.lock();
         for _ in 0..MAX_SWEEPS {
             self.writer.lock().sweep = Sweep::Idle;
-            while self.step(true)? {}
+            while self.step(true)? {
+                // Disk and processors are not ours alone.
+                thread::sleep(PAUSE);
+            }
             if self.size() <= self.size_in_use() + slack(self.size_in_use()) {
                 break;
             }

@@ -32,7 +32,7 @@ pub(super) enum Sweep {
         from: Bytes,
         target: PageId,
     },
-    /// Nothing but commits are needed, so many.
+    /// Nothing but commits are needed, so many, and as many more as there are pieces to cut off the file.
     Settling(u8),
     /// Done when so many pages were unused and so many bytes used: without a change of these, another one is no use.
     Done { unused: u64, used: u64 },
@@ -71,7 +71,14 @@ impl BoltBackend {
             }
             Sweep::Settling(left) if left > 0 => {
                 self.transact(writer, |_, _| Ok(Vec::new()))?;
-                writer.sweep = Sweep::Settling(left - 1);
+                let high_water = self.shared.current.load().meta.high_water;
+                let needed = writer.needed(&self.shared.pager, high_water);
+                let left = if writer.has_excess(needed) {
+                    left
+                } else {
+                    left - 1
+                };
+                writer.sweep = Sweep::Settling(left);
                 Ok(true)
             }
             _ => {

@@ -27,6 +27,9 @@ const WRITE_BYTES: usize = 1 << 20;
 const MIN_SLACK: u64 = 64 << 10;
 const MAX_SLACK: u64 = 16 << 20;
 
+/// Most bytes cut off at once: the file system has to let go of each page that it holds of them, while others wait.
+const MAX_CUT: u64 = 8 << 20;
+
 /// What belongs to the one commit under way.
 pub(super) struct Writer {
     pub(super) options: BoltOptions,
@@ -138,18 +141,29 @@ impl Writer {
         Ok(())
     }
 
-    /// Cuts off what neither meta page needs, if it is much.
+    /// Cuts off a piece of what neither meta page needs, if that is much.
     fn shrink(&mut self, pager: &Pager, high_water: PageId) -> Result<(), Error> {
-        let pages = high_water.max(self.previous_high_water);
-        let needed = pages.saturating_mul(pager.page_size() as u64);
-        if self.file_len > needed.saturating_add(2 * slack(needed)) {
+        let needed = self.needed(pager, high_water);
+        if self.has_excess(needed) {
+            let len = needed.max(self.file_len.saturating_sub(MAX_CUT));
             pager
                 .file()
-                .set_len(needed)
+                .set_len(len)
                 .map_err(Error::io("shorten", pager.path()))?;
-            self.file_len = needed;
+            self.file_len = len;
         }
         Ok(())
+    }
+
+    /// Bytes that one of the meta pages needs, the newest with pages up to `high_water`.
+    pub(super) fn needed(&self, pager: &Pager, high_water: PageId) -> u64 {
+        let pages = high_water.max(self.previous_high_water);
+        pages.saturating_mul(pager.page_size() as u64)
+    }
+
+    /// Whether the file is much longer than needed.
+    pub(super) fn has_excess(&self, needed: u64) -> bool {
+        self.file_len > needed.saturating_add(2 * slack(needed))
     }
 }
 
