@@ -123,6 +123,10 @@ fn snapshots_trim_the_log_and_restarts_begin_there() {
     wait_for("the snapshot file", || {
         names(&fs, "/m/snap").contains(&file)
     });
+    // Its record in the log comes after it.
+    wait_for("the snapshot's record", || {
+        rig.handle.status().snapshot >= index
+    });
     rig.put("after");
     rig.stop();
 
