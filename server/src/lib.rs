@@ -37,6 +37,8 @@ mod read;
 mod recovery;
 mod schema;
 mod server;
+#[doc(hidden)]
+pub mod simulation;
 mod txn;
 mod wait;
 mod watch;
