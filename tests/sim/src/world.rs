@@ -17,7 +17,7 @@ use prost::Message as _;
 
 use crate::client::{Client, outcome_of};
 use crate::history::{self, Call, Outcome};
-use crate::member::{Beginning, Member, snap_dir};
+use crate::member::{Beginning, Member, Running, snap_dir};
 use crate::mutant::Mutant;
 use crate::plan::{MS, Plan, SECOND};
 use crate::ports::Outbox;
@@ -309,12 +309,7 @@ impl World {
             Event::Change => self.change(),
             Event::Uncut(links) => self.uncut(&links),
             Event::Start(id) => self.start(id),
-            Event::Leave(id) => {
-                self.crash(id);
-                if let Some(member) = self.members.get_mut(&id) {
-                    member.removed = true;
-                }
-            }
+            Event::Leave(id) => self.leave(id),
             Event::Heal => self.heal(),
             Event::Marker => self.mark(),
         }
@@ -344,12 +339,11 @@ impl World {
 
     fn start(&mut self, id: u64) {
         let (now, mutant) = (self.now, self.mutant);
-        let gone = self.gone.contains(&id);
         let plan = self.plan.clone();
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
-        if member.running.is_some() || member.removed || gone {
+        if member.running.is_some() || member.removed {
             return;
         }
         if let Err(e) = member.start(now, &plan, mutant) {
@@ -361,6 +355,25 @@ impl World {
         let wait = self.around(self.plan.commit_every);
         self.after(wait, Event::Commit(id, incarnation));
         self.pump(id);
+    }
+
+    /// A removed member goes for ever; but of two voters it stays until the other one knows, which
+    /// needs its vote until then: an operator who removes one of two does well to look.
+    fn leave(&mut self, id: u64) {
+        let needed = self.members.iter().any(|(other, m)| {
+            let asks = |r: &Running| {
+                let voters = r.state.cluster().conf_state().voters;
+                voters.len() == 2 && voters.contains(&id)
+            };
+            !self.gone.contains(other) && !m.removed && m.running.as_ref().is_none_or(asks)
+        });
+        if needed {
+            return self.after(500 * MS, Event::Leave(id));
+        }
+        self.crash(id);
+        if let Some(member) = self.members.get_mut(&id) {
+            member.removed = true;
+        }
     }
 
     pub(crate) fn crash(&mut self, id: u64) {
@@ -841,8 +854,7 @@ impl World {
         self.plan.disk = (300, 2 * MS);
         for id in self.ids() {
             if self.gone.contains(&id) {
-                self.crash(id);
-                continue;
+                self.after(2 * SECOND, Event::Leave(id));
             }
             if let Some(member) = self.members.get_mut(&id) {
                 member.paused_until = 0;
