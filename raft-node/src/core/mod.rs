@@ -55,6 +55,9 @@ pub struct Core {
     reads: Reads,
     /// Committed conf changes that were handed out and not applied yet.
     handed: Handed,
+    /// Term and vote that were given out last, and the output that is to make them durable.
+    vote: (u64, u64),
+    unsynced_vote: Option<u64>,
     /// This member leads, and the configuration in force is without it; see [`Core::leave`].
     leaving: bool,
     /// What the application has applied, as reported.
@@ -116,6 +119,8 @@ impl Core {
                 RequestIds::new(config.id, config.start_millis),
                 READ_RETRY_TICKS,
             ),
+            vote: (initial.hard_state.term(), initial.hard_state.vote()),
+            unsynced_vote: None,
             handed: Handed::default(),
             leaving: false,
             applied: initial.applied,
@@ -346,6 +351,7 @@ impl Core {
 
     /// The writes of all outputs up to `number` are durable.
     pub fn persisted(&mut self, number: u64) {
+        self.unsynced_vote = self.unsynced_vote.filter(|at| *at > number);
         self.raw.on_persist_ready(number);
     }
 
@@ -509,6 +515,7 @@ impl Core {
             persisted_messages: to_messages(ready.take_persisted_messages()),
             ..Output::default()
         };
+        self.hold_back(&mut output);
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
             output.snapshot = Some(convert::to_snapshot(&snapshot));
@@ -539,6 +546,23 @@ impl Core {
         }
         self.raw.advance_append_async(ready);
         Some(output)
+    }
+
+    /// A leader sends nothing before its term is durable. With other voters it is: their votes were
+    /// asked for after that. A lone voter elects itself within one call, and if it had learners
+    /// they could get entries of a term that a power failure makes it forget, and so use again.
+    fn hold_back(&mut self, output: &mut Output) {
+        if let Some(hard_state) = &output.hard_state {
+            let vote = (hard_state.term(), hard_state.vote());
+            if vote != std::mem::replace(&mut self.vote, vote) {
+                self.unsynced_vote = Some(output.number);
+            }
+        }
+        if self.unsynced_vote.is_some() {
+            let mut held = std::mem::take(&mut output.messages);
+            held.append(&mut output.persisted_messages);
+            output.persisted_messages = held;
+        }
     }
 
     fn can_ask_for_reads(&self) -> bool {

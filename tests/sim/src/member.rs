@@ -218,7 +218,7 @@ impl Member {
     }
 
     /// Ends as if the power had failed; what was under way on the disk is torn somewhere.
-    pub(crate) fn crash(&mut self, random: &mut Random) {
+    pub(crate) fn crash(&mut self, random: &mut Random, mutant: Option<Mutant>) {
         let Some(mut running) = self.running.take() else {
             return;
         };
@@ -231,11 +231,19 @@ impl Member {
         if let Some(writes) = running.flushing.take()
             && random.chance(700)
         {
-            fail(random, 4);
+            // The file of a received snapshot comes before the log.
+            let snapshot = writes.iter().any(|w| matches!(w, Write::Append { snapshot: Some(_), .. }));
+            if snapshot && random.chance(400) {
+                fail(random, 5);
+            }
             let mut group = Group::default();
-            let mut writes = writes.into_iter();
-            // It may fail at once, or not at all.
+            let mut writes = writes.into_iter().flat_map(|w| match mutant {
+                Some(mutant) => mutant.write(w, running.last_written),
+                None => vec![w],
+            });
             if writes.all(|w| running.writer.append(w, &mut group).is_ok()) {
+                // The power fails before the sync returns: any of the sectors may be there.
+                self.fs.fail_syncs(true);
                 let _ = running.writer.flush(group);
             }
         } else if running.saving

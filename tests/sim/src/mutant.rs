@@ -54,8 +54,6 @@ pub enum Mutant {
     LearnerVotes,
     /// Raft never hears of removals.
     RemovalIgnored,
-    /// Changes of the membership are not checked when they are applied.
-    ChangeUnchecked,
     /// Nobody tells the leader what became of a snapshot.
     SnapshotNotReported,
     /// A sent snapshot claims one entry more than its database has.
@@ -72,7 +70,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 31] = [
+    pub const ALL: [Mutant; 30] = [
         Mutant::PersistedBeforeSync,
         Mutant::NoSync,
         Mutant::VoteNotWritten,
@@ -97,7 +95,6 @@ impl Mutant {
         Mutant::ConfigurationForgotten,
         Mutant::LearnerVotes,
         Mutant::RemovalIgnored,
-        Mutant::ChangeUnchecked,
         Mutant::SnapshotNotReported,
         Mutant::SnapshotClaimsMore,
         Mutant::SnapshotOldConfiguration,
@@ -109,6 +106,21 @@ impl Mutant {
     /// The mutant of this name.
     pub fn named(name: &str) -> Option<Mutant> {
         Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == name)
+    }
+
+    /// What is written before everything else, under a sync of its own.
+    pub(crate) fn before(self, writes: &[Write]) -> Option<Write> {
+        let of = |write: &Write| match write {
+            Write::Append { snapshot: Some(_), hard_state, .. } => *hard_state,
+            _ => None,
+        };
+        let hard_state = writes.iter().find_map(of)?;
+        (self == Mutant::HardStateBeforeRecord).then_some(Write::Append {
+            number: None,
+            hard_state: Some(hard_state),
+            entries: Vec::new(),
+            snapshot: None,
+        })
     }
 
     /// What becomes of a write before it reaches the log; `last` is the log's last index.
@@ -123,11 +135,6 @@ impl Mutant {
             }
             Mutant::ReceivedRecordSkipped if snapshot.is_some() => {
                 return vec![Write::Append { number, hard_state: None, entries: Vec::new(), snapshot: None }];
-            }
-            Mutant::HardStateBeforeRecord if snapshot.is_some() => {
-                let before = Write::Append { number: None, hard_state, entries: Vec::new(), snapshot: None };
-                let after = Write::Append { number, hard_state, entries, snapshot };
-                return vec![before, after];
             }
             _ => {}
         }

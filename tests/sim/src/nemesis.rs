@@ -41,7 +41,7 @@ impl World {
         }
     }
 
-    fn crash_for_a_while(&mut self, id: u64) {
+    pub(crate) fn crash_for_a_while(&mut self, id: u64) {
         self.crash(id);
         let wait = self.random.between(50 * MS, 6 * SECOND);
         self.after(wait, Event::Start(id));

@@ -156,6 +156,7 @@ impl World {
                 self.receive(to, index, &bytes);
             }
             self.with_core(to, |core| core.step(*message).is_ok());
+            self.endanger(to);
         }
         self.after(MS, Event::SnapshotSent { sender, to, sent });
     }

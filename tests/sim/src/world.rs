@@ -59,6 +59,8 @@ pub(crate) enum Event {
     Change,
     Uncut(Vec<(u64, u64)>),
     Start(u64),
+    /// Of a member in the middle of something.
+    Crash(u64, u64),
     Leave(u64),
     Heal,
     Marker,
@@ -309,6 +311,11 @@ impl World {
             Event::Change => self.change(),
             Event::Uncut(links) => self.uncut(&links),
             Event::Start(id) => self.start(id),
+            Event::Crash(id, incarnation) => {
+                if self.is_current(id, incarnation) && !self.healed {
+                    self.crash_for_a_while(id);
+                }
+            }
             Event::Leave(id) => self.leave(id),
             Event::Heal => self.heal(),
             Event::Marker => self.mark(),
@@ -378,6 +385,7 @@ impl World {
 
     pub(crate) fn crash(&mut self, id: u64) {
         let mut random = Random::new(self.random.next());
+        let mutant = self.mutant;
         let Some(member) = self.members.get_mut(&id) else {
             return;
         };
@@ -389,7 +397,7 @@ impl World {
             .into_values()
             .chain(std::mem::take(&mut running.readers).into_values())
             .collect();
-        member.crash(&mut random);
+        member.crash(&mut random, mutant);
         for client in waiting {
             self.lost(client);
         }
@@ -527,7 +535,15 @@ impl World {
         if running.flushing.is_some() || running.queue.is_empty() {
             return;
         }
-        running.flushing = Some(std::mem::take(&mut running.queue));
+        let writes = std::mem::take(&mut running.queue);
+        let before = self.mutant.and_then(|mutant| mutant.before(&writes));
+        running.flushing = Some(writes);
+        if let Some(write) = before {
+            let mut group = Group::default();
+            // A planted fault: what becomes of it is found out later.
+            let _ = running.writer.append(write, &mut group);
+            let _ = running.writer.flush(group);
+        }
         let wait = self.disk_time(id);
         self.after(wait, Event::Flushed(id, incarnation));
     }
@@ -754,8 +770,20 @@ impl World {
         }
     }
 
+    /// Now and then a member crashes in the middle of something delicate.
+    pub(crate) fn endanger(&mut self, id: u64) {
+        if self.plan.crashes && !self.healed && self.random.chance(150) {
+            let wait = self.random.below(self.plan.disk.1 * 2);
+            let incarnation = self.members[&id].incarnation;
+            self.after(wait, Event::Crash(id, incarnation));
+        }
+    }
+
     /// A membership change was applied somewhere.
     fn changed(&mut self, id: u64, change: Option<Change>) {
+        if change.is_some() {
+            self.endanger(id);
+        }
         match change {
             Some(Change::Added(added)) if !self.members.contains_key(&added.id) => {
                 self.summary.changes += 1;
