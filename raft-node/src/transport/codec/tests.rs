@@ -188,6 +188,26 @@ fn large_data_is_shared() {
     assert_eq!(shared, 1);
 }
 
+/// An entry that stays does not keep the megabyte that it came in.
+#[test]
+fn entries_do_not_share_a_buffer() {
+    let entries = (1..=2).map(|n| entry(1, n, vec![n as u8; 1000])).collect();
+    let m = append(1, 0, 0, entries, 0);
+    let mut out = Out::default();
+    append_encoder().encode(&m, &mut out);
+    Encoder::Message.encode(&m, &mut out);
+    let sent = bytes(&mut out);
+    let (append, message) = sent.split_at(sent.len() / 2 + 1);
+    for (mut decoder, sent) in [(append_decoder(), append), (message_decoder(), message)] {
+        let frames = decode(&mut decoder, sent).unwrap();
+        let Some(Frame::Message(got)) = frames.into_iter().next() else {
+            panic!("no message");
+        };
+        assert_eq!(got, m);
+        assert!(got.entries.into_iter().all(|e| e.data.unwrap().is_unique()));
+    }
+}
+
 #[test]
 fn what_is_no_stream() {
     let too_long = |bytes: &[u8], decoder: &mut Decoder| {
@@ -282,14 +302,12 @@ fn any_entry() -> impl Strategy<Value = (Option<i32>, Option<Bytes>)> {
     (proptest::option::of(0..3), proptest::option::of(data))
 }
 
-/// An append that continues the one before, or one from anywhere.
-fn any_append() -> impl Strategy<
-    Value = (
-        Option<(u64, u64, u64)>,
-        Vec<(Option<i32>, Option<Bytes>)>,
-        u64,
-    ),
-> {
+/// Type and data of entries.
+type Entries = Vec<(Option<i32>, Option<Bytes>)>;
+/// Where an append goes on from, if not from the one before; its entries; its commit index.
+type Append = (Option<(u64, u64, u64)>, Entries, u64);
+
+fn any_append() -> impl Strategy<Value = Append> {
     (
         proptest::option::weighted(0.3, (0..4_u64, 0..4_u64, 0..9_u64)),
         vec(any_entry(), 0..4),
