@@ -114,3 +114,33 @@ impl Applier {
             .map_err(|_| Fatal::NodeStopped)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_kept_for_a_follower_that_is_being_sent_a_database_but_not_for_ever() {
+        let durable = Arc::new(AtomicU64::new(0));
+        let mut snapshots = Snapshots::new(100, durable, 50, ConfState::default());
+        assert!(!snapshots.is_due(149, false));
+        assert!(snapshots.is_due(150, false));
+        assert!(!snapshots.is_due(150, true));
+        assert!(!snapshots.is_due(50 + MAX_HELD - 1, true));
+        assert!(snapshots.is_due(50 + MAX_HELD, true));
+        // A downgrade waits for its snapshot.
+        snapshots.force(160);
+        assert!(snapshots.is_due(160, true));
+    }
+
+    #[test]
+    fn an_installed_snapshot_counts_as_one() {
+        let durable = Arc::new(AtomicU64::new(7));
+        let mut snapshots = Snapshots::new(100, durable.clone(), 50, ConfState::default());
+        snapshots.force(60);
+        snapshots.installed(500, ConfState::default());
+        assert_eq!(durable.load(Ordering::Acquire), 500);
+        assert!(!snapshots.is_forced() && !snapshots.is_due(599, false));
+        assert!(snapshots.is_due(600, false));
+    }
+}

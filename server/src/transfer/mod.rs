@@ -6,8 +6,5 @@
 mod incoming;
 mod outgoing;
 
-#[cfg(test)]
-mod tests;
-
 pub(crate) use incoming::Incoming;
 pub(crate) use outgoing::Outgoing;

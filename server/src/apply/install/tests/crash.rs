@@ -73,9 +73,9 @@ fn a_start_finds_the_old_state_or_the_new_one() {
     let plan = Plan {
         seed: 0x5eed,
         bytes: false,
-        subsets: 3,
-        sectors: 4,
-        random: 6,
+        subsets: 4,
+        sectors: 16,
+        random: 24,
     };
     let mut again = 0;
     let images = trace.images(&plan, |image| {

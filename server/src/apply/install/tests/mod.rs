@@ -2,6 +2,7 @@ mod crash;
 mod rig;
 mod running;
 mod script;
+mod transfer;
 
 use retcd_proto::raftpb::{self, MessageType};
 use retcd_storage::backend::DatabaseCopy;
