@@ -37,6 +37,14 @@ mod read;
 mod recovery;
 mod schema;
 mod server;
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the transport of peers, which calls it, is not here yet"
+    )
+)]
+mod transfer;
 mod txn;
 mod wait;
 mod watch;

@@ -21,6 +21,7 @@ use crate::error::Error;
 use crate::metrics::{Metrics, saturating};
 use crate::read::Reads;
 use crate::schema;
+use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -58,7 +59,10 @@ pub(crate) struct Member {
     pub(crate) cluster_id: u64,
     pub(crate) limits: Limits,
     pub(crate) store: StoreReader,
-    pub(crate) backend: backend::Reader,
+    /// Databases on their way to followers.
+    pub(crate) outgoing: Outgoing,
+    /// Databases on their way from the leader.
+    pub(crate) incoming: Incoming,
     pub(crate) waiters: Waiters,
     pub(crate) reads: Reads,
     pub(crate) request_ids: RequestIds,
@@ -96,6 +100,11 @@ impl Member {
     /// The raft node. It is attached before anything can ask for it.
     pub(crate) fn node(&self) -> &Handle {
         self.node.get().expect("attached before the member serves")
+    }
+
+    /// The database. Installing a leader's snapshot puts another one in its place, so a request asks once.
+    pub(crate) fn backend(&self) -> backend::Reader {
+        self.store.backend()
     }
 
     pub(crate) fn applied(&self) -> u64 {
@@ -136,14 +145,15 @@ impl Member {
     /// Whether the backend may grow by `cost` bytes. What costs nothing always fits.
     pub(crate) fn has_room(&self, cost: u64) -> bool {
         match self.limits.quota_bytes {
-            Some(quota) if cost > 0 => self.backend.engine().size() + cost < quota,
+            Some(quota) if cost > 0 => self.backend().engine().size() + cost < quota,
             _ => true,
         }
     }
 
     /// The layout of the database, for example `3.7.0`; empty while it is unknown.
     pub(crate) fn storage_version(&self) -> String {
-        let get = |key| self.backend.get(Bucket::Meta, key).ok().flatten();
+        let backend = self.backend();
+        let get = |key| backend.get(Bucket::Meta, key).ok().flatten();
         let label = get(schema::STORAGE_VERSION);
         schema::detect(label.as_deref(), get(disk::TERM).is_some())
             .map(|version| version.to_string())
@@ -184,7 +194,8 @@ impl Member {
             .is_leader
             .set(i64::from(raft.leader == self.id));
         metrics.server.is_learner.set(i64::from(self.is_learner()));
-        let engine = self.backend.engine();
+        let backend = self.backend();
+        let engine = backend.engine();
         metrics.mvcc.db_size.set(saturating(engine.size()));
         metrics
             .mvcc
@@ -202,6 +213,17 @@ impl Member {
     /// Whether the member has stopped by itself.
     pub(crate) fn has_failed(&self) -> bool {
         self.failure.borrow().is_some()
+    }
+
+    /// Whether the member stops, by itself or because it is told to.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.has_failed() || *self.stopping.borrow()
+    }
+
+    /// Tells calls that go on by themselves to end.
+    pub(crate) fn end_calls(&self) {
+        self.stopping.send_replace(true);
+        self.outgoing.close();
     }
 
     /// Waits until the member stops, by itself or because it is told to.
@@ -232,6 +254,7 @@ impl Member {
     pub(crate) fn abandon(&self) {
         self.waiters.abandon();
         self.reads.abandon();
+        self.outgoing.close();
         self.watch.close();
     }
 }

@@ -9,6 +9,7 @@ mod clients;
 mod grpc;
 mod op;
 mod process;
+mod snap;
 mod watch;
 
 use crate::txn::Tally;
@@ -31,6 +32,8 @@ pub(crate) struct Metrics {
     pub(crate) mvcc: Mvcc,
     /// `etcd_disk_*` and `etcd_snap_*`: time spent on the disk.
     pub(crate) disk: Disk,
+    /// Snapshot files and received databases.
+    pub(crate) snap: snap::Snap,
     /// `etcd_network_client_grpc_*` and `grpc_server_*`.
     pub(crate) grpc: Grpc,
     /// `etcd_debugging_mvcc_*` of watchers.
@@ -172,6 +175,7 @@ impl Metrics {
             server: new.server()?,
             mvcc: new.mvcc()?,
             disk: new.disk()?,
+            snap: new.snap()?,
             watch: new.watch()?,
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_raft_node::ids::{self, RequestIds};
 use retcd_raft_node::membership::{self, Cluster};
@@ -18,6 +19,7 @@ use retcd_storage::backend;
 use retcd_storage::clock::{Clock, SystemClock};
 use retcd_storage::fs::{Fs, RealFs};
 use retcd_storage::mvcc;
+use retcd_storage::snapshot;
 use slog::{Logger, info, o, warn};
 use tokio::sync::watch;
 
@@ -30,7 +32,7 @@ use crate::config::{
     BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
-use crate::disk::{self, Disk};
+use crate::disk::{self, Databases, Disk};
 use crate::lease::{self, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
@@ -41,6 +43,7 @@ use crate::publish;
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
+use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -98,6 +101,9 @@ pub enum StartError {
     /// What is in the database is damaged.
     #[error(transparent)]
     Store(#[from] mvcc::Error),
+    /// What an interrupted transfer left cannot be removed.
+    #[error(transparent)]
+    Leftovers(#[from] snapshot::Error),
     /// The log or the snapshots cannot be opened or recovered.
     #[error(transparent)]
     Raft(#[from] raft_node::Error),
@@ -203,10 +209,14 @@ impl Server {
             logger: logger.new(o!("logger" => "raft")),
             observer: events.clone(),
         };
-        let open_disk = || Disk::open(&resolved, fs.clone(), &metrics, &logger);
+        let databases = Databases::new(&resolved, fs.clone(), &metrics, &logger);
+        let open_disk = || databases.open();
         let (log, mut disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
         recovery::check(&disk, &logger)?;
         let mut old_entries = 0;
+        // What came from a leader and was not installed now is not needed any more: the log, which did not hear of it,
+        // asks for a newer one.
+        snapshot::release(&*fs, &resolved.snap_dir, u64::MAX)?;
         let (opened, cluster) = match log {
             Some(log) => {
                 let recovered = recovery::recover(&log, &mut disk, &node_config, &logger)?;
@@ -253,7 +263,18 @@ impl Server {
             cluster_id: ids.1,
             limits: limits(&config, &resolved),
             store: disk.store.reader(),
-            backend: disk.backend.clone(),
+            outgoing: Outgoing::new(
+                clock.clone(),
+                logger.clone(),
+                metrics.disk.backend_snapshot.clone(),
+            ),
+            incoming: Incoming {
+                fs: fs.clone(),
+                clock: clock.clone(),
+                snap_dir: resolved.snap_dir.clone(),
+                engine: resolved.backend_engine,
+                busy: Mutex::default(),
+            },
             waiters: Waiters::default(),
             reads: Reads::default(),
             request_ids: RequestIds::new(ids.0, clock.unix().as_millis() as u64),
@@ -274,7 +295,7 @@ impl Server {
         let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
         let mut snapshots = Snapshots::new(
             resolved.snapshot_count,
-            disk.durable,
+            databases.durable().clone(),
             opened.snapshot.0,
             opened.conf_state.clone(),
         );
@@ -297,6 +318,7 @@ impl Server {
                 pause: resolved.compaction_sleep_interval,
             },
             snapshots,
+            databases,
             warn_after: resolved.warning_apply_duration,
             applied: disk.applied,
             compaction_started: None,
@@ -429,7 +451,7 @@ impl Server {
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
-        running.member.stopping.send_replace(true);
+        running.member.end_calls();
         running.node.stop();
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
@@ -502,7 +524,7 @@ fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Lo
 
 /// Reads the log and opens the database. There is no log in a new member, and none that counts if its first start
 /// was cut off.
-fn open_files(
+pub(crate) fn open_files(
     config: &raft_node::Config,
     resolved: &Resolved,
     initialized: bool,

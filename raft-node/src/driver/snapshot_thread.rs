@@ -56,8 +56,16 @@ impl SnapshotThread {
     }
 
     fn save(&self, snapshot: &raftpb::Snapshot) -> Result<(), Error> {
-        let path = snapshot::save(&*self.config.fs, &self.config.snap_dir, snapshot)?;
-        info!(self.config.logger, "saved snapshot to disk"; "path" => %path.display());
+        let Config {
+            fs,
+            clock,
+            snap_dir,
+            observer,
+            ..
+        } = &*self.config;
+        let saved = snapshot::save_measured(&**fs, &**clock, snap_dir, snapshot)?;
+        observer.snapshot_saved(&saved);
+        info!(self.config.logger, "saved snapshot to disk"; "path" => %saved.path.display());
         let meta = snapshot.metadata.clone().unwrap_or_default();
         let _ = self.reports.send(Report::SnapshotSaved(walpb::Snapshot {
             index: Some(meta.index()),

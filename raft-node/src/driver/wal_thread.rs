@@ -190,7 +190,15 @@ impl Log {
 
     /// First the file, then the record that refers to it, then what follows it (D5).
     fn received(&mut self, snapshot: &raftpb::Snapshot) -> Result<(), Error> {
-        snapshot::save(&*self.config.fs, &self.config.snap_dir, snapshot)?;
+        let Config {
+            fs,
+            clock,
+            snap_dir,
+            observer,
+            ..
+        } = &*self.config;
+        let saved = snapshot::save_measured(&**fs, &**clock, snap_dir, snapshot)?;
+        observer.snapshot_saved(&saved);
         let meta = snapshot.metadata.clone().unwrap_or_default();
         self.wal.append_snapshot(&walpb::Snapshot {
             index: Some(meta.index()),
