@@ -348,7 +348,7 @@ fn what_is_not_implemented_is_refused_unless_it_is_the_default() {
         }
     }
     // The last word counts.
-    config(&["--auto-tls", "--auto-tls=false"], &[]);
+    config(&["--enable-pprof", "--enable-pprof=false"], &[]);
 }
 
 #[test]
