@@ -168,6 +168,16 @@ pub(crate) fn explain(error: &webpki::Error) -> Failure {
             "x509: certificate signed by unknown authority",
             "no trusted authority stands behind the certificate: add its authority to the trusted CA file, or use a certificate of a trusted one",
         ),
+        E::EndEntityUsedAsCa | E::SignatureAlgorithmMismatch => (
+            Check::Authority,
+            "x509: certificate signed by unknown authority",
+            "what issued the certificate is no certificate authority (CA:TRUE): issue it with one",
+        ),
+        E::CaUsedAsEndEntity => (
+            Check::Certificate,
+            "x509: certificate is one of an authority",
+            "a certificate of an authority (CA:TRUE) is taken only if a trusted authority issued it directly: issue one without CA:TRUE",
+        ),
         E::EmptyEkuExtension | E::RequiredEkuNotFoundContext(_) => (
             Check::Usage,
             "x509: certificate specifies an incompatible key usage",
