@@ -100,6 +100,14 @@ pub(crate) fn verify(
         Some(Ok(())) => return Err(explain(&webpki::Error::EmptyEkuExtension)),
         None => {}
     }
+    let unjudged = matches!(
+        error,
+        webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCertVersion
+    );
+    if unjudged && intermediates.is_empty() {
+        // It came alone, and no trusted authority issued it.
+        return Err(explain(&webpki::Error::UnknownIssuer));
+    }
     Err(explain(&error))
 }
 
