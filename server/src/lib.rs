@@ -24,6 +24,7 @@ mod data_dir;
 mod disk;
 mod error;
 mod lease;
+mod listeners;
 pub mod log;
 mod member;
 mod metrics;

@@ -34,6 +34,7 @@ use crate::config::{
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Databases, Disk};
 use crate::lease::{self, Lessor};
+use crate::listeners::{self, Acceptors, Sockets};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
@@ -125,6 +126,7 @@ pub struct Server {
     member: Weak<Member>,
     client_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
+    metrics_addresses: Vec<SocketAddr>,
     failure: watch::Receiver<Option<String>>,
     running: Option<Running>,
 }
@@ -165,6 +167,8 @@ impl Server {
             notice.log(&logger);
         }
         resolved.check_tls()?;
+        let mut acceptors = Acceptors::default();
+        acceptors.add(&resolved, false, &logger)?;
 
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -180,14 +184,17 @@ impl Server {
             Some(resolved.bootstrap()?)
         };
         info!(logger, "configuring peer listeners"; "listen-peer-urls" => list(&resolved.listen_peer_urls));
-        let peers = bind(&resolved.listen_peers)?;
+        let peers = listeners::bind(&resolved.listen_peer_urls, &resolved.listen_peers)?;
         info!(logger, "configuring client listeners"; "listen-client-urls" => list(&resolved.listen_client_urls));
-        let clients = bind(&resolved.listen_clients)?;
+        let clients = listeners::bind(&resolved.listen_client_urls, &resolved.listen_clients)?;
+        let metrics_urls = &resolved.listen_metrics_urls;
+        let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics)?;
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
-        resolved.bound(&addresses(&clients));
+        resolved.bound(&listeners::addresses(&clients));
 
         let lock = dir.open(&*fs)?;
+        acceptors.add(&resolved, true, &logger)?;
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
@@ -331,8 +338,9 @@ impl Server {
         let net = net::Net::start(net_settings)?;
         let server = Self {
             name: resolved.name.clone(),
-            client_addresses: addresses(&clients),
-            peer_addresses: addresses(&peers),
+            client_addresses: listeners::addresses(&clients),
+            peer_addresses: listeners::addresses(&peers),
+            metrics_addresses: listeners::addresses(&metrics_sockets),
             logger,
             member: Arc::downgrade(&member),
             failure: failed,
@@ -347,7 +355,12 @@ impl Server {
             }),
         };
         server.become_ready(&resolved)?;
-        server.serve(clients, peers)?;
+        let sockets = Sockets {
+            peers,
+            clients,
+            metrics: metrics_sockets,
+        };
+        server.serve(sockets, &acceptors)?;
         Ok(server)
     }
 
@@ -387,27 +400,35 @@ impl Server {
         Ok(())
     }
 
-    fn serve(
-        &self,
-        clients: Vec<net::Listener>,
-        peers: Vec<net::Listener>,
-    ) -> Result<(), StartError> {
+    fn serve(&self, sockets: Sockets, acceptors: &Acceptors) -> Result<(), StartError> {
         let Some(running) = &self.running else {
             return Ok(());
         };
         let services: Arc<dyn net::Services> = Arc::new(Api::new(running.member.clone()));
-        for listener in peers {
-            info!(self.logger, "serving peer traffic"; "address" => %listener.addr());
-            let surface = net::Surface::Peer;
-            running.net.serve(listener, surface, services.clone())?;
-        }
-        for listener in clients {
-            warn!(self.logger, "serving client traffic insecurely; this is strongly discouraged!";
-                "traffic" => "grpc+http", "address" => %listener.addr());
-            let surface = net::Surface::Client;
-            running.net.serve(listener, surface, services.clone())?;
-        }
-        Ok(())
+        sockets.serve(acceptors, |listener, transport, surface| {
+            let address = listener.addr();
+            match surface {
+                net::Surface::Peer => {
+                    info!(self.logger, "serving peer traffic"; "address" => %address);
+                }
+                net::Surface::Metrics => {
+                    let scheme = if transport.plain { "http" } else { "https" };
+                    info!(self.logger, "serving metrics"; "address" => format!("{scheme}://{address}"));
+                }
+                net::Surface::Client => {
+                    if transport.plain {
+                        warn!(self.logger, "serving client traffic insecurely; this is strongly discouraged!";
+                            "traffic" => "grpc+http", "address" => %address);
+                    }
+                    if transport.tls.is_some() {
+                        info!(self.logger, "serving client traffic securely";
+                            "traffic" => "grpc+http", "address" => %address);
+                    }
+                }
+            }
+            let services = services.clone();
+            Ok(running.net.serve_over(listener, transport, surface, services)?)
+        })
     }
 
     /// The addresses on which clients are served, in the order of `listen_client_urls`.
@@ -420,6 +441,12 @@ impl Server {
     #[must_use]
     pub fn peer_addresses(&self) -> &[SocketAddr] {
         &self.peer_addresses
+    }
+
+    /// The addresses on which metrics are served, in the order of `listen_metrics_urls`.
+    #[must_use]
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
     }
 
     /// A client in this process.
@@ -483,19 +510,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shut_down();
     }
-}
-
-fn bind(addresses: &[SocketAddr]) -> Result<Vec<net::Listener>, StartError> {
-    let bound = addresses
-        .iter()
-        .map(|address| net::Listener::bind(*address));
-    bound
-        .collect::<Result<_, _>>()
-        .map_err(|error| StartError::Listen(error.to_string()))
-}
-
-fn addresses(listeners: &[net::Listener]) -> Vec<SocketAddr> {
-    listeners.iter().map(net::Listener::addr).collect()
 }
 
 /// For a log line: a JSON array.
