@@ -1,5 +1,6 @@
 //! What reading the configuration has to say before there is a logger to say it to.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use slog::{Level, Logger};
@@ -10,7 +11,7 @@ pub struct Notice {
     /// Severity; `Critical` is etcd's `fatal`.
     pub level: Level,
     /// The `msg`.
-    pub message: &'static str,
+    pub message: Cow<'static, str>,
     /// Fields, in order.
     pub fields: Vec<(&'static str, Field)>,
 }
@@ -54,12 +55,12 @@ impl From<u64> for Field {
 impl Notice {
     pub(super) fn new(
         level: Level,
-        message: &'static str,
+        message: impl Into<Cow<'static, str>>,
         fields: Vec<(&'static str, Field)>,
     ) -> Self {
         Self {
             level,
-            message,
+            message: message.into(),
             fields,
         }
     }

@@ -56,7 +56,13 @@ impl Services for Api {
             Method::Defragment => unary!(defragment),
             Method::Snapshot => server_stream!(snapshot),
 
+            Method::MoveLeader => unary!(move_leader),
+
             Method::MemberList => unary!(member_list),
+            Method::MemberAdd => unary!(member_add),
+            Method::MemberRemove => unary!(member_remove),
+            Method::MemberUpdate => unary!(member_update),
+            Method::MemberPromote => unary!(member_promote),
 
             // Not served yet.
             Method::LeaseGrant
@@ -64,11 +70,6 @@ impl Services for Api {
             | Method::LeaseKeepAlive
             | Method::LeaseTimeToLive
             | Method::LeaseLeases
-            | Method::MemberAdd
-            | Method::MemberRemove
-            | Method::MemberUpdate
-            | Method::MemberPromote
-            | Method::MoveLeader
             | Method::Downgrade
             | Method::AuthEnable
             | Method::AuthDisable
