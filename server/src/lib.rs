@@ -17,6 +17,7 @@ mod api;
 mod apply;
 mod auth;
 pub mod backup;
+mod beginning;
 mod client;
 mod conf_state;
 pub mod config;

@@ -37,7 +37,7 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
     };
     log_all(notices, &log);
     let logger = log.logger().clone();
-    let server = match Server::start_with_log(config, &log) {
+    let server = match Server::launch_with_log(config, &log) {
         Ok(server) => server,
         Err(StartError::Config(error)) => return refuse(&error, &log),
         Err(StartError::Bootstrap(error)) => {
@@ -46,6 +46,9 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
         }
         Err(error) => {
             error!(logger, "bootstrap failed"; "error" => %error);
+            if let Some(advice) = error.advice() {
+                error!(logger, "{}", advice);
+            }
             crit!(logger, "discovery failed"; "error" => %error);
             return ExitCode::FAILURE;
         }
@@ -58,7 +61,11 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
             die_of(signal)
         }
         Ok(Stop::Failure(reason)) => {
+            let removed = server.was_removed();
             server.stop();
+            if removed {
+                return ExitCode::SUCCESS; // as etcd: there is nothing to be started again
+            }
             crit!(logger, "server error"; "error" => reason);
             ExitCode::FAILURE
         }

@@ -12,6 +12,7 @@ use retcd_raft_node::membership::Cluster;
 use retcd_raft_node::transport::Peers;
 use retcd_raft_node::{Handle, ProposeError};
 use retcd_storage::backend::{self, Bucket};
+use retcd_storage::clock::Clock;
 use retcd_storage::mvcc::StoreReader;
 use slog::{Logger, error, warn};
 use tokio::sync::{Notify, watch};
@@ -82,6 +83,7 @@ pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) cluster_id: u64,
     pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: StoreReader,
     pub(crate) backend: backend::Reader,
     pub(crate) waiters: Waiters,

@@ -38,6 +38,11 @@ impl Api {
         Self { member }
     }
 
+    /// The member behind the services.
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
     /// What is checked before every call (api-semantics 5.1).
     fn admit(&self, caller: &Caller) -> Result<(), Error> {
         if self.member.is_learner() {

@@ -1,11 +1,15 @@
 //! The one table from methods to the member's services.
 
 use futures_util::FutureExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tonic::Code;
 
+use super::body::Body;
 use super::grpc::{Call, Metadata, Method, Pending, Status};
 use super::site::{Boxed, Check, Probe, Services};
 use crate::api::{Api, Caller};
+use crate::peers;
 
 impl From<Metadata> for Caller {
     fn from(metadata: Metadata) -> Self {
@@ -135,6 +139,13 @@ impl Services for Api {
 
     fn metrics(&self) -> String {
         Self::metrics(self)
+    }
+
+    fn peer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Boxed<'static, Result<Response<Body>, Request<Incoming>>> {
+        Box::pin(peers::answer(self.member().clone(), request))
     }
 }
 

@@ -133,7 +133,8 @@ impl Member {
 
     /// For how long a peer has been reachable without interruption; `None` if it is not.
     pub(crate) fn active_for(&self, id: u64) -> Option<Duration> {
-        self.peers()?.active_since(id).map(super::elapsed)
+        let since = self.peers()?.active_since(id)?;
+        Some(self.clock.now().saturating_sub(since))
     }
 
     /// Peers that are reachable.

@@ -3,13 +3,10 @@
 mod answer;
 mod door;
 mod files;
-mod http;
 mod introduction;
 mod join;
 mod remote;
 mod verdict;
-
-use std::time::Duration;
 
 pub use join::JoinError;
 
@@ -22,8 +19,3 @@ pub(crate) use remote::{PromoteError, Remote};
 
 /// The header that names the cluster on what members say to each other.
 pub(crate) const CLUSTER_ID: &str = "x-etcd-cluster-id";
-
-/// How long ago something was.
-fn elapsed(since: Duration) -> Duration {
-    since
-}

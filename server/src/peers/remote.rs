@@ -2,16 +2,18 @@
 //!
 //! Source: peer-protocol 10 to 12, 15; etcd `server/etcdserver/cluster_util.go`.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use retcd_raft_node::membership::Member;
+use retcd_raft_node::transport::{self, Connector, RequestError};
 use serde::Deserialize;
 use slog::{Logger, warn};
 
 use super::CLUSTER_ID;
-use super::http::{self, RequestError};
 use super::introduction::Introduction;
 use crate::error::Error;
 
@@ -56,14 +58,35 @@ pub(crate) struct Versions {
 }
 
 /// Asks other members.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Remote {
+    /// For https; without it only http is spoken.
+    connector: Option<Arc<dyn Connector>>,
     logger: Logger,
 }
 
+impl fmt::Debug for Remote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("tls", &self.connector.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 impl Remote {
-    pub(crate) fn new(logger: Logger) -> Self {
-        Self { logger }
+    pub(crate) fn new(connector: Option<Arc<dyn Connector>>, logger: Logger) -> Self {
+        Self { connector, logger }
+    }
+
+    /// Sends one request to the member at `url`, and reads the whole answer within `deadline`.
+    pub(crate) async fn request(
+        &self,
+        url: &str,
+        request: Request<Bytes>,
+        deadline: Duration,
+    ) -> Result<Response<Bytes>, RequestError> {
+        let connector = self.connector.as_deref();
+        transport::request(connector, url, request, deadline, MAX_ANSWER).await
     }
 
     async fn get(
@@ -77,7 +100,7 @@ impl Remote {
         if let Some(introduction) = introduction {
             introduction.write(request.headers_mut());
         }
-        http::request(url, request, deadline, MAX_ANSWER).await
+        self.request(url, request, deadline).await
     }
 
     /// The cluster as the first of these members tells it that answers. `loud`: say why others do not.
@@ -181,9 +204,9 @@ impl Remote {
         if let Some(token) = token.and_then(|token| token.parse().ok()) {
             request
                 .headers_mut()
-                .insert(::http::header::AUTHORIZATION, token);
+                .insert(http::header::AUTHORIZATION, token);
         }
-        let answer = match http::request(url, request, deadline, MAX_ANSWER).await {
+        let answer = match self.request(url, request, deadline).await {
             Ok(answer) => answer,
             Err(error) => return unclear(error.to_string()),
         };
