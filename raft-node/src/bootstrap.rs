@@ -314,7 +314,9 @@ impl Log {
                 "commit-index-from-wal" => committed,
                 "number-of-discarded-entries" => before - entries.len());
         }
-        let last_term = entries.last().map_or(self.snapshot.term(), raftpb::Entry::term);
+        let last_term = entries
+            .last()
+            .map_or(self.snapshot.term(), raftpb::Entry::term);
         let term = self.replay.hard_state.term().max(last_term).max(1);
         let appended: Vec<raftpb::Entry> = changes
             .into_iter()

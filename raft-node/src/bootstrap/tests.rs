@@ -266,10 +266,7 @@ fn a_member_that_joins_begins_with_an_empty_log() {
     drop(opened);
 
     // Nothing happened since: it may be tried again, by the same member only.
-    assert!(matches!(
-        Log::read(&config),
-        Err(Error::Unfinished { .. })
-    ));
+    assert!(matches!(Log::read(&config), Err(Error::Unfinished { .. })));
     assert!(matches!(join(5, &[1]), Err(Error::Exists { .. })));
     let opened = join(4, &[1, 2, 3]).unwrap();
     let (core, initial, _wal) = opened.into_core(&config, 0);
@@ -290,9 +287,7 @@ fn a_forced_log_drops_what_is_not_committed_and_ends_with_the_changes() {
         node_id: Some(id),
         context: None,
     };
-    found
-        .force(&config, 5, vec![change(2), change(3)])
-        .unwrap();
+    found.force(&config, 5, vec![change(2), change(3)]).unwrap();
     drop(found);
 
     let found = Log::read(&config).unwrap();
@@ -301,7 +296,10 @@ fn a_forced_log_drops_what_is_not_committed_and_ends_with_the_changes() {
         .iter()
         .map(|entry| (entry.index(), entry.term()))
         .collect();
-    assert_eq!(ids, [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 3), (7, 3)]);
+    assert_eq!(
+        ids,
+        [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 3), (7, 3)]
+    );
     assert_eq!(found.entries()[5].r#type(), EntryType::EntryConfChange);
     let opened = found.with_database(&config, 5, None).unwrap();
     assert_eq!(opened.hard_state.commit(), 7);
