@@ -9,7 +9,7 @@ use retcd_raft_node::{Start, ids};
 use slog::{Logger, info};
 
 use crate::config::{ClusterState, Resolved, Url, parse_cluster};
-use crate::peers::{Introduction, JoinError, Remote, Seeker};
+use crate::peers::{Introduction, Remote, Seeker};
 use crate::server::{StartError, request_timeout, run_async};
 
 /// A first start.
@@ -61,7 +61,12 @@ fn found(
     let own = members.iter().find(|member| member.name == resolved.name);
     let own = own.map_or(0, |member| member.id);
     let who = introduction(resolved, cluster, Some(own));
-    seek(&who, remote, logger, async |seeker| seeker.look().await)?;
+    let seeker = Seeker {
+        who: &who,
+        remote,
+        logger,
+    };
+    run_async(seeker.look())??;
     let cluster_id = ids::cluster_id(&all);
     info!(logger, "starting local member";
         "local-member-id" => format!("{own:x}"), "cluster-id" => format!("{cluster_id:x}"));
@@ -83,10 +88,13 @@ fn join(
     logger: &Logger,
 ) -> Result<Beginning, StartError> {
     let who = introduction(resolved, cluster, None);
-    let (start, members) = seek(&who, remote, logger, async |seeker| {
-        let timeout = request_timeout(resolved);
-        seeker.join(resolved.max_learners, timeout).await
-    })?;
+    let seeker = Seeker {
+        who: &who,
+        remote,
+        logger,
+    };
+    let timeout = request_timeout(resolved);
+    let (start, members) = run_async(seeker.join(resolved.max_learners, timeout))??;
     let own = match &start {
         Start::Join { member_id, .. } => *member_id,
         _ => 0,
@@ -118,7 +126,12 @@ pub(crate) fn check_data(
     };
     let mut who = introduction(resolved, cluster, Some(id));
     who.data_of = Some(cluster_id);
-    seek(&who, remote, logger, async |seeker| seeker.look().await)
+    let seeker = Seeker {
+        who: &who,
+        remote,
+        logger,
+    };
+    Ok(run_async(seeker.look())??)
 }
 
 fn introduction(
@@ -138,21 +151,6 @@ fn introduction(
         joins: resolved.initial_cluster_state == ClusterState::Existing,
         data_of: None,
     }
-}
-
-fn seek<'a, T: Send>(
-    who: &'a Introduction,
-    remote: &'a Remote,
-    logger: &'a Logger,
-    work: impl AsyncFnOnce(Seeker<'a>) -> Result<T, JoinError> + Send,
-) -> Result<T, StartError>
-{
-    let seeker = Seeker {
-        who,
-        remote,
-        logger,
-    };
-    Ok(run_async(work(seeker))??)
 }
 
 fn texts(urls: &[Url]) -> Vec<String> {

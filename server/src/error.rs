@@ -411,8 +411,13 @@ mod tests {
                 | TimeoutDueToLeaderFail
                 | Corrupt
                 | NotSupportedForLearner => {}
-                NestedTooDeep | TimeoutLeaderTransfer | StreamSortOrder | StreamRevisionFilter | EngineCannot(_)
-                | Membership(_) | Internal(_) => {
+                NestedTooDeep
+                | TimeoutLeaderTransfer
+                | StreamSortOrder
+                | StreamRevisionFilter
+                | EngineCannot(_)
+                | Membership(_)
+                | Internal(_) => {
                     unreachable!("has its own words")
                 }
             }

@@ -41,7 +41,15 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
         Ok(server) => server,
         Err(StartError::Config(error)) => return refuse(&error, &log),
         Err(StartError::Bootstrap(error)) => {
-            log_all(&error.notices(), &log);
+            for notice in error.notices() {
+                // The sentence for people comes before the last word, which is etcd's.
+                if notice.level == slog::Level::Critical
+                    && let Some(advice) = error.advice()
+                {
+                    error!(logger, "{}", advice);
+                }
+                notice.log(&logger);
+            }
             return ExitCode::FAILURE;
         }
         Err(error) => {

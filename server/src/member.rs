@@ -269,9 +269,14 @@ impl Member {
             Ending::Removed if first => {
                 warn!(self.logger, "server error"; "error" => REMOVED);
                 warn!(self.logger, "data-dir used by this member must be removed");
-                error!(self.logger, "member {:x} was removed from cluster {:x} for ever: to let it join again, move its \
+                error!(
+                    self.logger,
+                    "member {:x} was removed from cluster {:x} for ever: to let it join again, move its \
                         data directory away, run `etcdctl member add` on a member of the cluster, and start it with \
-                        --initial-cluster-state=existing", self.id, self.cluster_id);
+                        --initial-cluster-state=existing",
+                    self.id,
+                    self.cluster_id
+                );
             }
             Ending::Removed => {}
         }

@@ -26,9 +26,7 @@ impl Member {
         let server = &self.metrics.server;
         if matches!(
             result,
-            Err(Error::Timeout
-                | Error::TimeoutDueToLeaderFail
-                | Error::TimeoutDueToConnectionLost)
+            Err(Error::Timeout | Error::TimeoutDueToLeaderFail | Error::TimeoutDueToConnectionLost)
         ) {
             server.proposals_failed.inc();
         }
@@ -104,7 +102,9 @@ impl Member {
         } else if leader.id == self.id {
             let cluster = self.cluster.load();
             let all = cluster.members().len();
-            let reached = cluster.members().filter(|m| self.connected_for(m.id, waited));
+            let reached = cluster
+                .members()
+                .filter(|m| self.connected_for(m.id, waited));
             reached.count() > all / 2
         } else {
             self.connected_for(leader.id, waited)

@@ -34,7 +34,8 @@ impl Member {
             true => ConfChangeType::ConfChangeAddLearnerNode,
             false => ConfChangeType::ConfChangeAddNode,
         };
-        self.configure(kind, member.id, Some(member.to_json())).await
+        self.configure(kind, member.id, Some(member.to_json()))
+            .await
     }
 
     /// Removes a member for ever; returns the rest.
@@ -103,7 +104,9 @@ impl Member {
             Err(_) => return Err(Error::NoLeader),
         };
         let cluster = self.cluster.load();
-        Ok(cluster.member(id).map_or_else(Vec::new, |m| m.peer_urls.clone()))
+        Ok(cluster
+            .member(id)
+            .map_or_else(Vec::new, |m| m.peer_urls.clone()))
     }
 
     async fn promote_here(&self, id: u64) -> Result<Members, Error> {
@@ -266,7 +269,9 @@ impl Member {
     /// How many voters, this member among them, have been reachable for a while.
     fn connected(&self, cluster: &Cluster) -> usize {
         let voters = cluster.members().filter(|member| !member.is_learner);
-        voters.filter(|member| self.connected_for(member.id, HEALTHY)).count()
+        voters
+            .filter(|member| self.connected_for(member.id, HEALTHY))
+            .count()
     }
 
     /// Hands leadership over and waits until it is.
@@ -314,25 +319,35 @@ impl Member {
                 "local-member-id" => id(self.id), "current-leader-member-id" => id(leader));
             return;
         }
-        let cluster = self.cluster.load_full();
-        let others = cluster
-            .members()
-            .filter(|member| !member.is_learner && member.id != self.id);
-        let mut others = others.peekable();
-        if others.peek().is_none() {
+        let (voters, longest) = self.successors();
+        if voters == 0 {
             info!(self.logger, "skipped leadership transfer for single voting member cluster";
                 "local-member-id" => id(self.id), "current-leader-member-id" => id(leader));
             return;
         }
-        let active = others.filter_map(|member| Some((self.active_for(member.id)?, member.id)));
-        let moved = match active.max() {
-            Some((_, longest)) => self.move_leader(longest).await,
+        let moved = match longest {
+            Some(longest) => self.move_leader(longest).await,
             None => Err(Error::Unhealthy),
         };
         if let Err(error) = moved {
             warn!(self.logger, "leadership transfer failed";
                 "local-member-id" => id(self.id), "error" => %error);
         }
+    }
+
+    /// How many other voters there are, and which of them has been reachable for longest.
+    fn successors(&self) -> (usize, Option<u64>) {
+        let cluster = self.cluster.load();
+        let (mut voters, mut longest) = (0, None);
+        for member in cluster.members() {
+            if member.is_learner || member.id == self.id {
+                continue;
+            }
+            voters += 1;
+            let active = self.active_for(member.id).map(|active| (active, member.id));
+            longest = longest.max(active);
+        }
+        (voters, longest.map(|(_, id)| id))
     }
 }
 

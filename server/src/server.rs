@@ -286,7 +286,8 @@ impl Server {
             Some(mut log) => {
                 let (id, cluster_id) = log.ids();
                 beginning::check_data(&resolved, &remote, &logger, (id, cluster_id))?;
-                let recovered = recovery::recover(&log, &mut disk, &node_config, &resolved, &logger)?;
+                let recovered =
+                    recovery::recover(&log, &mut disk, &node_config, &resolved, &logger)?;
                 old_entries = recovered.old_entries;
                 let index = disk.applied.0;
                 if resolved.force_new_cluster {
@@ -306,7 +307,8 @@ impl Server {
                     None => Beginning::find(&resolved, &remote, &logger)?,
                 };
                 let opened = raft_node::open(&node_config, beginning.start)?;
-                let cluster = Cluster::load(&disk.backend, opened.cluster_id, resolved.max_learners)?;
+                let cluster =
+                    Cluster::load(&disk.backend, opened.cluster_id, resolved.max_learners)?;
                 (opened, cluster, beginning.others)
             }
         };

@@ -74,7 +74,9 @@ async fn lowest(member: &Member) -> Option<Version> {
     let cluster = member.cluster.load_full();
     let others: Vec<_> = cluster.members().filter(|m| m.id != member.id).collect();
     let timeout = member.limits.request_timeout;
-    let asked = others.iter().map(|other| member.remote.versions(other, timeout));
+    let asked = others
+        .iter()
+        .map(|other| member.remote.versions(other, timeout));
     let asked = async { join_all(asked.collect::<Vec<_>>()).await };
     let mut lowest = schema::OWN;
     for (other, versions) in others.iter().zip(asked.await) {

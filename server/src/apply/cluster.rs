@@ -222,8 +222,6 @@ impl Applier {
 
     /// Lets everybody else see the members.
     fn publish_cluster(&self) {
-        self.member
-            .cluster
-            .store(Arc::new(self.cluster.clone()));
+        self.member.cluster.store(Arc::new(self.cluster.clone()));
     }
 }

@@ -39,10 +39,6 @@ pub enum BootstrapError {
     #[error("initial cluster {0} has duplicate url")]
     DuplicateUrl(String),
     #[error(
-        "initial cluster {0} gives two members the same id: give the members different peer URLs"
-    )]
-    SameId(String),
-    #[error(
         "TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme"
     )]
     ClientTls(Url),
@@ -79,9 +75,6 @@ impl BootstrapError {
             )],
             _ => vec![Notice::new(Level::Error, "bootstrap failed", error())],
         };
-        if let Some(advice) = self.advice() {
-            notices.push(Notice::new(Level::Error, advice, Vec::new()));
-        }
         notices.push(Notice::new(Level::Critical, "discovery failed", error()));
         notices
     }

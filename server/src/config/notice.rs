@@ -1,6 +1,5 @@
 //! What reading the configuration has to say before there is a logger to say it to.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use slog::{Level, Logger};
@@ -11,7 +10,7 @@ pub struct Notice {
     /// Severity; `Critical` is etcd's `fatal`.
     pub level: Level,
     /// The `msg`.
-    pub message: Cow<'static, str>,
+    pub message: &'static str,
     /// Fields, in order.
     pub fields: Vec<(&'static str, Field)>,
 }
@@ -55,12 +54,12 @@ impl From<u64> for Field {
 impl Notice {
     pub(super) fn new(
         level: Level,
-        message: impl Into<Cow<'static, str>>,
+        message: &'static str,
         fields: Vec<(&'static str, Field)>,
     ) -> Self {
         Self {
             level,
-            message: message.into(),
+            message,
             fields,
         }
     }

@@ -67,11 +67,7 @@ impl Builder<'_> {
                 "Times that a peer became unreachable.",
                 LINK,
             )?,
-            known: self.gauges(
-                "etcd_network_known_peers",
-                "1 while a peer is known.",
-                LINK,
-            )?,
+            known: self.gauges("etcd_network_known_peers", "1 while a peer is known.", LINK)?,
             round_trip: self.histograms(
                 "etcd_network_peer_round_trip_time_seconds",
                 "Time of a probe to a peer and back.",

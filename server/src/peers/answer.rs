@@ -39,8 +39,7 @@ pub(crate) async fn answer(
         });
     }
     Ok(match path {
-        "/members" => only("GET", &request)
-            .unwrap_or_else(|| members(&member, &request)),
+        "/members" => only("GET", &request).unwrap_or_else(|| members(&member, &request)),
         "/members/hashkv" => hash_kv(&member, request).await,
         "/downgrade/enabled" => match only("GET", &request) {
             Some(refusal) => refusal,
@@ -88,7 +87,7 @@ fn explain(member: Arc<Member>, who: Introduction) {
     tokio::task::spawn_blocking(move || {
         let cluster = member.cluster.load();
         let members = cluster.members().cloned().collect();
-        let cluster = RemoteCluster::new(member.cluster_id, members, String::new());
+        let cluster = RemoteCluster::new(member.cluster_id, members);
         match verdict::judge(&who, &cluster) {
             Ok(_) if who.data_of.is_none() => {
                 info!(member.logger, "a member asked for the cluster before its first start";
@@ -104,7 +103,11 @@ fn explain(member: Arc<Member>, who: Introduction) {
 }
 
 async fn promote(member: &Arc<Member>, request: &Request<Incoming>) -> Response<Body> {
-    let text = request.uri().path().strip_prefix(PROMOTE).unwrap_or_default();
+    let text = request
+        .uri()
+        .path()
+        .strip_prefix(PROMOTE)
+        .unwrap_or_default();
     let Ok(id) = text.parse::<u64>() else {
         let text = format!("member {text} not found in cluster");
         return of_cluster(member, plain(StatusCode::NOT_FOUND, text));
@@ -121,16 +124,12 @@ async fn promote(member: &Arc<Member>, request: &Request<Incoming>) -> Response<
             warn!(member.logger, "failed to promote a member";
                 "member-id" => format!("{id:x}"), "error" => %error);
             match error {
-                Error::MemberNotFound => {
-                    plain(StatusCode::NOT_FOUND, "membership: ID not found")
-                }
+                Error::MemberNotFound => plain(StatusCode::NOT_FOUND, "membership: ID not found"),
                 Error::MemberNotLearner => plain(
                     StatusCode::PRECONDITION_FAILED,
                     "membership: can only promote a learner member",
                 ),
-                Error::LearnerNotReady => {
-                    plain(StatusCode::PRECONDITION_FAILED, error.to_string())
-                }
+                Error::LearnerNotReady => plain(StatusCode::PRECONDITION_FAILED, error.to_string()),
                 _ => json(
                     StatusCode::INTERNAL_SERVER_ERROR,
                     r#"{"message":"Internal Server Error"}"#,
@@ -144,7 +143,11 @@ async fn promote(member: &Arc<Member>, request: &Request<Incoming>) -> Response<
 async fn downgrade_enabled(member: &Arc<Member>) -> Response<Body> {
     let answer = match member.linearizable().await {
         Ok(()) => {
-            let enabled = member.cluster.load().downgrade().is_some_and(|info| info.enabled);
+            let enabled = member
+                .cluster
+                .load()
+                .downgrade()
+                .is_some_and(|info| info.enabled);
             let mut answer = Response::new(Body::Full(enabled.to_string().into()));
             let plain = HeaderValue::from_static("text/plain");
             answer.headers_mut().insert(header::CONTENT_TYPE, plain);
@@ -181,12 +184,18 @@ struct HashHeader {
     revision: i64,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_zero(number: &u32) -> bool {
     *number == 0
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
 fn is_none(number: &i64) -> bool {
     *number == 0
 }
@@ -200,7 +209,9 @@ async fn hash_kv(member: &Arc<Member>, request: Request<Incoming>) -> Response<B
     {
         return plain(StatusCode::PRECONDITION_FAILED, "cluster ID mismatch");
     }
-    let body = Limited::new(request.into_body(), MAX_QUESTION).collect().await;
+    let body = Limited::new(request.into_body(), MAX_QUESTION)
+        .collect()
+        .await;
     let Ok(body) = body else {
         return plain(StatusCode::BAD_REQUEST, "error reading body");
     };

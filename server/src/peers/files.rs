@@ -12,6 +12,9 @@ use slog::{error, info};
 
 use crate::member::Member;
 
+/// Bytes that stay free when a database is received: the log, on the same disk, goes on with its next segment.
+const SPARE: u64 = 128 << 20;
+
 /// The doors to files and time, and the snapshot directory.
 pub(crate) struct Files {
     pub(crate) fs: Arc<dyn Fs>,
@@ -36,7 +39,7 @@ impl Files {
         body: &mut dyn Read,
     ) -> Result<u64, String> {
         let (fs, clock) = (&*self.fs, &*self.clock);
-        match snapshot::receive(fs, clock, &self.snap_dir, index, None, body) {
+        match snapshot::receive(fs, clock, &self.snap_dir, index, None, SPARE, body) {
             Ok(received) => {
                 let disk = &member.metrics.disk;
                 disk.snap_db_save.observe(received.took.as_secs_f64());

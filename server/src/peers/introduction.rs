@@ -42,9 +42,10 @@ impl Introduction {
                 headers.insert(name, value);
             }
         };
-        let pairs = self.cluster.iter().flat_map(|(name, urls)| {
-            urls.iter().map(move |url| format!("{name}={url}"))
-        });
+        let pairs = self
+            .cluster
+            .iter()
+            .flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
         set(CLUSTER, pairs.collect::<Vec<_>>().join(","));
         set(NAME, self.name.clone());
         set(PEER_URLS, self.peer_urls.join(","));

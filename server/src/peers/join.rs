@@ -117,7 +117,11 @@ pub(crate) struct Seeker<'a> {
 impl Seeker<'_> {
     /// The peer URLs of the others, in order.
     fn urls(&self) -> Vec<String> {
-        let others = self.who.cluster.iter().filter(|(name, _)| **name != self.who.name);
+        let others = self
+            .who
+            .cluster
+            .iter()
+            .filter(|(name, _)| **name != self.who.name);
         let mut urls: Vec<String> = others
             .flat_map(|(_, urls)| urls.iter().map(ToString::to_string))
             .collect();
@@ -135,7 +139,10 @@ impl Seeker<'_> {
         request_timeout: Duration,
     ) -> Result<(Start, Vec<Member>), JoinError> {
         let urls = self.urls();
-        let cluster = self.remote.cluster(&urls, self.who, JOIN_TIMEOUT, true).await;
+        let cluster = self
+            .remote
+            .cluster(&urls, self.who, JOIN_TIMEOUT, true)
+            .await;
         let cluster = cluster.map_err(|error| self.nobody(&error))?;
         let own = match judge(self.who, &cluster) {
             Ok(own) => own.unwrap_or_default(),

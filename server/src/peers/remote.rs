@@ -26,8 +26,6 @@ pub(crate) struct RemoteCluster {
     pub(crate) id: u64,
     /// By ascending id, at least one.
     pub(crate) members: Vec<Member>,
-    /// The URL that told it.
-    pub(crate) told_by: String,
 }
 
 impl RemoteCluster {
@@ -147,7 +145,7 @@ impl Remote {
             if members.is_empty() {
                 return Err(NoCluster::Empty);
             }
-            return Ok(RemoteCluster::new(id, members, url.clone()));
+            return Ok(RemoteCluster::new(id, members));
         }
         Err(NoCluster::Unreachable { reasons })
     }
@@ -236,13 +234,9 @@ pub(crate) enum PromoteError {
 }
 
 impl RemoteCluster {
-    pub(super) fn new(id: u64, mut members: Vec<Member>, told_by: String) -> Self {
+    pub(super) fn new(id: u64, mut members: Vec<Member>) -> Self {
         members.sort_by_key(|member| member.id);
-        Self {
-            id,
-            members,
-            told_by,
-        }
+        Self { id, members }
     }
 }
 

@@ -109,7 +109,12 @@ fn found(who: &Introduction, cluster: &RemoteCluster) -> Result<(), Obstacle> {
 
 /// The member of the cluster that has one of these peer URLs.
 fn known<'a>(who: &Introduction, cluster: &'a RemoteCluster) -> Option<&'a Member> {
-    let has = |member: &&Member| member.peer_urls.iter().any(|url| who.peer_urls.contains(url));
+    let has = |member: &&Member| {
+        member
+            .peer_urls
+            .iter()
+            .any(|url| who.peer_urls.contains(url))
+    };
     cluster.members.iter().find(has)
 }
 
@@ -123,9 +128,8 @@ impl Obstacle {
         let (name, urls) = (&who.name, who.peer_urls.join(","));
         let ctl = etcdctl(cluster);
         let list = initial_cluster(who, cluster);
-        let start = format!(
-            "start it with --initial-cluster-state=existing and --initial-cluster={list}"
-        );
+        let start =
+            format!("start it with --initial-cluster-state=existing and --initial-cluster={list}");
         let again = |id: u64| {
             format!(
                 "run `{ctl} member remove {id:x}` and `{ctl} member add {name} --peer-urls={urls}`, then {start}, \
@@ -178,7 +182,10 @@ impl Obstacle {
 
 /// How to reach the cluster with the client's tool.
 fn etcdctl(cluster: &RemoteCluster) -> String {
-    let mut urls = cluster.members.iter().flat_map(|member| &member.client_urls);
+    let mut urls = cluster
+        .members
+        .iter()
+        .flat_map(|member| &member.client_urls);
     match urls.next() {
         Some(url) => format!("etcdctl --endpoints={url}"),
         None => "etcdctl".to_owned(),
@@ -195,8 +202,14 @@ fn initial_cluster(who: &Introduction, cluster: &RemoteCluster) -> String {
         }
     };
     for member in &cluster.members {
-        let own = member.peer_urls.iter().any(|url| who.peer_urls.contains(url));
-        let named = |urls: &[Url]| urls.iter().any(|url| member.peer_urls.iter().any(|u| u == url.as_str()));
+        let own = member
+            .peer_urls
+            .iter()
+            .any(|url| who.peer_urls.contains(url));
+        let named = |urls: &[Url]| {
+            urls.iter()
+                .any(|url| member.peer_urls.iter().any(|u| u == url.as_str()))
+        };
         let given = who.cluster.iter().find(|(_, urls)| named(urls));
         match (own, &member.name, given) {
             (true, ..) => {}
@@ -229,7 +242,7 @@ mod tests {
     }
 
     fn cluster(members: Vec<Member>) -> RemoteCluster {
-        RemoteCluster::new(0xc1, members, "http://127.0.0.1:1".into())
+        RemoteCluster::new(0xc1, members)
     }
 
     fn running() -> RemoteCluster {
@@ -295,12 +308,25 @@ mod tests {
         let who = joiner(LIST);
         assert_eq!(judge(&who, &running), Err(Obstacle::DataLost { id: 3 }));
         let text = sentence(&who, &running);
-        assert!(text.contains("member remove 3`") && text.ends_with("on an empty data directory"), "{text}");
+        assert!(
+            text.contains("member remove 3`") && text.ends_with("on an empty data directory"),
+            "{text}"
+        );
 
         // It wants to found the cluster again: as one of its founders, and as one that was added later.
-        let founder = Introduction { joins: false, id: Some(3), ..who };
-        assert_eq!(judge(&founder, &running), Err(Obstacle::Bootstrapped { id: 3 }));
-        let added = Introduction { id: Some(4), ..founder.clone() };
+        let founder = Introduction {
+            joins: false,
+            id: Some(3),
+            ..who
+        };
+        assert_eq!(
+            judge(&founder, &running),
+            Err(Obstacle::Bootstrapped { id: 3 })
+        );
+        let added = Introduction {
+            id: Some(4),
+            ..founder.clone()
+        };
         assert_eq!(judge(&added, &running), Err(Obstacle::Founds { id: 3 }));
         // A founder whom the others know and have not seen yet.
         running.members[2] = member(3, "c", "http://127.0.0.1:3");
@@ -312,7 +338,10 @@ mod tests {
     fn foreign_data_is_refused_where_the_member_is_expected() {
         let mut who = joiner(LIST);
         who.data_of = Some(0xc2);
-        let expected = Obstacle::ForeignData { id: 3, data_of: 0xc2 };
+        let expected = Obstacle::ForeignData {
+            id: 3,
+            data_of: 0xc2,
+        };
         assert_eq!(judge(&who, &running()), Err(expected));
         // Somebody else's cluster is no business of this one.
         who.peer_urls = vec!["http://127.0.0.1:7".into()];

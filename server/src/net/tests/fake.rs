@@ -135,8 +135,10 @@ impl Services for Member {
     fn peer(
         &self,
         request: http::Request<hyper::body::Incoming>,
-    ) -> Boxed<'static, Result<http::Response<crate::net::Body>, http::Request<hyper::body::Incoming>>>
-    {
+    ) -> Boxed<
+        'static,
+        Result<http::Response<crate::net::Body>, http::Request<hyper::body::Incoming>>,
+    > {
         Box::pin(std::future::ready(Err(request)))
     }
 
