@@ -41,6 +41,7 @@ mod reconfigure;
 mod recovery;
 mod schema;
 mod server;
+mod transfer;
 mod txn;
 mod version_monitor;
 mod wait;
