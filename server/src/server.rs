@@ -281,6 +281,7 @@ impl Server {
             max_snapshots: resolved.max_snapshots.unwrap_or(0),
             no_fsync: resolved.unsafe_no_fsync,
             wal_segment_size: raft_node::DEFAULT_WAL_SEGMENT_SIZE,
+            wal_prepare: Default::default(),
             logger: logger.new(o!("logger" => "raft")),
             observer: events.clone(),
         };
