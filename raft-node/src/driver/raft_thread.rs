@@ -110,6 +110,7 @@ impl RaftThread {
 
     pub(super) fn run(mut self) {
         self.shared.set_soft_state(self.core.soft_state());
+        self.shared.set_ticked(self.config.clock.now());
         loop {
             if self.campaign && self.core.campaign_if_alone() {
                 self.campaign = false;
@@ -177,6 +178,7 @@ impl RaftThread {
         // Ticks that were missed are not made up for: time that this member slept through says
         // nothing about its leader.
         self.next_tick = (self.next_tick + self.config.tick).max(now);
+        self.shared.set_ticked(now);
         self.core.tick();
         if self.core.soft_state().leader == 0 {
             self.leaderless_ticks += 1;
@@ -220,6 +222,17 @@ impl RaftThread {
         }
     }
 
+    fn propose_in_term(&mut self, term: u64, data: Vec<Bytes>) {
+        let state = self.core.soft_state();
+        let leads = state.role == Role::Leader && state.term == term;
+        if leads && self.core.propose(&data).is_ok() {
+            return;
+        }
+        for data in data {
+            self.config.observer.proposal_dropped(data);
+        }
+    }
+
     fn control(&mut self, control: Control) {
         match control {
             Control::Step(message) => {
@@ -229,6 +242,7 @@ impl RaftThread {
                     warn!(self.config.logger, "raft message refused"; "error" => %e);
                 }
             }
+            Control::ProposeInTerm { term, data } => self.propose_in_term(term, data),
             Control::ReadIndex(request) => {
                 if !self.core.read_index(request) {
                     warn!(self.config.logger, "too many reads wait for a leader");

@@ -1,6 +1,7 @@
 //! What the node says about itself, readable at any time without asking its thread.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use crate::core::{Role, SoftState};
 
@@ -36,6 +37,8 @@ pub(crate) struct Shared {
     committed: AtomicU64,
     last_index: AtomicU64,
     snapshot: AtomicU64,
+    /// When the raft thread last saw its clock tick, in nanoseconds of the node's clock.
+    ticked: AtomicU64,
     /// The commit index is a read index, see [`Handle::lone_read_index`](super::Handle::lone_read_index).
     alone: AtomicBool,
     /// Written by the apply thread, read by the raft thread.
@@ -56,6 +59,7 @@ impl Shared {
             committed: AtomicU64::new(0),
             last_index: AtomicU64::new(0),
             snapshot: AtomicU64::new(0),
+            ticked: AtomicU64::new(0),
             alone: AtomicBool::new(false),
             applied: AtomicU64::new(applied),
             queued_bytes: AtomicUsize::new(0),
@@ -82,6 +86,15 @@ impl Shared {
 
     pub(super) fn set_snapshot(&self, index: u64) {
         self.snapshot.fetch_max(index, Ordering::AcqRel);
+    }
+
+    pub(super) fn set_ticked(&self, now: Duration) {
+        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.ticked.store(nanos, Ordering::Release);
+    }
+
+    pub(super) fn ticked(&self) -> Duration {
+        Duration::from_nanos(self.ticked.load(Ordering::Acquire))
     }
 
     pub(super) fn set_alone(&self, alone: bool) {
