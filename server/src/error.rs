@@ -7,6 +7,8 @@ use std::fmt;
 
 use tonic::Code;
 
+use crate::lease::NotPrimary;
+
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,6 +43,8 @@ pub enum Error {
     LeaseExists,
     /// The lease would be longer than any may be.
     LeaseTtlTooLarge,
+    /// This member does not keep the time of leases. Etcd sends this as `Unknown`.
+    NotPrimary,
     /// Authentication cannot be enabled without a user `root`.
     RootUserNotExist,
     /// Authentication cannot be enabled while the user `root` lacks its role.
@@ -83,6 +87,8 @@ pub enum Error {
     Timeout,
     /// No answer within the request timeout, and the leader was lost in that time.
     TimeoutDueToLeaderFail,
+    /// What was committed was not applied in time.
+    TimeoutWaitAppliedIndex,
     /// A CORRUPT alarm is raised.
     Corrupt,
     /// A learner was asked for something that learners do not serve.
@@ -95,6 +101,8 @@ pub enum Error {
     EngineCannot(String),
     /// The request would be logged in the membership module's own words. Sent as `Unknown`.
     Membership(String),
+    /// What the Lock and Election services say, or what they were told by those that they use. Sent as `Unknown`.
+    Recipe(String),
     /// Damaged data or an impossible state, in words for the operator. Sent as `Unknown`.
     Internal(String),
 }
@@ -140,6 +148,7 @@ impl Error {
             Self::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
             Self::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
             Self::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+            Self::NotPrimary => (Code::Unknown, "not a primary lessor"),
             Self::RootUserNotExist => (
                 Code::FailedPrecondition,
                 "etcdserver: root user does not exist",
@@ -188,6 +197,10 @@ impl Error {
                 Code::Unavailable,
                 "etcdserver: request timed out, possibly due to previous leader failure",
             ),
+            Self::TimeoutWaitAppliedIndex => (
+                Code::Unavailable,
+                "etcdserver: request timed out, waiting for the applied index took too long",
+            ),
             Self::Corrupt => (Code::DataLoss, "etcdserver: corrupt cluster"),
             Self::NotSupportedForLearner => (
                 Code::FailedPrecondition,
@@ -202,7 +215,9 @@ impl Error {
                 "RangeStream does not support revision filters",
             ),
             Self::EngineCannot(text) => (Code::Unimplemented, text),
-            Self::Membership(text) | Self::Internal(text) => (Code::Unknown, text),
+            Self::Membership(text) | Self::Recipe(text) | Self::Internal(text) => {
+                (Code::Unknown, text)
+            }
         }
     }
 }
@@ -214,6 +229,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<NotPrimary> for Error {
+    fn from(_: NotPrimary) -> Self {
+        Self::NotPrimary
+    }
+}
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
@@ -268,6 +289,7 @@ mod tests {
             Stopped,
             Timeout,
             TimeoutDueToLeaderFail,
+            TimeoutWaitAppliedIndex,
             Corrupt,
             NotSupportedForLearner,
         ];
@@ -308,10 +330,11 @@ mod tests {
                 | Stopped
                 | Timeout
                 | TimeoutDueToLeaderFail
+                | TimeoutWaitAppliedIndex
                 | Corrupt
                 | NotSupportedForLearner => {}
-                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | EngineCannot(_)
-                | Membership(_) | Internal(_) => {
+                NotPrimary | NestedTooDeep | StreamSortOrder | StreamRevisionFilter
+                | EngineCannot(_) | Membership(_) | Recipe(_) | Internal(_) => {
                     unreachable!("has its own words")
                 }
             }

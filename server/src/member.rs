@@ -11,6 +11,7 @@ use retcd_raft_node::ids::RequestIds;
 use retcd_raft_node::membership::Cluster;
 use retcd_raft_node::{Handle, ProposeError};
 use retcd_storage::backend::{self, Bucket};
+use retcd_storage::clock::Clock;
 use retcd_storage::mvcc::StoreReader;
 use slog::{Logger, error};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use tokio::time::Instant;
 
 use crate::disk;
 use crate::error::Error;
+use crate::lease::{Alone, LeaderLeases, Leases};
 use crate::metrics::{Metrics, saturating};
 use crate::read::Reads;
 use crate::schema;
@@ -37,6 +39,8 @@ pub(crate) struct Limits {
     pub(crate) quota_reported: i64,
     /// `--election-timeout`.
     pub(crate) election_timeout: Duration,
+    /// A raft thread that has not ticked for longer may not know who leads: three heartbeats.
+    pub(crate) active_within: Duration,
     /// `--watch-progress-notify-interval`.
     pub(crate) watch_progress_interval: Duration,
     /// How long a request waits for the log: 5 s and two election timeouts.
@@ -70,6 +74,11 @@ pub(crate) struct Member {
     /// The newest compaction that is finished.
     pub(crate) compacted: watch::Sender<i64>,
     pub(crate) watch: Arc<Hub>,
+    pub(crate) leases: Arc<Leases>,
+    /// How to ask the leader about leases, once there is a way to other members.
+    pub(crate) leader_leases: OnceLock<Arc<dyn LeaderLeases>>,
+    /// The raft node's clock.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logger: Logger,
     /// Why the member stopped by itself, if it did.
@@ -96,6 +105,11 @@ impl Member {
     /// The raft node. It is attached before anything can ask for it.
     pub(crate) fn node(&self) -> &Handle {
         self.node.get().expect("attached before the member serves")
+    }
+
+    /// The leases of the leader, when that is another member.
+    pub(crate) fn leader_leases(&self) -> &dyn LeaderLeases {
+        self.leader_leases.get().map_or(&Alone, AsRef::as_ref)
     }
 
     pub(crate) fn applied(&self) -> u64 {
@@ -230,6 +244,7 @@ impl Member {
 
     /// Lets go of everybody who waits for the log or for events.
     pub(crate) fn abandon(&self) {
+        self.leases.close();
         self.waiters.abandon();
         self.reads.abandon();
         self.watch.close();

@@ -7,6 +7,7 @@
 mod build;
 mod clients;
 mod grpc;
+mod lease;
 mod op;
 mod process;
 mod watch;
@@ -18,6 +19,7 @@ use prometheus::{
 
 use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
+pub(crate) use lease::Lease as LeaseMetrics;
 pub(crate) use op::{ByOp, Op};
 pub(crate) use watch::Watch as WatchMetrics;
 
@@ -35,6 +37,8 @@ pub(crate) struct Metrics {
     pub(crate) grpc: Grpc,
     /// `etcd_debugging_mvcc_*` of watchers.
     pub(crate) watch: WatchMetrics,
+    /// `etcd_debugging_lease_*`.
+    pub(crate) lease: LeaseMetrics,
     process: process::Process,
     scrapes: Scrapes,
 }
@@ -173,6 +177,7 @@ impl Metrics {
             mvcc: new.mvcc()?,
             disk: new.disk()?,
             watch: new.watch()?,
+            lease: new.lease()?,
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,
             scrapes: Scrapes {

@@ -31,7 +31,7 @@ use crate::config::{
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Disk};
-use crate::lease::{self, Lessor};
+use crate::lease::{self, Keeper, Leases, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
@@ -129,6 +129,7 @@ struct Running {
     node: raft_node::Node,
     apply: JoinHandle<()>,
     watching: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     member: Arc<Member>,
     /// Closed when nobody uses the member any more.
     unused: Receiver<()>,
@@ -227,13 +228,15 @@ impl Server {
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
         let min_ttl = lease::min_ttl(resolved.election_ticks, resolved.heartbeat);
-        let mut lessor = Lessor::load(&disk.backend, min_ttl)?;
+        let leases = Leases::new(clock.clone(), resolved.election, metrics.lease.clone());
+        let leases = Arc::new(leases);
+        let mut lessor = Lessor::load(&disk.backend, min_ttl, leases.clone())?;
         let orphans = lessor.attach_restored(disk.store.take_restored_leases());
         if orphans > 0 {
             warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
         }
-        if lessor.len() > 0 {
-            warn!(logger, "leases are kept, but none of them expires or can be renewed in this release"; "leases" => lessor.len());
+        if leases.len() > 0 {
+            info!(logger, "restored leases"; "leases" => leases.len());
         }
         metrics.identify(Identity {
             member_id: ids.0,
@@ -262,6 +265,9 @@ impl Server {
             cluster: ArcSwap::from_pointee(cluster.clone()),
             compacted: watch::Sender::new(disk.store.compact_rev()),
             watch: hub,
+            leases,
+            leader_leases: OnceLock::new(),
+            clock: clock.clone(),
             metrics: metrics.clone(),
             logger: logger.clone(),
             failure,
@@ -303,6 +309,7 @@ impl Server {
             lowering: None,
         };
         let apply = applier.spawn(entries)?;
+        let keeping = Keeper::start(member.clone())?;
 
         net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
         net_settings.observer = metrics;
@@ -319,6 +326,7 @@ impl Server {
                 node,
                 apply,
                 watching,
+                keeping,
                 member,
                 unused,
                 lock,
@@ -406,6 +414,11 @@ impl Server {
         Client::new(self.member.clone())
     }
 
+    #[cfg(test)]
+    pub(crate) fn member(&self) -> Arc<Member> {
+        self.member.upgrade().expect("it runs")
+    }
+
     /// Waits until the member stops by itself, because it cannot go on safely; says why.
     pub async fn failed(&self) -> String {
         let mut failure = self.failure.clone();
@@ -424,8 +437,9 @@ impl Server {
         let Some(running) = self.running.take() else {
             return;
         };
-        // Watch streams would last as long as their clients.
+        // Streams of watches and renewals would last as long as their clients.
         running.member.watch.close();
+        running.member.leases.close();
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
@@ -434,6 +448,7 @@ impl Server {
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
         drop(running.watching.join());
+        drop(running.keeping.join());
         drop(running.member);
         // Calls in flight were told to end; the files are free when the last of them has.
         let unused = running.unused.recv_timeout(STOP_GRACE);
@@ -590,6 +605,7 @@ fn limits(config: &Config, resolved: &Resolved) -> Limits {
             None => config.quota_backend_bytes,
         },
         election_timeout: resolved.election,
+        active_within: 3 * resolved.heartbeat,
         watch_progress_interval: resolved.watch_progress_interval,
         request_timeout: Duration::from_secs(5) + 2 * resolved.election,
     }

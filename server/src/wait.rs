@@ -18,6 +18,15 @@ pub(crate) enum Reply {
     /// Marked; what it removes goes away later. The revision is that of the compaction.
     Compacted(i64),
     Alarm(pb::AlarmResponse),
+    /// A lease of so many seconds, and the revision then.
+    LeaseGranted {
+        ttl: i64,
+        revision: i64,
+    },
+    /// A lease is gone; the revision then.
+    LeaseRevoked {
+        revision: i64,
+    },
     /// Applied, with nothing to say.
     Done,
 }
