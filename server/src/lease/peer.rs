@@ -23,7 +23,7 @@ pub(crate) const INTERNAL: &str = "/leases/internal";
 
 /// A larger request is refused. Whoever reads it from the network need not read on.
 pub(crate) const MAX_REQUEST_BYTES: usize = 64 * 1024;
-/// A larger answer is not read.
+/// A larger answer is not used. Whoever reads it from the network need not read on.
 pub(crate) const MAX_ANSWER_BYTES: usize = 100 * 1024 * 1024;
 
 const PROTOBUF: &str = "application/protobuf";
@@ -123,6 +123,12 @@ impl<A: AskLeader> LeaderLeases for OverHttp<A> {
 fn read<T: Message + Default>(answer: Result<(u16, Bytes), String>) -> Result<T, Unanswered> {
     let (status, body) = answer.map_err(Unanswered::Retry)?;
     let text = || String::from_utf8_lossy(&body).trim_end().to_owned();
+    if body.len() > MAX_ANSWER_BYTES {
+        return Err(Unanswered::Retry(format!(
+            "lease: an answer of {} bytes is too large",
+            body.len()
+        )));
+    }
     match status {
         200 => T::decode(body.clone())
             .map_err(|error| Unanswered::Retry(format!("lease: {error}. data = {:?}", text()))),

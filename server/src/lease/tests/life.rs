@@ -106,6 +106,7 @@ fn a_renewal_gives_the_full_time() {
     assert!(matches!(rig.leases.renew(3), Ok(Renewal::Unknown)));
     rig.pass(1);
     assert_eq!(rig.expired(), [2]);
+    rig.revoke(2);
     assert_eq!(rig.left(1), 9);
     rig.pass(8);
     assert_eq!(rig.expired(), [0; 0]);
