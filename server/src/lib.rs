@@ -37,6 +37,7 @@ mod publish;
 mod quota;
 mod range;
 mod read;
+mod recipe;
 mod reconfigure;
 mod recovery;
 mod schema;
@@ -50,7 +51,7 @@ mod wait;
 mod watch;
 
 pub use auth::Enabled as AuthEnabled;
-pub use client::{Client, WatchStream};
+pub use client::{Client, KeepAliveStream, ObserveStream, WatchStream};
 pub use config::Config;
 pub use data_dir::DataDirError;
 pub use error::Error;

@@ -36,13 +36,14 @@ use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Databases, Disk};
 use crate::duties::Duties;
 use crate::error::Error;
-use crate::lease::{self, Lessor};
+use crate::lease::peer::OverHttp;
+use crate::lease::{self, Keeper, Leases, Lessor};
 use crate::log::Log;
 use crate::member::{Ending, Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
-use crate::peers::{Door, JoinError, Remote};
+use crate::peers::{Door, JoinError, LeaderPath, Remote};
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
@@ -165,6 +166,7 @@ struct Running {
     peer_net: net::Net,
     apply: JoinHandle<()>,
     watching: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     member: Arc<Member>,
     /// Closed when nobody uses the member any more.
     unused: Receiver<()>,
@@ -328,13 +330,15 @@ impl Server {
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
         let min_ttl = lease::min_ttl(resolved.election_ticks, resolved.heartbeat);
-        let mut lessor = Lessor::load(&disk.backend, min_ttl)?;
+        let leases = Leases::new(clock.clone(), resolved.election, metrics.lease.clone());
+        let leases = Arc::new(leases);
+        let mut lessor = Lessor::load(&disk.backend, min_ttl, leases.clone())?;
         let orphans = lessor.attach_restored(disk.store.take_restored_leases());
         if orphans > 0 {
             warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
         }
-        if lessor.len() > 0 {
-            warn!(logger, "leases are kept, but none of them expires or can be renewed in this release"; "leases" => lessor.len());
+        if leases.len() > 0 {
+            info!(logger, "restored leases"; "leases" => leases.len());
         }
         metrics.identify(Identity {
             member_id: ids.0,
@@ -376,6 +380,8 @@ impl Server {
             cluster: ArcSwap::from_pointee(cluster.clone()),
             compacted: watch::Sender::new(disk.store.compact_rev()),
             watch: hub,
+            leases,
+            leader_leases: OnceLock::new(),
             metrics: metrics.clone(),
             logger: logger.clone(),
             ending,
@@ -420,6 +426,8 @@ impl Server {
         let node = opened.run(node_config, peers.clone(), apply, disk.applied.0)?;
         let attached = member.node.set(node.handle().clone()).is_ok()
             && member.peers.set(peers.clone()).is_ok();
+        let ask = OverHttp(LeaderPath::new(&member));
+        let attached = attached && member.leader_leases.set(Arc::new(ask)).is_ok();
         assert!(attached, "attached once, here");
         let alone = others.is_empty();
         for other in &others {
@@ -444,6 +452,7 @@ impl Server {
             lowering: None,
         };
         let apply = applier.spawn(entries)?;
+        let keeping = Keeper::start(member.clone())?;
 
         let peer_settings = net::Settings {
             threads: 1,
@@ -491,6 +500,7 @@ impl Server {
                 peer_net,
                 apply,
                 watching,
+                keeping,
                 member,
                 unused,
                 lock,
@@ -514,6 +524,11 @@ impl Server {
     #[must_use]
     pub fn client(&self) -> Client {
         Client::new(self.member.clone())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn member(&self) -> Arc<Member> {
+        self.member.upgrade().expect("it runs")
     }
 
     /// Waits until the member stops by itself; says why.
@@ -544,8 +559,9 @@ impl Server {
             // Whatever comes of it, the member stops.
             let _ = run_async(running.member.hand_over());
         }
-        // Watch streams would last as long as their clients.
+        // Streams of watches and renewals would last as long as their clients.
         running.member.watch.close();
+        running.member.leases.close();
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
@@ -558,6 +574,7 @@ impl Server {
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
         drop(running.watching.join());
+        drop(running.keeping.join());
         drop(running.member);
         // Calls in flight were told to end; the files are free when the last of them has.
         let unused = running.unused.recv_timeout(STOP_GRACE);
@@ -685,6 +702,7 @@ fn limits(config: &Config, resolved: &Resolved) -> Limits {
             None => config.quota_backend_bytes,
         },
         election_timeout: resolved.election,
+        active_within: 3 * resolved.heartbeat,
         watch_progress_interval: resolved.watch_progress_interval,
         strict_reconfig_check: resolved.strict_reconfig_check,
         request_timeout: request_timeout(resolved),

@@ -4,6 +4,7 @@ mod answer;
 mod door;
 mod introduction;
 mod join;
+mod leases;
 mod remote;
 mod verdict;
 
@@ -13,6 +14,7 @@ pub(crate) use answer::answer;
 pub(crate) use door::Door;
 pub(crate) use introduction::Introduction;
 pub(crate) use join::{Seeker, shown_member};
+pub(crate) use leases::LeaderPath;
 pub(crate) use remote::{PromoteError, Remote};
 
 /// The header that names the cluster on what members say to each other.
