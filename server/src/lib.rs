@@ -26,6 +26,7 @@ mod disk;
 mod duties;
 mod error;
 mod lease;
+mod listeners;
 pub mod log;
 mod member;
 mod metrics;

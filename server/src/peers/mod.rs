@@ -6,6 +6,7 @@ mod introduction;
 mod join;
 mod leases;
 mod remote;
+mod secure;
 mod verdict;
 
 pub use join::JoinError;
@@ -16,6 +17,7 @@ pub(crate) use introduction::Introduction;
 pub(crate) use join::{Seeker, shown_member};
 pub(crate) use leases::LeaderPath;
 pub(crate) use remote::{PromoteError, Remote};
+pub(crate) use secure::Secure;
 
 /// The header that names the cluster on what members say to each other.
 pub(crate) const CLUSTER_ID: &str = "x-etcd-cluster-id";
