@@ -261,7 +261,9 @@ impl Rig {
             compaction_started: None,
             lowering: None,
         };
+        // As the apply thread does when it begins.
         applier.store.record_changes();
+        applier.auth.begin(applier.store.backend());
         Ok(Rig {
             fs: fs.clone(),
             id: member.id,
