@@ -22,7 +22,7 @@ use crate::disk;
 use crate::error::Error;
 use crate::lease::{Alone, LeaderLeases, Leases};
 use crate::metrics::{Metrics, saturating};
-use crate::peers::Remote;
+use crate::peers::{Remote, Strangers};
 use crate::read::Reads;
 use crate::schema;
 use crate::transfer::{Incoming, Outgoing};
@@ -119,6 +119,8 @@ pub(crate) struct Member {
     pub(crate) peers: OnceLock<Arc<Peers>>,
     /// Asks other members.
     pub(crate) remote: Remote,
+    /// Members that call this one by mistake.
+    pub(crate) strangers: Strangers,
     /// The first entry of a term was applied: whoever leads now has all of the log.
     pub(crate) term_began: Notify,
     /// Index of the last entry whose effects readers see.

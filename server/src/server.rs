@@ -44,7 +44,7 @@ use crate::member::{Ending, Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
-use crate::peers::{Door, JoinError, LeaderPath, Remote, Secure};
+use crate::peers::{Door, JoinError, LeaderPath, Remote, Secure, Strangers};
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
@@ -399,6 +399,7 @@ impl Server {
             peers: OnceLock::new(),
             remote: Remote::new(Some(secure.clone()), logger.clone()),
             term_began: Notify::new(),
+            strangers: Strangers::default(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });
@@ -423,8 +424,8 @@ impl Server {
                 peer_urls: urls.map(ToString::to_string).collect(),
                 server_version: ETCD_VERSION.to_owned(),
                 dial_timeout: DIAL_TIMEOUT + resolved.election,
-                read_timeout: transport::DEFAULT_IO_TIMEOUT,
-                write_timeout: transport::DEFAULT_IO_TIMEOUT,
+                read_timeout: resolved.raft_read_timeout,
+                write_timeout: resolved.raft_write_timeout,
                 connector: Some(secure),
                 clock,
                 logger: logger.clone(),
@@ -465,6 +466,7 @@ impl Server {
 
         let peer_settings = net::Settings {
             threads: 1,
+            peer_write_timeout: resolved.raft_write_timeout,
             ..net::Settings::new(logger.clone())
                 .map_err(|error| StartError::Listen(error.to_string()))?
         };

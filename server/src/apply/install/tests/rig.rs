@@ -30,7 +30,7 @@ use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::Metrics;
 use crate::observer::Events;
-use crate::peers::Remote;
+use crate::peers::{Remote, Strangers};
 use crate::read::Reads;
 use crate::recovery;
 use crate::server::{StartError, open_files};
@@ -227,6 +227,7 @@ impl Rig {
             leader_leases: OnceLock::new(),
             peers: OnceLock::new(),
             term_began: tokio::sync::Notify::new(),
+            strangers: Strangers::default(),
             stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
