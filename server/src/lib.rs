@@ -17,11 +17,13 @@ mod api;
 mod apply;
 mod auth;
 pub mod backup;
+mod beginning;
 mod client;
 mod conf_state;
 pub mod config;
 mod data_dir;
 mod disk;
+mod duties;
 mod error;
 mod lease;
 mod listeners;
@@ -30,30 +32,30 @@ mod member;
 mod metrics;
 mod net;
 mod observer;
+mod peers;
 mod propose;
 mod publish;
 mod quota;
 mod range;
 mod read;
+mod recipe;
+mod reconfigure;
 mod recovery;
 mod schema;
 mod server;
-#[cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the transport of peers, which calls it, is not here yet"
-    )
-)]
+#[doc(hidden)]
+pub mod simulation;
 mod transfer;
 mod txn;
+mod version_monitor;
 mod wait;
 mod watch;
 
 pub use auth::Enabled as AuthEnabled;
-pub use client::{Client, WatchStream};
+pub use client::{Client, KeepAliveStream, ObserveStream, WatchStream};
 pub use config::Config;
 pub use data_dir::DataDirError;
 pub use error::Error;
+pub use peers::JoinError;
 pub use schema::{DatabaseError, VersionError};
 pub use server::{Server, StartError};

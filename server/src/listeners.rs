@@ -18,6 +18,11 @@ pub(crate) struct Acceptors {
 }
 
 impl Acceptors {
+    /// What peers speak TLS with.
+    pub(crate) fn peer(&self) -> Option<&Acceptor> {
+        self.peer.as_ref()
+    }
+
     /// Those of given certificates (`automatic`: of certificates that the member makes itself, which
     /// writes to the data directory).
     ///
@@ -74,9 +79,8 @@ pub(crate) struct Bound {
     secure: bool,
 }
 
-/// All sockets.
+/// The sockets that are served once the member is ready.
 pub(crate) struct Sockets {
-    pub(crate) peers: Vec<Bound>,
     pub(crate) clients: Vec<Bound>,
     pub(crate) metrics: Vec<Bound>,
 }
@@ -130,14 +134,13 @@ impl Bound {
 }
 
 impl Sockets {
-    /// What the peer sockets speak.
+    /// Hands each to `serve`, with what is spoken there.
     pub(crate) fn serve(
         self,
         acceptors: &Acceptors,
         mut serve: impl FnMut(net::Listener, Transport, net::Surface) -> Result<(), StartError>,
     ) -> Result<(), StartError> {
         let all = [
-            (self.peers, &acceptors.peer, net::Surface::Peer),
             (self.clients, &acceptors.client, net::Surface::Client),
             (self.metrics, &acceptors.metrics, net::Surface::Metrics),
         ];

@@ -7,6 +7,8 @@
 mod build;
 mod clients;
 mod grpc;
+mod lease;
+mod network;
 mod op;
 mod process;
 mod snap;
@@ -19,6 +21,8 @@ use prometheus::{
 
 use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
+pub(crate) use lease::Lease as LeaseMetrics;
+pub(crate) use network::Network;
 pub(crate) use op::{ByOp, Op};
 pub(crate) use watch::Watch as WatchMetrics;
 
@@ -38,6 +42,8 @@ pub(crate) struct Metrics {
     pub(crate) grpc: Grpc,
     /// `etcd_debugging_mvcc_*` of watchers.
     pub(crate) watch: WatchMetrics,
+    /// `etcd_debugging_lease_*`.
+    pub(crate) lease: LeaseMetrics,
     process: process::Process,
     scrapes: Scrapes,
 }
@@ -75,6 +81,10 @@ pub(crate) struct Server {
     pub(crate) apply_duration: ByOp,
     /// A request from its proposal to its answer.
     pub(crate) request_duration: ByOp,
+    /// Learners that became voters at this member's word.
+    pub(crate) learner_promote_successes: IntCounter,
+    /// Learners that did not, by reason.
+    pub(crate) learner_promote_failures: IntCounterVec,
     /// The quota in bytes, 0 when there is none.
     pub(crate) quota_backend_bytes: IntGauge,
     healthcheck: GaugeVec,
@@ -177,6 +187,7 @@ impl Metrics {
             disk: new.disk()?,
             snap: new.snap()?,
             watch: new.watch()?,
+            lease: new.lease()?,
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,
             scrapes: Scrapes {
@@ -194,6 +205,17 @@ impl Metrics {
             },
             registry,
         })
+    }
+
+    /// The metrics of the traffic between members. To be made once; its labels have this member's id.
+    ///
+    /// # Errors
+    /// When they were made before.
+    pub(crate) fn network(&self, local: u64) -> Result<Network, prometheus::Error> {
+        let new = build::Builder {
+            registry: &self.registry,
+        };
+        new.network(local)
     }
 
     /// Sets what never changes while the server runs.

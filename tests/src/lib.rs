@@ -1,6 +1,7 @@
 //! What the end-to-end suites share: processes, ports, peers, wires.
 
 pub mod binary;
+pub mod cluster;
 pub mod grpc;
 pub mod http1;
 pub mod member;

@@ -55,6 +55,9 @@ pub enum StepError {
     /// Values that no sound member sends.
     #[error("raft message refused: {0}")]
     Impossible(&'static str),
+    /// An answer of a member that was removed a moment ago.
+    #[error("raft message is an answer of somebody who is no member")]
+    UnknownSender,
     /// There is nobody who could take the proposal.
     #[error("raft proposal dropped")]
     ProposalDropped,
@@ -85,6 +88,36 @@ pub struct SoftState {
     pub role: Role,
     /// The current term.
     pub term: u64,
+}
+
+/// How the leader sends entries to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replication {
+    /// One message at a time, until it is known where the member's log ends.
+    Probe,
+    /// As the entries come.
+    Replicate,
+    /// Nothing, until the member has a snapshot.
+    Snapshot,
+}
+
+/// What the leader knows of a member's log, its own included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberProgress {
+    /// The member.
+    pub id: u64,
+    /// Highest index that it is known to have durably.
+    pub matched: u64,
+    /// Next index to be sent.
+    pub next: u64,
+    /// It does not vote.
+    pub learner: bool,
+    /// It was heard of within the last one to two election timeouts.
+    pub recently_active: bool,
+    /// How it gets entries.
+    pub replication: Replication,
+    /// Index of the snapshot that is on its way to it, 0 for none. It may get a newer one.
+    pub pending_snapshot: u64,
 }
 
 /// One round of work for the driver.

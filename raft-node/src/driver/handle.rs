@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError};
 use retcd_proto::raftpb;
 
-use super::status::{Shared, Status};
+use super::status::{Progress, Shared, Status};
 use super::{MAX_PROPOSAL_BYTES, PROPOSAL_QUEUE_BYTES};
 use crate::core::StepError;
 
@@ -44,6 +45,10 @@ pub enum ConfChangeError {
 /// What the raft thread is asked for besides proposals.
 pub(super) enum Control {
     Step(Box<raftpb::Message>),
+    ProposeInTerm {
+        term: u64,
+        data: Vec<Bytes>,
+    },
     ReadIndex(u64),
     ProposeConfChange(raftpb::ConfChange),
     ApplyConfChange {
@@ -56,6 +61,7 @@ pub(super) enum Control {
         data: Bytes,
     },
     TransferLeader(u64),
+    AdvanceTicks(usize),
     Unreachable(u64),
     SnapshotSent {
         to: u64,
@@ -117,6 +123,28 @@ impl Handle {
             queued.fetch_sub(len, Ordering::AcqRel);
             propose_error(&e)
         })
+    }
+
+    /// Proposes normal entries on condition that this member leads in `term` when they are appended. They wait for
+    /// no leader, are never passed on to one, and go before what [`propose`](Self::propose) has queued. Never
+    /// blocks. What is dropped is reported through `Observer::proposal_dropped`.
+    ///
+    /// For what only the leader of that term may decide, such as that time is over: one that was deposed without
+    /// knowing it must not have its say any more.
+    ///
+    /// # Errors
+    /// `Full`, `TooLarge`: none was taken; `Stopped`.
+    pub fn propose_in_term(&self, term: u64, data: Vec<Bytes>) -> Result<(), ProposeError> {
+        if let Some(large) = data.iter().find(|data| data.len() > MAX_PROPOSAL_BYTES) {
+            return Err(ProposeError::TooLarge(large.len()));
+        }
+        self.try_control(Control::ProposeInTerm { term, data })
+    }
+
+    /// When the raft thread last ticked, by the node's clock. Long ago: it is stuck, for example in a disk that
+    /// does not answer, and may have been deposed without knowing it.
+    pub fn ticked(&self) -> Duration {
+        self.shared.ticked()
     }
 
     /// Proposes a change of the membership. A leader that has another one under way appends an
@@ -194,12 +222,30 @@ impl Handle {
         self.shared.set_applied(index);
     }
 
-    /// Asks the leader to hand over to member `to`.
+    /// Hands leadership over to member `to`, if this member leads and `to` votes. Nothing is said
+    /// about the outcome: it worked when [`Status::leader`] is `to`, or another member as well; it
+    /// is given up after an election timeout, when [`Progress::transferee`] is 0 again. Proposals
+    /// wait meanwhile.
     ///
     /// # Errors
     /// `Stopped`.
     pub fn transfer_leader(&self, to: u64) -> Result<(), Stopped> {
         self.send_control(Control::TransferLeader(to))
+    }
+
+    /// Lets so many ticks pass at once, unless somebody leads already. For a member that has just
+    /// started and has seen that enough others are there
+    /// ([`initial_election_tick_advance`](super::Config::initial_election_tick_advance)).
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn advance_ticks(&self, ticks: usize) -> Result<(), Stopped> {
+        self.send_control(Control::AdvanceTicks(ticks))
+    }
+
+    /// What this member, if it leads, knows of the others' logs. As of the last tick; cheap.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.shared.progress()
     }
 
     /// A member could not be reached.

@@ -14,6 +14,8 @@
 //! leaves proposals in their queue, whose end callers see as [`ProposeError::Full`].
 
 mod handle;
+mod log_writer;
+mod machine;
 mod raft_thread;
 mod snapshot_thread;
 mod status;
@@ -37,7 +39,9 @@ use crate::bootstrap::Opened;
 use crate::core::Core;
 
 pub use handle::{ConfChangeError, Handle, ProposeError, Stopped};
-pub use status::Status;
+pub use log_writer::{Group, LogWriter, Report, Write, save_file};
+pub use machine::{Machine, Ports};
+pub use status::{Progress, Status};
 
 /// How a member's log is kept and how its raft node behaves.
 #[derive(Clone)]
@@ -69,6 +73,8 @@ pub struct Config {
     pub no_fsync: bool,
     /// Size of a WAL segment in bytes, [`DEFAULT_WAL_SEGMENT_SIZE`].
     pub wal_segment_size: u64,
+    /// Where the next WAL segment is prepared; in the background unless a run must repeat exactly.
+    pub wal_prepare: wal::Prepare,
     /// For what the node has to say.
     pub logger: slog::Logger,
     /// Is told what happens.
@@ -96,6 +102,7 @@ impl Config {
         wal::Options {
             segment_size: self.wal_segment_size,
             no_fsync: self.no_fsync,
+            prepare: self.wal_prepare,
             observe: Some(Arc::new(move |seen| match seen {
                 wal::Observed::Fsync(took) => observer.wal_fsync(took),
                 wal::Observed::Write(took, bytes) => observer.wal_write(took, bytes as u64),
@@ -247,14 +254,9 @@ impl Opened {
         apply: crossbeam_channel::Sender<Apply>,
         applied: u64,
     ) -> Result<Node, Error> {
-        let hard_state = self.hard_state;
         let snapshot = self.snapshot.0;
-        let (core_config, initial, wal) = self.into_core(&config, applied);
-        let core =
-            Core::new(&core_config, initial, &config.logger).map_err(|source| Error::Log {
-                dir: config.wal_dir.clone(),
-                source,
-            })?;
+        let member_id = self.member_id;
+        let (machine, writer) = self.into_machine(&config, applied)?;
 
         let (proposals, proposals_rx) = crossbeam_channel::bounded(PROPOSAL_QUEUE);
         let (control, control_rx) = crossbeam_channel::bounded(CONTROL_QUEUE);
@@ -263,7 +265,7 @@ impl Opened {
         let (reports, reports_rx) = crossbeam_channel::unbounded();
         let (jobs, jobs_rx) = crossbeam_channel::bounded(SNAPSHOT_QUEUE);
 
-        let handle = Handle::new(proposals, control, core_config.id, applied);
+        let handle = Handle::new(proposals, control, member_id, applied);
         let shared = handle.shared().clone();
         shared.set_snapshot(snapshot);
         let config = Arc::new(config);
@@ -271,29 +273,57 @@ impl Opened {
             handle,
             threads: Vec::new(),
         };
-        let (wal_thread, writes) =
-            wal_thread::WalThread::new(wal, config.clone(), WRITE_QUEUE, reports.clone());
+        let (wal_thread, writes) = wal_thread::WalThread::new(writer, WRITE_QUEUE, reports.clone());
         let snapshot_thread =
             snapshot_thread::SnapshotThread::new(config.clone(), jobs_rx, reports);
+        let outlets = raft_thread::Outlets {
+            config: config.clone(),
+            shared: shared.clone(),
+            writes,
+            jobs,
+            apply,
+            abandoned: false,
+            transport,
+        };
         let raft_thread = raft_thread::RaftThread::new(
-            core,
-            hard_state,
+            machine,
             config.clone(),
             shared,
             raft_thread::Channels {
                 proposals: proposals_rx,
                 control: control_rx,
                 reports: reports_rx,
-                writes,
-                jobs,
-                apply,
-                transport,
+                outlets,
             },
         );
         node.spawn(&config, "wal", move || wal_thread.run())?;
         node.spawn(&config, "snapshots", move || snapshot_thread.run())?;
         node.spawn(&config, "raft", move || raft_thread.run())?;
         Ok(node)
+    }
+}
+
+impl Opened {
+    /// The core and its log, ready to be driven: by the threads of [`Opened::run`], or by a
+    /// simulation.
+    ///
+    /// # Errors
+    /// A log that contradicts itself or `applied`.
+    pub fn into_machine(
+        self,
+        config: &Config,
+        applied: u64,
+    ) -> Result<(Machine, LogWriter), Error> {
+        let hard_state = self.hard_state;
+        let (core_config, initial, wal) = self.into_core(config, applied);
+        let core =
+            Core::new(&core_config, initial, &config.logger).map_err(|source| Error::Log {
+                dir: config.wal_dir.clone(),
+                source,
+            })?;
+        let machine = Machine::new(core, hard_state, config.logger.clone());
+        let writer = LogWriter::new(wal, config.fs.clone(), config.snap_dir.clone());
+        Ok((machine, writer))
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use prometheus::IntGauge;
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_proto::raftpb;
@@ -23,10 +24,9 @@ use crate::api::major_minor;
 use crate::auth::Auth;
 use crate::config::{Engine, GoDuration};
 use crate::disk::ReceivedDatabase;
-use crate::lease::Lessor;
 use crate::recovery;
 use crate::schema::{self, Version};
-use crate::server::{MAX_LEARNERS, StartError};
+use crate::server::StartError;
 
 /// Why a leader's snapshot cannot be installed. The log begins behind it, so the member cannot go on without it.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +61,8 @@ struct Incoming {
     cluster: Cluster,
     alarms: Alarms,
     auth: Auth,
-    lessor: Lessor,
+    /// Keys, each with the lease that it names.
+    leased: Vec<(Bytes, i64)>,
 }
 
 /// Says that a snapshot is being installed, until it is dropped.
@@ -138,20 +139,16 @@ impl Applier {
             return Err(Box::new(InstallError::OtherIndex { index, found }));
         }
         recovery::check(disk, logger)?;
-        let cluster = Cluster::load(&disk.backend, self.member.cluster_id, MAX_LEARNERS)?;
+        let learners = self.cluster.max_learners();
+        let cluster = Cluster::load(&disk.backend, self.member.cluster_id, learners)?;
         if let Some(version) = cluster.version().and_then(Version::parse) {
             schema::check_cluster(version)?;
-        }
-        let mut lessor = Lessor::load(&disk.backend, self.lessor.min_ttl())?;
-        let orphans = lessor.attach_restored(disk.store.take_restored_leases());
-        if orphans > 0 {
-            warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
         }
         Ok(Incoming {
             cluster,
             alarms: Alarms::load(&disk.backend)?,
             auth: Auth::load(&disk.backend)?,
-            lessor,
+            leased: disk.store.take_restored_leases(),
             database,
         })
     }
@@ -168,7 +165,7 @@ impl Applier {
             cluster,
             alarms,
             auth,
-            lessor,
+            leased,
         } = incoming;
         let member = self.member.clone();
         if database.disk.store.rev() < self.store.rev() {
@@ -179,8 +176,9 @@ impl Applier {
         let conf_state = conf_state.unwrap_or_else(|| cluster.conf_state());
         self.snapshots.installed(at.0, conf_state);
         let old_version = self.cluster.version().map(major_minor);
-        self.cluster = cluster;
+        let old = std::mem::replace(&mut self.cluster, cluster);
         self.publish_cluster();
+        member.reconnect(&old);
         if let Some(version) = self.cluster.version().map(major_minor)
             && old_version.as_ref() != Some(&version)
         {
@@ -191,7 +189,11 @@ impl Applier {
         let raised = self.alarms.list(AlarmType::None);
         member.alarms.store(Arc::new(raised));
         self.auth = auth;
-        self.lessor = lessor;
+        self.lessor.reload(&member.backend())?;
+        let orphans = self.lessor.attach_restored(leased);
+        if orphans > 0 {
+            warn!(member.logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
+        }
         self.applied = at;
         self.lowering = None;
         self.compaction_started = None;

@@ -215,7 +215,11 @@ impl Applier {
         let mut op = None;
         let done = match kind {
             // A new leader confirms its term.
-            raftpb::EntryType::EntryNormal if data.is_empty() => None,
+            raftpb::EntryType::EntryNormal if data.is_empty() => {
+                self.member.leases.term_begun(term);
+                self.member.term_began.notify_one();
+                None
+            }
             raftpb::EntryType::EntryNormal => self.apply_normal(index, data, &mut op)?,
             raftpb::EntryType::EntryConfChange => Some(self.apply_conf_change(index, data)?),
             raftpb::EntryType::EntryConfChangeV2 => {

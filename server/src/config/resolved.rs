@@ -86,6 +86,10 @@ pub struct Resolved {
     pub initial_election_tick_advance: bool,
     /// Ask before an election.
     pub pre_vote: bool,
+    /// Learners that the cluster may have.
+    pub max_learners: usize,
+    /// Refuse changes of the membership that would endanger the quorum.
+    pub strict_reconfig_check: bool,
     /// Bytes of the store above which writes are refused; `None`: no limit.
     pub quota_backend_bytes: Option<u64>,
     /// Largest request a proposal may hold.
@@ -96,6 +100,12 @@ pub struct Resolved {
     pub max_txn_ops: usize,
 
     // What follows may differ.
+    /// Go on as the only member of the cluster.
+    pub force_new_cluster: bool,
+    /// A stream of a peer that brings nothing for so long is given up.
+    pub raft_read_timeout: Duration,
+    /// A stream to a peer that takes nothing for so long is given up.
+    pub raft_write_timeout: Duration,
     /// Applied entries between snapshots.
     pub snapshot_count: u64,
     /// Log entries kept behind a snapshot.
@@ -288,6 +298,12 @@ impl Config {
             )?,
             initial_election_tick_advance: self.initial_election_tick_advance,
             pre_vote: self.pre_vote,
+            // Below 0 no learner fits either.
+            max_learners: usize::try_from(self.max_learners).unwrap_or(0),
+            strict_reconfig_check: self.strict_reconfig_check,
+            force_new_cluster: self.force_new_cluster,
+            raft_read_timeout: peer_timeout(self.raft_read_timeout),
+            raft_write_timeout: peer_timeout(self.raft_write_timeout),
             quota_backend_bytes: match self.quota_backend_bytes {
                 0 => Some(DEFAULT_QUOTA),
                 quota => u64::try_from(quota).ok(),
@@ -564,6 +580,12 @@ fn duration(flag: &'static str, nanos: i64, default_ms: u64) -> Result<Duration,
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),
         Err(_) => Err(ConfigError::Negative { flag, value: nanos }),
     }
+}
+
+/// As in etcd, 5 s at least.
+fn peer_timeout(nanos: i64) -> Duration {
+    let given = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    given.max(Duration::from_secs(5))
 }
 
 /// 0 and below is etcd's default; what is too short is made longer.

@@ -262,7 +262,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "Name of --watch-progress-notify-interval before etcd 3.6.",
     ),
     no("feature-gates", Kind::Text, ""),
-    no("force-new-cluster", Kind::Bool, "false"),
+    yes(
+        "force-new-cluster",
+        Kind::Bool,
+        "false",
+        "Go on as the only member of the cluster, with the data of this one; all others are removed.",
+    ),
     no("grpc-keepalive-interval", Kind::Duration, "2h0m0s"),
     no("grpc-keepalive-min-time", Kind::Duration, "5s"),
     no("grpc-keepalive-timeout", Kind::Duration, "20s"),
@@ -353,7 +358,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "4294967295",
         "Most requests in flight on one client connection.",
     ),
-    no("max-learners", Kind::Int, "1"),
+    yes(
+        "max-learners",
+        Kind::Int,
+        "1",
+        "Most learners that the cluster may have; the same on every member.",
+    ),
     yes(
         "max-request-bytes",
         Kind::Uint,
@@ -464,8 +474,18 @@ pub(super) static FLAGS: &[Flag] = &[
         "0",
         "Size at which the store refuses writes; 0 is 2 GiB, negative is no limit.",
     ),
-    no("raft-read-timeout", Kind::Duration, "5s"),
-    no("raft-write-timeout", Kind::Duration, "5s"),
+    yes(
+        "raft-read-timeout",
+        Kind::Duration,
+        "5s",
+        "Time after which a stream of a peer that brings nothing is given up; 5s at least.",
+    ),
+    yes(
+        "raft-write-timeout",
+        Kind::Duration,
+        "5s",
+        "Time after which a stream to a peer that takes nothing is given up; 5s at least.",
+    ),
     yes(
         "self-signed-cert-validity",
         Kind::Uint,
@@ -486,7 +506,12 @@ pub(super) static FLAGS: &[Flag] = &[
     ),
     no("socket-reuse-address", Kind::Bool, "false"),
     no("socket-reuse-port", Kind::Bool, "false"),
-    no("strict-reconfig-check", Kind::Bool, "true"),
+    yes(
+        "strict-reconfig-check",
+        Kind::Bool,
+        "true",
+        "Refuse changes of the membership that would endanger the quorum.",
+    ),
     yes(
         "tls-max-version",
         Kind::Text,

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use retcd_raft_node::transport::WriteDeadline;
 use retcd_tls::TlsStream;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
@@ -136,8 +137,15 @@ async fn converse(
     if is_http2 {
         let reader = Authorities::new(reader, PREFACE.len());
         serve_http2(tokio::io::join(reader, writer), wire, site, drain).await;
+        return;
+    }
+    let io = tokio::io::join(reader, writer);
+    // A stream to a peer lasts; one that takes nothing must not.
+    if site.surface == Surface::Peer {
+        let io = WriteDeadline::new(io, site.settings.peer_write_timeout);
+        serve_http1(io, wire, site, drain).await;
     } else {
-        serve_http1(tokio::io::join(reader, writer), wire, site, drain).await;
+        serve_http1(io, wire, site, drain).await;
     }
 }
 
@@ -220,9 +228,18 @@ fn answer(
     wire: Wire,
     request: Request<Incoming>,
 ) -> Boxed<'static, Result<Response<Body>, Infallible>> {
-    let (mut head, _body) = request.into_parts();
-    if wire.secure {
-        head.extensions.insert(Secure);
-    }
-    Box::pin(async move { Ok(plain::serve(&site, &head).await) })
+    Box::pin(async move {
+        let request = match site.surface {
+            Surface::Peer => match site.services.peer(request).await {
+                Ok(response) => return Ok(response),
+                Err(other) => other,
+            },
+            _ => request,
+        };
+        let (mut head, _body) = request.into_parts();
+        if wire.secure {
+            head.extensions.insert(Secure);
+        }
+        Ok(plain::serve(&site, &head).await)
+    })
 }

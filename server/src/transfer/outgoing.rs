@@ -16,7 +16,6 @@ use slog::{Logger, info, warn};
 use crate::config::{GoBytes, GoDuration};
 use crate::disk::TERM;
 use crate::member::Member;
-use crate::server::MAX_LEARNERS;
 
 /// Copies at a time. Each keeps the pages of its moment from being used again, so the database grows while it is read.
 /// One more is refused; raft asks again.
@@ -220,7 +219,8 @@ impl Member {
                 wanted,
             });
         }
-        let cluster = Cluster::load_view(&*view, self.cluster_id, MAX_LEARNERS)?;
+        let learners = self.cluster.load().max_learners();
+        let cluster = Cluster::load_view(&*view, self.cluster_id, learners)?;
         message.snapshot = Some(raftpb::Snapshot {
             data: Some(cluster.v2_document().into()),
             metadata: Some(raftpb::SnapshotMetadata {

@@ -96,6 +96,7 @@ pub(super) fn config(fs: Arc<dyn Fs>, dir: &Path) -> (Config, Ears) {
         max_snapshots: 5,
         no_fsync: false,
         wal_segment_size: DEFAULT_WAL_SEGMENT_SIZE,
+        wal_prepare: Default::default(),
         logger: slog::Logger::root(slog::Discard, slog::o!()),
         observer: events.clone(),
     };
@@ -132,7 +133,7 @@ impl Rig {
         let (mut config, ears) = config(fs, dir);
         change(&mut config);
         let applied = match &start {
-            Start::New { .. } => 0,
+            Start::New { .. } | Start::Join { .. } => 0,
             Start::Restart {
                 consistent_index, ..
             } => *consistent_index,

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_proto::raftpb::{self, MessageType};
 use retcd_raft_node::ids::{self, RequestIds};
-use retcd_raft_node::membership::{self, Cluster};
+use retcd_raft_node::membership::{self, Cluster, DEFAULT_MAX_LEARNERS};
 use retcd_raft_node::{self as raft_node, Apply, Node, Start, Transport};
 use retcd_storage::clock::SystemClock;
 use retcd_storage::fs::{Fs as _, SimFs};
@@ -25,14 +25,15 @@ use crate::alarm::Alarms;
 use crate::auth::Auth;
 use crate::config::{Config, Resolved};
 use crate::disk::Databases;
-use crate::lease::Lessor;
+use crate::lease::{Leases, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::Metrics;
 use crate::observer::Events;
+use crate::peers::{Remote, Strangers};
 use crate::read::Reads;
 use crate::recovery;
-use crate::server::{MAX_LEARNERS, StartError, open_files};
+use crate::server::{StartError, open_files};
 use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
@@ -141,6 +142,7 @@ impl Rig {
             max_snapshots: 1,
             no_fsync: false,
             wal_segment_size: 16 << 10,
+            wal_prepare: wal::Prepare::default(),
             logger: logger.clone(),
             observer: events.clone(),
         };
@@ -152,7 +154,8 @@ impl Rig {
         retcd_storage::snapshot::release(fs, &resolved.snap_dir, u64::MAX)?;
         let (opened, cluster) = match log {
             Some(log) => {
-                let recovered = recovery::recover(&log, &mut disk, &config, &logger)?;
+                let recovered =
+                    recovery::recover(&log, &mut disk, &config, DEFAULT_MAX_LEARNERS, &logger)?;
                 let index = disk.applied.0;
                 let opened = log.with_database(&config, index, recovered.conf_state)?;
                 (opened, recovered.cluster)
@@ -164,13 +167,19 @@ impl Rig {
                     members: founders(),
                 };
                 let opened = raft_node::open(&config, start)?;
-                let cluster = Cluster::load(&disk.backend, opened.cluster_id, MAX_LEARNERS)?;
+                let cluster =
+                    Cluster::load(&disk.backend, opened.cluster_id, DEFAULT_MAX_LEARNERS)?;
                 (opened, cluster)
             }
         };
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
-        let mut lessor = Lessor::load(&disk.backend, 1)?;
+        let leases = Arc::new(Leases::new(
+            clock.clone(),
+            Duration::from_secs(1),
+            metrics.lease.clone(),
+        ));
+        let mut lessor = Lessor::load(&disk.backend, 1, leases.clone())?;
         lessor.attach_restored(disk.store.take_restored_leases());
         let (hub, watching) = Hub::start(disk.store.reader(), metrics.watch.clone())?;
         let (in_use, unused) = crossbeam_channel::bounded(0);
@@ -184,8 +193,11 @@ impl Rig {
                 quota_reported: 0,
                 election_timeout: Duration::from_secs(1),
                 watch_progress_interval: Duration::from_secs(600),
+                strict_reconfig_check: true,
+                active_within: PATIENCE,
                 request_timeout: PATIENCE,
             },
+            clock: clock.clone(),
             store: disk.store.reader(),
             outgoing: Outgoing::new(
                 clock.clone(),
@@ -208,8 +220,14 @@ impl Rig {
             compacted: watch::Sender::new(disk.store.compact_rev()),
             watch: hub,
             metrics,
+            remote: Remote::new(None, logger.clone()),
             logger,
-            failure: watch::Sender::new(None),
+            ending: watch::Sender::new(None),
+            leases,
+            leader_leases: OnceLock::new(),
+            peers: OnceLock::new(),
+            term_began: tokio::sync::Notify::new(),
+            strangers: Strangers::default(),
             stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
@@ -317,7 +335,7 @@ impl Rig {
         let (_keep, none) = crossbeam_channel::bounded(1);
         while applier.applied.0 < index {
             let work = self.entries.recv_timeout(PATIENCE).unwrap_or_else(|_| {
-                let failure = self.member.failure.borrow().clone();
+                let failure = self.member.ending.borrow().clone();
                 panic!("stuck at {:?}, not {index}: {failure:?}", applier.applied)
             });
             applier.apply_batch(work, &none).unwrap();
@@ -342,7 +360,7 @@ impl Rig {
     /// Waits until everything up to `index` can be read.
     pub(super) fn wait_applied(&self, index: u64) {
         wait_for("applied", || {
-            assert_eq!(*self.member.failure.borrow(), None);
+            assert_eq!(*self.member.ending.borrow(), None);
             (self.member.applied() >= index).then_some(())
         });
     }
