@@ -7,6 +7,8 @@ use std::fmt;
 
 use tonic::Code;
 
+use crate::lease::NotPrimary;
+
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,6 +43,8 @@ pub enum Error {
     LeaseExists,
     /// The lease would be longer than any may be.
     LeaseTtlTooLarge,
+    /// This member does not keep the time of leases. Etcd sends this as `Unknown`.
+    NotPrimary,
     /// Authentication cannot be enabled without a user `root`.
     RootUserNotExist,
     /// Authentication cannot be enabled while the user `root` lacks its role.
@@ -73,6 +77,34 @@ pub enum Error {
     RequestTooLarge,
     /// Too many requests are waiting to be applied. Etcd sends this as `Unknown`.
     TooManyRequests,
+    /// No member has the id, or it was removed.
+    MemberNotFound,
+    /// A member has the id already.
+    MemberExist,
+    /// Another member has one of the peer URLs.
+    PeerUrlExist,
+    /// The peer URLs are none.
+    MemberBadUrls,
+    /// Too few members have started for this change. Etcd sends this as `Unknown`.
+    MemberNotEnoughStarted,
+    /// Only learners can be promoted.
+    MemberNotLearner,
+    /// The learner has not received enough of the log.
+    LearnerNotReady,
+    /// As many learners as `--max-learners` are there already.
+    TooManyLearners,
+    /// This member is not connected to enough others for the change.
+    Unhealthy,
+    /// This member does not lead.
+    NotLeader,
+    /// Leadership cannot go to that member.
+    BadLeaderTransferee,
+    /// The new leader did not take over in time. Etcd sends this as `Unknown`.
+    TimeoutLeaderTransfer,
+    /// No answer within the request timeout, and the connection to the leader or a quorum was lost in that time.
+    TimeoutDueToConnectionLost,
+    /// What was committed was not applied in time.
+    TimeoutWaitAppliedIndex,
     /// The cluster has no leader.
     NoLeader,
     /// The leader changed while the request waited.
@@ -95,6 +127,8 @@ pub enum Error {
     EngineCannot(String),
     /// The request would be logged in the membership module's own words. Sent as `Unknown`.
     Membership(String),
+    /// What the Lock and Election services say, or what they were told by those that they use. Sent as `Unknown`.
+    Recipe(String),
     /// Damaged data or an impossible state, in words for the operator. Sent as `Unknown`.
     Internal(String),
 }
@@ -140,6 +174,7 @@ impl Error {
             Self::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
             Self::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
             Self::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+            Self::NotPrimary => (Code::Unknown, "not a primary lessor"),
             Self::RootUserNotExist => (
                 Code::FailedPrecondition,
                 "etcdserver: root user does not exist",
@@ -180,6 +215,53 @@ impl Error {
             ),
             Self::RequestTooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
             Self::TooManyRequests => (Code::Unknown, "etcdserver: too many requests"),
+            Self::MemberNotFound => (Code::NotFound, "etcdserver: member not found"),
+            Self::MemberExist => (
+                Code::FailedPrecondition,
+                "etcdserver: member ID already exist",
+            ),
+            Self::PeerUrlExist => (
+                Code::FailedPrecondition,
+                "etcdserver: Peer URLs already exists",
+            ),
+            Self::MemberBadUrls => (
+                Code::InvalidArgument,
+                "etcdserver: given member URLs are invalid",
+            ),
+            Self::MemberNotEnoughStarted => (
+                Code::Unknown,
+                "etcdserver: re-configuration failed due to not enough started members",
+            ),
+            Self::MemberNotLearner => (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member",
+            ),
+            Self::LearnerNotReady => (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            ),
+            Self::TooManyLearners => (
+                Code::FailedPrecondition,
+                "etcdserver: too many learner members in cluster",
+            ),
+            Self::Unhealthy => (Code::Unavailable, "etcdserver: unhealthy cluster"),
+            Self::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
+            Self::BadLeaderTransferee => (
+                Code::FailedPrecondition,
+                "etcdserver: bad leader transferee",
+            ),
+            Self::TimeoutLeaderTransfer => (
+                Code::Unknown,
+                "etcdserver: request timed out, leader transfer took too long",
+            ),
+            Self::TimeoutDueToConnectionLost => (
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to connection lost",
+            ),
+            Self::TimeoutWaitAppliedIndex => (
+                Code::Unavailable,
+                "etcdserver: request timed out, waiting for the applied index took too long",
+            ),
             Self::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
             Self::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
             Self::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
@@ -202,7 +284,9 @@ impl Error {
                 "RangeStream does not support revision filters",
             ),
             Self::EngineCannot(text) => (Code::Unimplemented, text),
-            Self::Membership(text) | Self::Internal(text) => (Code::Unknown, text),
+            Self::Membership(text) | Self::Recipe(text) | Self::Internal(text) => {
+                (Code::Unknown, text)
+            }
         }
     }
 }
@@ -214,6 +298,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<NotPrimary> for Error {
+    fn from(_: NotPrimary) -> Self {
+        Self::NotPrimary
+    }
+}
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
@@ -263,6 +353,19 @@ mod tests {
             NoPasswordUser,
             RequestTooLarge,
             TooManyRequests,
+            MemberNotFound,
+            MemberExist,
+            PeerUrlExist,
+            MemberBadUrls,
+            MemberNotEnoughStarted,
+            MemberNotLearner,
+            LearnerNotReady,
+            TooManyLearners,
+            Unhealthy,
+            NotLeader,
+            BadLeaderTransferee,
+            TimeoutDueToConnectionLost,
+            TimeoutWaitAppliedIndex,
             NoLeader,
             LeaderChanged,
             Stopped,
@@ -303,6 +406,19 @@ mod tests {
                 | NoPasswordUser
                 | RequestTooLarge
                 | TooManyRequests
+                | MemberNotFound
+                | MemberExist
+                | PeerUrlExist
+                | MemberBadUrls
+                | MemberNotEnoughStarted
+                | MemberNotLearner
+                | LearnerNotReady
+                | TooManyLearners
+                | Unhealthy
+                | NotLeader
+                | BadLeaderTransferee
+                | TimeoutDueToConnectionLost
+                | TimeoutWaitAppliedIndex
                 | NoLeader
                 | LeaderChanged
                 | Stopped
@@ -310,8 +426,15 @@ mod tests {
                 | TimeoutDueToLeaderFail
                 | Corrupt
                 | NotSupportedForLearner => {}
-                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | EngineCannot(_)
-                | Membership(_) | Internal(_) => {
+                NotPrimary
+                | NestedTooDeep
+                | TimeoutLeaderTransfer
+                | StreamSortOrder
+                | StreamRevisionFilter
+                | EngineCannot(_)
+                | Membership(_)
+                | Recipe(_)
+                | Internal(_) => {
                     unreachable!("has its own words")
                 }
             }

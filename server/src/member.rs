@@ -9,18 +9,23 @@ use arc_swap::ArcSwap;
 use retcd_proto::etcdserverpb::{AlarmMember, ResponseHeader};
 use retcd_raft_node::ids::RequestIds;
 use retcd_raft_node::membership::Cluster;
+use retcd_raft_node::transport::Peers;
 use retcd_raft_node::{Handle, ProposeError};
 use retcd_storage::backend::{self, Bucket};
+use retcd_storage::clock::Clock;
 use retcd_storage::mvcc::StoreReader;
-use slog::{Logger, error};
-use tokio::sync::watch;
+use slog::{Logger, error, warn};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::disk;
 use crate::error::Error;
+use crate::lease::{Alone, LeaderLeases, Leases};
 use crate::metrics::{Metrics, saturating};
+use crate::peers::{Remote, Strangers};
 use crate::read::Reads;
 use crate::schema;
+use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -37,8 +42,12 @@ pub(crate) struct Limits {
     pub(crate) quota_reported: i64,
     /// `--election-timeout`.
     pub(crate) election_timeout: Duration,
+    /// A raft thread that has not ticked for longer may not know who leads: three heartbeats.
+    pub(crate) active_within: Duration,
     /// `--watch-progress-notify-interval`.
     pub(crate) watch_progress_interval: Duration,
+    /// `--strict-reconfig-check`.
+    pub(crate) strict_reconfig_check: bool,
     /// How long a request waits for the log: 5 s and two election timeouts.
     pub(crate) request_timeout: Duration,
 }
@@ -48,8 +57,29 @@ pub(crate) struct Limits {
 pub(crate) struct Leader {
     /// 0: nobody.
     pub(crate) id: u64,
-    /// When the last leader was lost.
-    pub(crate) since: Option<Instant>,
+    /// When the newest leader was heard of first.
+    pub(crate) elected: Option<Instant>,
+}
+
+/// Why a member stops by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It cannot go on safely, for this reason.
+    Unsafe(String),
+    /// It is no member of the cluster any more.
+    Removed,
+}
+
+/// etcd's words.
+const REMOVED: &str = "the member has been permanently removed from the cluster";
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsafe(reason) => f.write_str(reason),
+            Self::Removed => f.write_str(REMOVED),
+        }
+    }
 }
 
 /// One running member.
@@ -58,7 +88,10 @@ pub(crate) struct Member {
     pub(crate) cluster_id: u64,
     pub(crate) limits: Limits,
     pub(crate) store: StoreReader,
-    pub(crate) backend: backend::Reader,
+    /// Databases on their way to followers.
+    pub(crate) outgoing: Outgoing,
+    /// Databases on their way from the leader.
+    pub(crate) incoming: Incoming,
     pub(crate) waiters: Waiters,
     pub(crate) reads: Reads,
     pub(crate) request_ids: RequestIds,
@@ -70,13 +103,26 @@ pub(crate) struct Member {
     /// The newest compaction that is finished.
     pub(crate) compacted: watch::Sender<i64>,
     pub(crate) watch: Arc<Hub>,
+    pub(crate) leases: Arc<Leases>,
+    /// How to ask the leader about leases, once there is a way to other members.
+    pub(crate) leader_leases: OnceLock<Arc<dyn LeaderLeases>>,
+    /// The raft node's clock.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logger: Logger,
     /// Why the member stopped by itself, if it did.
-    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) ending: watch::Sender<Option<Ending>>,
     /// Set when the member is told to stop, and calls had their time to end.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) node: OnceLock<Handle>,
+    /// The connections to other members.
+    pub(crate) peers: OnceLock<Arc<Peers>>,
+    /// Asks other members.
+    pub(crate) remote: Remote,
+    /// Members that call this one by mistake.
+    pub(crate) strangers: Strangers,
+    /// The first entry of a term was applied: whoever leads now has all of the log.
+    pub(crate) term_began: Notify,
     /// Index of the last entry whose effects readers see.
     pub(crate) applied: AtomicU64,
     /// Its other end sees when the last user of the member, and so of the backend, is gone.
@@ -96,6 +142,16 @@ impl Member {
     /// The raft node. It is attached before anything can ask for it.
     pub(crate) fn node(&self) -> &Handle {
         self.node.get().expect("attached before the member serves")
+    }
+
+    /// The database. Installing a leader's snapshot puts another one in its place, so a request asks once.
+    pub(crate) fn backend(&self) -> backend::Reader {
+        self.store.backend()
+    }
+
+    /// The leases of the leader, when that is another member.
+    pub(crate) fn leader_leases(&self) -> &dyn LeaderLeases {
+        self.leader_leases.get().map_or(&Alone, AsRef::as_ref)
     }
 
     pub(crate) fn applied(&self) -> u64 {
@@ -136,14 +192,15 @@ impl Member {
     /// Whether the backend may grow by `cost` bytes. What costs nothing always fits.
     pub(crate) fn has_room(&self, cost: u64) -> bool {
         match self.limits.quota_bytes {
-            Some(quota) if cost > 0 => self.backend.engine().size() + cost < quota,
+            Some(quota) if cost > 0 => self.backend().engine().size() + cost < quota,
             _ => true,
         }
     }
 
     /// The layout of the database, for example `3.7.0`; empty while it is unknown.
     pub(crate) fn storage_version(&self) -> String {
-        let get = |key| self.backend.get(Bucket::Meta, key).ok().flatten();
+        let backend = self.backend();
+        let get = |key| backend.get(Bucket::Meta, key).ok().flatten();
         let label = get(schema::STORAGE_VERSION);
         schema::detect(label.as_deref(), get(disk::TERM).is_some())
             .map(|version| version.to_string())
@@ -184,7 +241,8 @@ impl Member {
             .is_leader
             .set(i64::from(raft.leader == self.id));
         metrics.server.is_learner.set(i64::from(self.is_learner()));
-        let engine = self.backend.engine();
+        let backend = self.backend();
+        let engine = backend.engine();
         metrics.mvcc.db_size.set(saturating(engine.size()));
         metrics
             .mvcc
@@ -201,37 +259,72 @@ impl Member {
 
     /// Whether the member has stopped by itself.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
+        self.ending.borrow().is_some()
+    }
+
+    /// Whether the member stops, by itself or because it is told to.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.has_failed() || *self.stopping.borrow()
+    }
+
+    /// Tells calls that go on by themselves to end.
+    pub(crate) fn end_calls(&self) {
+        self.stopping.send_replace(true);
+        self.outgoing.close();
     }
 
     /// Waits until the member stops, by itself or because it is told to.
     pub(crate) async fn ended(&self) {
-        let mut failure = self.failure.subscribe();
+        let mut ending = self.ending.subscribe();
         let mut stopping = self.stopping.subscribe();
         // Neither channel closes before its sender in `self` is gone.
         tokio::select! {
-            _ = failure.wait_for(Option::is_some) => {}
+            _ = ending.wait_for(Option::is_some) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     }
 
     /// Stops the member because it cannot go on safely.
     pub(crate) fn fail(&self, reason: String) {
-        error!(self.logger, "the member stops because it cannot go on safely"; "error" => &reason);
-        self.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
+        self.end(Ending::Unsafe(reason));
+    }
+
+    /// Stops the member. Only the first reason counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        let first = self.ending.send_if_modified(|current| {
+            let first = current.is_none();
             if first {
-                *failure = Some(reason);
+                *current = Some(ending.clone());
             }
             first
         });
+        match &ending {
+            Ending::Unsafe(reason) => {
+                error!(self.logger, "the member stops because it cannot go on safely"; "error" => reason);
+            }
+            Ending::Removed if first => {
+                warn!(self.logger, "server error"; "error" => REMOVED);
+                warn!(self.logger, "data-dir used by this member must be removed");
+                error!(
+                    self.logger,
+                    "member {:x} was removed from cluster {:x} for ever: to let it join again, move its \
+                        data directory away, run `etcdctl member add` on a member of the cluster, and start it with \
+                        --initial-cluster-state=existing",
+                    self.id,
+                    self.cluster_id
+                );
+            }
+            Ending::Removed => {}
+        }
         self.abandon();
     }
 
     /// Lets go of everybody who waits for the log or for events.
     pub(crate) fn abandon(&self) {
+        self.leases.close();
         self.waiters.abandon();
         self.reads.abandon();
+        self.outgoing.close();
         self.watch.close();
     }
 }

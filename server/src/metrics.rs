@@ -7,8 +7,11 @@
 mod build;
 mod clients;
 mod grpc;
+mod lease;
+mod network;
 mod op;
 mod process;
+mod snap;
 mod watch;
 
 use crate::txn::Tally;
@@ -18,6 +21,8 @@ use prometheus::{
 
 use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
+pub(crate) use lease::Lease as LeaseMetrics;
+pub(crate) use network::Network;
 pub(crate) use op::{ByOp, Op};
 pub(crate) use watch::Watch as WatchMetrics;
 
@@ -31,10 +36,14 @@ pub(crate) struct Metrics {
     pub(crate) mvcc: Mvcc,
     /// `etcd_disk_*` and `etcd_snap_*`: time spent on the disk.
     pub(crate) disk: Disk,
+    /// Snapshot files and received databases.
+    pub(crate) snap: snap::Snap,
     /// `etcd_network_client_grpc_*` and `grpc_server_*`.
     pub(crate) grpc: Grpc,
     /// `etcd_debugging_mvcc_*` of watchers.
     pub(crate) watch: WatchMetrics,
+    /// `etcd_debugging_lease_*`.
+    pub(crate) lease: LeaseMetrics,
     process: process::Process,
     scrapes: Scrapes,
 }
@@ -72,6 +81,10 @@ pub(crate) struct Server {
     pub(crate) apply_duration: ByOp,
     /// A request from its proposal to its answer.
     pub(crate) request_duration: ByOp,
+    /// Learners that became voters at this member's word.
+    pub(crate) learner_promote_successes: IntCounter,
+    /// Learners that did not, by reason.
+    pub(crate) learner_promote_failures: IntCounterVec,
     /// The quota in bytes, 0 when there is none.
     pub(crate) quota_backend_bytes: IntGauge,
     healthcheck: GaugeVec,
@@ -172,7 +185,9 @@ impl Metrics {
             server: new.server()?,
             mvcc: new.mvcc()?,
             disk: new.disk()?,
+            snap: new.snap()?,
             watch: new.watch()?,
+            lease: new.lease()?,
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,
             scrapes: Scrapes {
@@ -190,6 +205,17 @@ impl Metrics {
             },
             registry,
         })
+    }
+
+    /// The metrics of the traffic between members. To be made once; its labels have this member's id.
+    ///
+    /// # Errors
+    /// When they were made before.
+    pub(crate) fn network(&self, local: u64) -> Result<Network, prometheus::Error> {
+        let new = build::Builder {
+            registry: &self.registry,
+        };
+        new.network(local)
     }
 
     /// Sets what never changes while the server runs.

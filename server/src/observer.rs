@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 use retcd_proto::etcdserverpb::InternalRaftRequest;
 use retcd_raft_node::Observer;
+use retcd_storage::snapshot;
 use slog::info;
 use tokio::time::Instant;
 
@@ -46,14 +47,18 @@ impl Observer for Events {
         info!(member.logger, "raft.node: leader changed";
             "local-member-id" => format!("{:x}", member.id),
             "leader-id" => format!("{leader:x}"), "term" => term, "is-leader" => is_leader);
-        let lost = member.leader.borrow().id != 0;
+        // At once, before anything else: who is deposed renews no lease any more (L2).
+        member.leases.elected(is_leader.then_some(term));
+        let before = member.leader.borrow().id;
+        let lost = before != 0;
+        let new = leader != 0 && leader != before;
         member.leader.send_modify(|current| {
             current.id = leader;
-            if lost {
-                current.since = Some(Instant::now());
+            if new {
+                current.elected = Some(Instant::now());
             }
         });
-        if leader != 0 {
+        if new {
             member.metrics.server.leader_changes.inc();
         }
         if lost {
@@ -76,6 +81,12 @@ impl Observer for Events {
         }
     }
 
+    fn conf_change_dropped(&self, change: retcd_proto::raftpb::ConfChange) {
+        if let Some(member) = self.0.get() {
+            member.waiters.fire(change.id(), Outcome::Dropped);
+        }
+    }
+
     fn fatal(&self, error: retcd_raft_node::Error) {
         if let Some(member) = self.0.get() {
             member.fail(error.to_string());
@@ -89,6 +100,16 @@ impl Observer for Events {
         let disk = &member.metrics.disk;
         disk.wal_write.observe(took.as_secs_f64());
         disk.wal_write_bytes.add(saturating(bytes));
+    }
+
+    fn snapshot_saved(&self, saved: &snapshot::Saved) {
+        let Some(member) = self.0.get() else {
+            return;
+        };
+        let snap = &member.metrics.snap;
+        snap.save.observe(saved.took.as_secs_f64());
+        snap.encoding.observe(saved.encoding.as_secs_f64());
+        snap.fsync.observe(saved.sync.as_secs_f64());
     }
 
     fn wal_fsync(&self, took: Duration) {

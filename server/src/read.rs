@@ -135,6 +135,18 @@ fn answer(readers: Vec<Reader>, result: &Result<(), Error>) {
 }
 
 impl Member {
+    /// Waits until everything up to `index` is applied here.
+    pub(crate) async fn applied_up_to(&self, index: u64) -> Result<(), Error> {
+        if self.applied() >= index {
+            return Ok(());
+        }
+        let (sender, receiver) = oneshot::channel();
+        if !self.reads.wait_for(index, sender, || self.applied()) {
+            return Ok(());
+        }
+        receiver.await.map_err(|_| Error::Stopped)?
+    }
+
     /// Waits until this member has applied everything that was committed when the call came.
     pub(crate) async fn linearizable(&self) -> Result<(), Error> {
         let known = self.node().lone_read_index();
@@ -156,7 +168,7 @@ impl Member {
         if started.elapsed() > SLOW {
             server.slow_read_indexes.inc();
         }
-        let confirmed = confirmed.map_err(|_| self.timeout_error(started));
+        let confirmed = confirmed.map_err(|_| Error::Timeout);
         if confirmed.is_err() {
             server.read_indexes_failed.inc();
         }

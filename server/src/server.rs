@@ -1,6 +1,5 @@
 //! A member's life: open, recover, join raft, serve, stop.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -10,37 +9,46 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
 use retcd_proto::etcdserverpb::AlarmType;
-use retcd_raft_node::ids::{self, RequestIds};
+use retcd_raft_node as raft_node;
+use retcd_raft_node::ids::RequestIds;
 use retcd_raft_node::membership::{self, Cluster};
-use retcd_raft_node::{self as raft_node, NoPeers, Start};
+use retcd_raft_node::transport::{self, Peers};
 use retcd_storage::backend;
 use retcd_storage::clock::{Clock, SystemClock};
 use retcd_storage::fs::{Fs, RealFs};
 use retcd_storage::mvcc;
+use retcd_storage::snapshot;
 use slog::{Logger, info, o, warn};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::alarm::Alarms;
 use crate::api::{Api, major_minor};
 use crate::apply::{Applier, CompactionPace, Snapshots};
 use crate::auth::{Auth, Enabled as AuthEnabled};
+use crate::beginning::{self, Beginning};
 use crate::client::Client;
 use crate::config::{
     BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
-use crate::disk::{self, Disk};
-use crate::lease::{self, Lessor};
+use crate::disk::{self, Databases, Disk};
+use crate::duties::Duties;
+use crate::error::Error;
+use crate::lease::peer::OverHttp;
+use crate::lease::{self, Keeper, Leases, Lessor};
+use crate::listeners::{self, Acceptors, Sockets};
 use crate::log::Log;
-use crate::member::{Leader, Limits, Member};
+use crate::member::{Ending, Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
-use crate::publish;
+use crate::peers::{Door, JoinError, LeaderPath, Remote, Secure, Strangers};
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
+use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -48,8 +56,8 @@ use crate::watch::Hub;
 /// thread keeps what it has and goes on ticking.
 const APPLY_QUEUE: usize = 64;
 
-/// etcd's default for `--max-learners`, which is not served yet.
-pub(crate) const MAX_LEARNERS: usize = 1;
+/// How long a connection to a peer may take to come about, beside an election timeout; etcd's value.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long calls in flight may take to end when the member stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -64,6 +72,15 @@ pub enum StartError {
     /// This member cannot found a cluster with this configuration.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// This member cannot start beside the members that run.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// It is to go on alone by force, and is no member of its cluster.
+    #[error(
+        "--force-new-cluster: member {0:x} is no member of the cluster that its data directory is of, so it cannot go \
+         on as the only one; use the data directory of a member, or restore a snapshot with etcdutl"
+    )]
+    ForcedStranger(u64),
     /// The membership in the database is damaged.
     #[error(transparent)]
     Membership(#[from] membership::LoadError),
@@ -98,6 +115,9 @@ pub enum StartError {
     /// What is in the database is damaged.
     #[error(transparent)]
     Store(#[from] mvcc::Error),
+    /// What an interrupted transfer left cannot be removed.
+    #[error(transparent)]
+    Leftovers(#[from] snapshot::Error),
     /// The log or the snapshots cannot be opened or recovered.
     #[error(transparent)]
     Raft(#[from] raft_node::Error),
@@ -112,6 +132,18 @@ pub enum StartError {
     NotReady(String),
 }
 
+impl StartError {
+    /// What to do about it, in one sentence, where the message leaves that open.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Bootstrap(error) => error.advice(),
+            Self::Join(error) => error.advice(),
+            _ => None,
+        }
+    }
+}
+
 /// A running member. Dropping it stops it.
 pub struct Server {
     name: String,
@@ -119,16 +151,24 @@ pub struct Server {
     member: Weak<Member>,
     client_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
-    failure: watch::Receiver<Option<String>>,
+    metrics_addresses: Vec<SocketAddr>,
+    ending: watch::Receiver<Option<Ending>>,
+    ready: watch::Receiver<bool>,
     running: Option<Running>,
 }
 
 /// What has to be stopped, in this order.
 struct Running {
-    net: net::Net,
+    /// Clients.
+    net: Arc<net::Net>,
+    duties: JoinHandle<()>,
     node: raft_node::Node,
+    peers: Arc<Peers>,
+    /// What peers ask for. Apart from clients, so that these cannot hold it up.
+    peer_net: net::Net,
     apply: JoinHandle<()>,
     watching: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     member: Arc<Member>,
     /// Closed when nobody uses the member any more.
     unused: Receiver<()>,
@@ -139,7 +179,8 @@ struct Running {
 impl Server {
     /// Starts a member and returns when it is ready to serve.
     ///
-    /// Blocks for as long as recovery takes; call it from `spawn_blocking` where that matters.
+    /// That is when its cluster has heard of it, so it waits for a quorum; [`Server::launch`] does not.
+    /// Blocks for as long as that takes; call it from `spawn_blocking` where that matters.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing that was on disk before is changed by a start that is refused.
@@ -153,12 +194,57 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn start_with_log(config: Config, log: &Log) -> Result<Self, StartError> {
+        let server = Self::launch_with_log(config, log)?;
+        run_async(server.ready())??;
+        Ok(server)
+    }
+
+    /// Starts a member and returns when it takes part in its cluster. Clients are served from when it is
+    /// [ready](Server::ready).
+    ///
+    /// Blocks for as long as recovery takes; call it from `spawn_blocking` where that matters.
+    ///
+    /// # Errors
+    /// As [`Server::start`], but for those of a member that never becomes ready.
+    pub fn launch(config: Config) -> Result<Self, StartError> {
+        let log = config.log.open().map_err(ConfigError::from)?;
+        Self::launch_with_log(config, &log)
+    }
+
+    /// Waits until the member serves clients.
+    ///
+    /// # Errors
+    /// `NotReady` when it stops before.
+    pub async fn ready(&self) -> Result<(), StartError> {
+        let (mut ready, mut ending) = (self.ready.clone(), self.ending.clone());
+        let reason = tokio::select! {
+            biased;
+            ended = ending.wait_for(Option::is_some) => match ended {
+                Ok(ended) => ended.as_ref().map(ToString::to_string),
+                Err(_) => None,
+            },
+            ready = ready.wait_for(|ready| *ready) => match ready {
+                Ok(_) => return Ok(()),
+                Err(_) => None,
+            },
+        };
+        let reason = reason.unwrap_or_else(|| Error::Stopped.to_string());
+        Err(StartError::NotReady(reason))
+    }
+
+    /// [`Server::launch`] with a log that is open already.
+    ///
+    /// # Errors
+    /// As [`Server::launch`].
+    pub fn launch_with_log(config: Config, log: &Log) -> Result<Self, StartError> {
         let logger = log.logger().clone();
         let mut resolved = config.resolve()?;
         for notice in &resolved.notices {
             notice.log(&logger);
         }
         resolved.check_tls()?;
+        let mut acceptors = Acceptors::default();
+        acceptors.add(&resolved, false, &logger)?;
 
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -166,22 +252,28 @@ impl Server {
         let initialized = dir.has_log(&*fs)?;
         dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
-        let initial = if initialized {
+        let early = Secure::new(&resolved.tls.peer, true, &logger);
+        let remote = Remote::new(Some(early), logger.clone());
+        let beginning = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
             None
         } else {
             info!(logger, "Initialize and start etcd server"; "data-dir" => dir.root().display(), "dir-type" => "empty");
-            Some(resolved.bootstrap()?)
+            Some(Beginning::find(&resolved, &remote, &logger)?)
         };
         info!(logger, "configuring peer listeners"; "listen-peer-urls" => list(&resolved.listen_peer_urls));
-        let peers = bind(&resolved.listen_peers)?;
+        let peer_sockets = listeners::bind(&resolved.listen_peer_urls, &resolved.listen_peers)?;
         info!(logger, "configuring client listeners"; "listen-client-urls" => list(&resolved.listen_client_urls));
-        let clients = bind(&resolved.listen_clients)?;
+        let clients = listeners::bind(&resolved.listen_client_urls, &resolved.listen_clients)?;
+        let metrics_urls = &resolved.listen_metrics_urls;
+        let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics)?;
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
-        resolved.bound(&addresses(&clients));
+        resolved.bound(&listeners::addresses(&clients));
 
         let lock = dir.open(&*fs)?;
+        acceptors.add(&resolved, true, &logger)?;
+        let secure = Secure::new(&resolved.tls.peer, false, &logger);
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
@@ -204,37 +296,58 @@ impl Server {
             logger: logger.new(o!("logger" => "raft")),
             observer: events.clone(),
         };
-        let open_disk = || Disk::open(&resolved, fs.clone(), &metrics, &logger);
+        let databases = Databases::new(&resolved, fs.clone(), &metrics, &logger);
+        let open_disk = || databases.open();
         let (log, mut disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
         recovery::check(&disk, &logger)?;
         let mut old_entries = 0;
-        let (opened, cluster) = match log {
-            Some(log) => {
-                let recovered = recovery::recover(&log, &mut disk, &node_config, &logger)?;
+        // What came from a leader and was not installed now is not needed any more: the log, which did not hear of it,
+        // asks for a newer one.
+        snapshot::release(&*fs, &resolved.snap_dir, u64::MAX)?;
+        let (opened, cluster, others) = match log {
+            Some(mut log) => {
+                let (id, cluster_id) = log.ids();
+                let learners = resolved.max_learners;
+                beginning::check_data(&resolved, &remote, &logger, (id, cluster_id))?;
+                let recovered =
+                    recovery::recover(&log, &mut disk, &node_config, learners, &logger)?;
                 old_entries = recovered.old_entries;
                 let index = disk.applied.0;
+                if resolved.force_new_cluster {
+                    let changes = recovery::forced(&log, &recovered.cluster, index)?;
+                    log.force(&node_config, index, changes)?;
+                }
                 let opened = log.with_database(&node_config, index, recovered.conf_state)?;
-                (opened, recovered.cluster)
+                let members = recovered.cluster.members();
+                let others = members.filter(|m| m.id != id && !resolved.force_new_cluster);
+                let others = others.cloned().collect();
+                (opened, recovered.cluster, others)
             }
             // Without a log, or when the first start was cut off before the log had its first entries.
             None => {
-                let members = initial.map_or_else(|| resolved.bootstrap(), Ok)?;
-                let opened = raft_node::open(&node_config, new_cluster(&resolved, members))?;
-                let cluster = Cluster::load(&disk.backend, opened.cluster_id, MAX_LEARNERS)?;
-                (opened, cluster)
+                let beginning = match beginning {
+                    Some(beginning) => beginning,
+                    None => Beginning::find(&resolved, &remote, &logger)?,
+                };
+                let opened = raft_node::open(&node_config, beginning.start)?;
+                let cluster =
+                    Cluster::load(&disk.backend, opened.cluster_id, resolved.max_learners)?;
+                (opened, cluster, beginning.others)
             }
         };
         let ids = (opened.member_id, opened.cluster_id);
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
         let min_ttl = lease::min_ttl(resolved.election_ticks, resolved.heartbeat);
-        let mut lessor = Lessor::load(&disk.backend, min_ttl)?;
+        let leases = Leases::new(clock.clone(), resolved.election, metrics.lease.clone());
+        let leases = Arc::new(leases);
+        let mut lessor = Lessor::load(&disk.backend, min_ttl, leases.clone())?;
         let orphans = lessor.attach_restored(disk.store.take_restored_leases());
         if orphans > 0 {
             warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
         }
-        if lessor.len() > 0 {
-            warn!(logger, "leases are kept, but none of them expires or can be renewed in this release"; "leases" => lessor.len());
+        if leases.len() > 0 {
+            info!(logger, "restored leases"; "leases" => leases.len());
         }
         metrics.identify(Identity {
             member_id: ids.0,
@@ -247,14 +360,27 @@ impl Server {
         }
 
         let (hub, watching) = Hub::start(disk.store.reader(), metrics.watch.clone())?;
-        let (failure, failed) = watch::channel(None);
+        let (ending, ended) = watch::channel(None);
+        let (set_ready, ready) = watch::channel(false);
         let (in_use, unused) = crossbeam_channel::bounded(0);
         let member = Arc::new(Member {
             id: ids.0,
             cluster_id: ids.1,
             limits: limits(&config, &resolved),
+            clock: clock.clone(),
             store: disk.store.reader(),
-            backend: disk.backend.clone(),
+            outgoing: Outgoing::new(
+                clock.clone(),
+                logger.clone(),
+                metrics.disk.backend_snapshot.clone(),
+            ),
+            incoming: Incoming {
+                fs: fs.clone(),
+                clock: clock.clone(),
+                snap_dir: resolved.snap_dir.clone(),
+                engine: resolved.backend_engine,
+                busy: Mutex::default(),
+            },
             waiters: Waiters::default(),
             reads: Reads::default(),
             request_ids: RequestIds::new(ids.0, clock.unix().as_millis() as u64),
@@ -263,11 +389,17 @@ impl Server {
             cluster: ArcSwap::from_pointee(cluster.clone()),
             compacted: watch::Sender::new(disk.store.compact_rev()),
             watch: hub,
+            leases,
+            leader_leases: OnceLock::new(),
             metrics: metrics.clone(),
             logger: logger.clone(),
-            failure,
+            ending,
             stopping: watch::Sender::new(false),
             node: OnceLock::new(),
+            peers: OnceLock::new(),
+            remote: Remote::new(Some(secure.clone()), logger.clone()),
+            term_began: Notify::new(),
+            strangers: Strangers::default(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });
@@ -275,17 +407,42 @@ impl Server {
         let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
         let mut snapshots = Snapshots::new(
             resolved.snapshot_count,
-            disk.durable,
+            databases.durable().clone(),
             opened.snapshot.0,
             opened.conf_state.clone(),
         );
         snapshots.force(old_entries);
         events.attach(member.clone());
-        let node = opened.run(node_config, Arc::new(NoPeers), apply, disk.applied.0)?;
-        member
-            .node
-            .set(node.handle().clone())
-            .expect("attached once, here");
+        let network = metrics
+            .network(ids.0)
+            .map_err(|e| StartError::NotReady(e.to_string()))?;
+        let urls = resolved.initial_advertise_peer_urls.iter();
+        let peers = Peers::start(
+            transport::Options {
+                local_id: ids.0,
+                cluster_id: ids.1,
+                peer_urls: urls.map(ToString::to_string).collect(),
+                server_version: ETCD_VERSION.to_owned(),
+                dial_timeout: DIAL_TIMEOUT + resolved.election,
+                read_timeout: resolved.raft_read_timeout,
+                write_timeout: resolved.raft_write_timeout,
+                connector: Some(secure),
+                clock,
+                logger: logger.clone(),
+                observer: Arc::new(network),
+            },
+            Arc::new(Door::new(&member)),
+        )?;
+        let node = opened.run(node_config, peers.clone(), apply, disk.applied.0)?;
+        let attached = member.node.set(node.handle().clone()).is_ok()
+            && member.peers.set(peers.clone()).is_ok();
+        let ask = OverHttp(LeaderPath::new(&member));
+        let attached = attached && member.leader_leases.set(Arc::new(ask)).is_ok();
+        assert!(attached, "attached once, here");
+        let alone = others.is_empty();
+        for other in &others {
+            peers.add_peer(other.id, &other.peer_urls);
+        }
         let applier = Applier {
             member: member.clone(),
             store: disk.store,
@@ -298,95 +455,77 @@ impl Server {
                 pause: resolved.compaction_sleep_interval,
             },
             snapshots,
+            databases,
             warn_after: resolved.warning_apply_duration,
             applied: disk.applied,
             compaction_started: None,
             lowering: None,
         };
         let apply = applier.spawn(entries)?;
+        let keeping = Keeper::start(member.clone())?;
 
+        let peer_settings = net::Settings {
+            threads: 1,
+            peer_write_timeout: resolved.raft_write_timeout,
+            ..net::Settings::new(logger.clone())
+                .map_err(|error| StartError::Listen(error.to_string()))?
+        };
         net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
         net_settings.observer = metrics;
-        let net = net::Net::start(net_settings)?;
-        let server = Self {
+        let peer_net = net::Net::start(peer_settings)?;
+        let net = Arc::new(net::Net::start(net_settings)?);
+        let client_addresses = listeners::addresses(&clients);
+        let peer_addresses = listeners::addresses(&peer_sockets);
+        let metrics_addresses = listeners::addresses(&metrics_sockets);
+        let services: Arc<dyn net::Services> = Arc::new(Api::new(member.clone()));
+        for socket in peer_sockets {
+            let transport = socket.transport(acceptors.peer());
+            let listener = socket.listener;
+            info!(logger, "serving peer traffic"; "address" => %listener.addr());
+            let surface = net::Surface::Peer;
+            peer_net.serve_over(listener, transport, surface, services.clone())?;
+        }
+        let opening = Opening {
+            net: Arc::downgrade(&net),
+            services,
+            sockets: Sockets {
+                clients,
+                metrics: metrics_sockets,
+            },
+            acceptors,
+            ready: set_ready,
+        };
+        let duties = Duties::new(&resolved, alone).start(member.clone(), {
+            let member = Arc::downgrade(&member);
+            move || {
+                if let Some(member) = member.upgrade() {
+                    opening.serve(&member);
+                }
+            }
+        })?;
+        Ok(Self {
             name: resolved.name.clone(),
-            client_addresses: addresses(&clients),
-            peer_addresses: addresses(&peers),
+            client_addresses,
+            peer_addresses,
+            metrics_addresses,
             logger,
             member: Arc::downgrade(&member),
-            failure: failed,
+            ending: ended,
+            ready,
             running: Some(Running {
                 net,
+                duties,
                 node,
+                peers,
+                peer_net,
                 apply,
                 watching,
+                keeping,
                 member,
                 unused,
                 lock,
             }),
-        };
-        server.become_ready(&resolved)?;
-        server.serve(clients, peers)?;
-        Ok(server)
-    }
-
-    /// Publishes the member and, in a new cluster, the cluster's version.
-    fn become_ready(&self, resolved: &Resolved) -> Result<(), StartError> {
-        let Some(Running { member, .. }) = &self.running else {
-            return Ok(());
-        };
-        let urls: Vec<String> = resolved
-            .advertise_client_urls
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        // On a thread of its own: the caller may be inside a runtime, where neither blocking on
-        // another one nor dropping one is allowed.
-        let published = thread::scope(|scope| {
-            let publish = || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_time()
-                    .build()?;
-                Ok(runtime.block_on(async {
-                    publish::attributes(member, &resolved.name, &urls).await?;
-                    publish::cluster_version(member).await
-                }))
-            };
-            thread::Builder::new()
-                .name("publish".into())
-                .spawn_scoped(scope, publish)?
-                .join()
-                .unwrap_or_else(|_| Err(std::io::Error::other("the publishing thread panicked")))
-        })?;
-        published.map_err(|error| {
-            let reason = self.failure.borrow().clone();
-            StartError::NotReady(reason.unwrap_or_else(|| error.to_string()))
-        })?;
-        info!(self.logger, "ready to serve client requests");
-        Ok(())
-    }
-
-    fn serve(
-        &self,
-        clients: Vec<net::Listener>,
-        peers: Vec<net::Listener>,
-    ) -> Result<(), StartError> {
-        let Some(running) = &self.running else {
-            return Ok(());
-        };
-        let services: Arc<dyn net::Services> = Arc::new(Api::new(running.member.clone()));
-        for listener in peers {
-            info!(self.logger, "serving peer traffic"; "address" => %listener.addr());
-            let surface = net::Surface::Peer;
-            running.net.serve(listener, surface, services.clone())?;
-        }
-        for listener in clients {
-            warn!(self.logger, "serving client traffic insecurely; this is strongly discouraged!";
-                "traffic" => "grpc+http", "address" => %listener.addr());
-            let surface = net::Surface::Client;
-            running.net.serve(listener, surface, services.clone())?;
-        }
-        Ok(())
+        })
     }
 
     /// The addresses on which clients are served, in the order of `listen_client_urls`.
@@ -401,19 +540,36 @@ impl Server {
         &self.peer_addresses
     }
 
+    /// The addresses on which metrics are served, in the order of `listen_metrics_urls`.
+    #[must_use]
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
+    }
+
     /// A client in this process.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::new(self.member.clone())
     }
 
-    /// Waits until the member stops by itself, because it cannot go on safely; says why.
+    #[cfg(test)]
+    pub(crate) fn member(&self) -> Arc<Member> {
+        self.member.upgrade().expect("it runs")
+    }
+
+    /// Waits until the member stops by itself; says why.
     pub async fn failed(&self) -> String {
-        let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        let mut ending = self.ending.clone();
+        match ending.wait_for(Option::is_some).await {
+            Ok(ending) => ending.as_ref().map(ToString::to_string).unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Whether the member stopped because it was removed from its cluster, for ever: its data is of no use any more.
+    #[must_use]
+    pub fn was_removed(&self) -> bool {
+        *self.ending.borrow() == Some(Ending::Removed)
     }
 
     /// Stops serving, lets what is under way end, stores everything, and frees the data directory.
@@ -425,16 +581,26 @@ impl Server {
         let Some(running) = self.running.take() else {
             return;
         };
-        // Watch streams would last as long as their clients.
+        if self.ending.borrow().is_none() {
+            // Whatever comes of it, the member stops.
+            let _ = run_async(running.member.hand_over());
+        }
+        // Streams of watches and renewals would last as long as their clients.
         running.member.watch.close();
+        running.member.leases.close();
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
-        running.member.stopping.send_replace(true);
+        running.member.end_calls();
+        drop(running.duties.join());
         running.node.stop();
+        running.peers.stop();
+        running.peer_net.stop(Duration::ZERO);
+        drop(running.peer_net);
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
         drop(running.watching.join());
+        drop(running.keeping.join());
         drop(running.member);
         // Calls in flight were told to end; the files are free when the last of them has.
         let unused = running.unused.recv_timeout(STOP_GRACE);
@@ -464,19 +630,6 @@ impl Drop for Server {
     }
 }
 
-fn bind(addresses: &[SocketAddr]) -> Result<Vec<net::Listener>, StartError> {
-    let bound = addresses
-        .iter()
-        .map(|address| net::Listener::bind(*address));
-    bound
-        .collect::<Result<_, _>>()
-        .map_err(|error| StartError::Listen(error.to_string()))
-}
-
-fn addresses(listeners: &[net::Listener]) -> Vec<SocketAddr> {
-    listeners.iter().map(net::Listener::addr).collect()
-}
-
 /// For a log line: a JSON array.
 fn list(urls: &[Url]) -> slog::Serde<Vec<String>> {
     slog::Serde(urls.iter().map(ToString::to_string).collect())
@@ -503,7 +656,7 @@ fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Lo
 
 /// Reads the log and opens the database. There is no log in a new member, and none that counts if its first start
 /// was cut off.
-fn open_files(
+pub(crate) fn open_files(
     config: &raft_node::Config,
     resolved: &Resolved,
     initialized: bool,
@@ -552,35 +705,6 @@ fn open_files(
     Ok((log, open_disk()?))
 }
 
-fn new_cluster(resolved: &Resolved, members: BTreeMap<String, Vec<Url>>) -> Start {
-    let token = &resolved.initial_cluster_token;
-    let mut own = 0;
-    let mut all: Vec<_> = members
-        .into_iter()
-        .map(|(name, urls)| {
-            let mut peer_urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
-            peer_urls.sort();
-            let id = ids::member_id(&peer_urls, token, None);
-            if name == resolved.name {
-                own = id;
-            }
-            membership::Member {
-                id,
-                name,
-                peer_urls,
-                ..Default::default()
-            }
-        })
-        .collect();
-    all.sort_by_key(|member| member.id);
-    let member_ids: Vec<u64> = all.iter().map(|member| member.id).collect();
-    Start::New {
-        cluster_id: ids::cluster_id(&member_ids),
-        member_id: own,
-        members: all,
-    }
-}
-
 fn limits(config: &Config, resolved: &Resolved) -> Limits {
     Limits {
         max_request_bytes: resolved.max_request_bytes,
@@ -591,7 +715,75 @@ fn limits(config: &Config, resolved: &Resolved) -> Limits {
             None => config.quota_backend_bytes,
         },
         election_timeout: resolved.election,
+        active_within: 3 * resolved.heartbeat,
         watch_progress_interval: resolved.watch_progress_interval,
-        request_timeout: Duration::from_secs(5) + 2 * resolved.election,
+        strict_reconfig_check: resolved.strict_reconfig_check,
+        request_timeout: request_timeout(resolved),
+    }
+}
+
+/// How long a request may take: 5 s and two election timeouts.
+pub(crate) fn request_timeout(resolved: &Resolved) -> Duration {
+    Duration::from_secs(5) + 2 * resolved.election
+}
+
+/// Runs a future to its end. On a thread of its own: the caller may be inside a runtime, where neither blocking on
+/// another one nor dropping one is allowed.
+pub(crate) fn run_async<T: Send>(work: impl Future<Output = T> + Send) -> std::io::Result<T> {
+    thread::scope(|scope| {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let result = runtime.block_on(work);
+            runtime.shutdown_background();
+            Ok(result)
+        };
+        thread::Builder::new()
+            .name("start-stop".into())
+            .spawn_scoped(scope, run)?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What is to be opened to clients once the member is ready.
+struct Opening {
+    net: Weak<net::Net>,
+    services: Arc<dyn net::Services>,
+    sockets: Sockets,
+    acceptors: Acceptors,
+    ready: watch::Sender<bool>,
+}
+
+impl Opening {
+    fn serve(self, member: &Member) {
+        let Some(net) = self.net.upgrade() else {
+            return; // it stops already
+        };
+        let logger = &member.logger;
+        info!(logger, "ready to serve client requests");
+        let served = self.sockets.serve(&self.acceptors, |listener, transport, surface| {
+            let address = listener.addr();
+            if surface == net::Surface::Metrics {
+                let scheme = if transport.plain { "http" } else { "https" };
+                info!(logger, "serving metrics"; "address" => format!("{scheme}://{address}"));
+            } else {
+                if transport.plain {
+                    warn!(logger, "serving client traffic insecurely; this is strongly discouraged!";
+                        "traffic" => "grpc+http", "address" => %address);
+                }
+                if transport.tls.is_some() {
+                    info!(logger, "serving client traffic securely";
+                        "traffic" => "grpc+http", "address" => %address);
+                }
+            }
+            Ok(net.serve_over(listener, transport, surface, self.services.clone())?)
+        });
+        if let Err(error) = served {
+            member.fail(format!("listener failed: {error}"));
+            return;
+        }
+        self.ready.send_replace(true);
     }
 }

@@ -349,3 +349,49 @@ async fn sled_and_bolt_keep_their_data() {
     let server = with(Engine::Sled).expect("the member starts");
     assert_eq!(value(&server.client(), "a").await, Some(b"b".to_vec()));
 }
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[tokio::test]
+async fn three_members_in_one_process_are_a_cluster() {
+    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
+    let urls = [(); 3].map(|()| format!("http://127.0.0.1:{}", free_port()));
+    let members: Vec<String> = urls
+        .iter()
+        .zip(1..)
+        .map(|(url, n)| format!("m{n}={url}"))
+        .collect();
+    let launch = |n: usize| {
+        let mut config = Config::ephemeral(dirs[n].path());
+        config.name = format!("m{}", n + 1);
+        config.listen_peer_urls = vec![urls[n].parse().unwrap()];
+        config.initial_advertise_peer_urls = Some(config.listen_peer_urls.clone());
+        config.initial_cluster = Some(members.join(","));
+        config.log.outputs = vec!["/dev/null".into()];
+        Server::launch(config).expect("the member starts")
+    };
+    let mut servers = vec![launch(0), launch(1), launch(2)];
+    for server in &servers {
+        let ready = tokio::time::timeout(Duration::from_secs(60), server.ready()).await;
+        ready.expect("in time").expect("it is ready");
+    }
+    servers[0].client().put("who", "one").await.expect("a put");
+    for server in &servers {
+        assert_eq!(value(&server.client(), "who").await, Some(b"one".to_vec()));
+        let list = server.client().member_list().await.expect("a list");
+        assert_eq!(list.members.len(), 3);
+    }
+    // One goes and comes back.
+    let gone = servers.remove(1);
+    tokio::task::spawn_blocking(move || gone.stop())
+        .await
+        .unwrap();
+    servers[1].client().put("who", "two").await.expect("a put");
+    let back = launch(1);
+    back.ready().await.expect("it is ready");
+    assert_eq!(value(&back.client(), "who").await, Some(b"two".to_vec()));
+}

@@ -651,6 +651,7 @@ fn to_messages(messages: Vec<eraftpb::Message>) -> Vec<raftpb::Message> {
 fn raft_error(e: raft::Error) -> StepError {
     match e {
         raft::Error::ProposalDropped => StepError::ProposalDropped,
+        raft::Error::StepPeerNotFound => StepError::UnknownSender,
         other => StepError::Raft(other.to_string()),
     }
 }

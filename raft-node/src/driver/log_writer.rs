@@ -159,11 +159,15 @@ pub fn save_file(
     snapshot: &raftpb::Snapshot,
 ) -> Result<(PathBuf, Report), Error> {
     let path = snapshot::save(fs, snap_dir, snapshot)?;
+    Ok((path, Report::SnapshotSaved(record(snapshot))))
+}
+
+/// The record in the log of a snapshot's file.
+pub(super) fn record(snapshot: &raftpb::Snapshot) -> walpb::Snapshot {
     let meta = snapshot.metadata.clone().unwrap_or_default();
-    let record = walpb::Snapshot {
+    walpb::Snapshot {
         index: Some(meta.index()),
         term: Some(meta.term()),
         conf_state: meta.conf_state,
-    };
-    Ok((path, Report::SnapshotSaved(record)))
+    }
 }

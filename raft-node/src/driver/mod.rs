@@ -32,7 +32,7 @@ use bytes::Bytes;
 use retcd_proto::raftpb;
 use retcd_storage::clock::Clock;
 use retcd_storage::fs::Fs;
-use retcd_storage::wal;
+use retcd_storage::{snapshot, wal};
 
 use crate::Error;
 use crate::bootstrap::Opened;
@@ -173,6 +173,11 @@ pub trait Observer: Send + Sync {
     /// for a while; it is time to raise an alarm.
     fn no_space(&self, text: String) {
         let _ = text;
+    }
+
+    /// A snapshot file was written; says how long its parts took.
+    fn snapshot_saved(&self, saved: &snapshot::Saved) {
+        let _ = saved;
     }
 
     /// A write to the WAL took this long, before its sync.

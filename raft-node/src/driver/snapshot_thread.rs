@@ -9,7 +9,7 @@ use retcd_storage::{snapshot, wal};
 use slog::{info, warn};
 
 use super::Config;
-use super::log_writer::{Report, save_file};
+use super::log_writer::{Report, record};
 use crate::Error;
 
 /// How often old segments and snapshots are looked for; etcd's value.
@@ -56,9 +56,19 @@ impl SnapshotThread {
     }
 
     fn save(&self, snapshot: &raftpb::Snapshot) -> Result<(), Error> {
-        let (path, report) = save_file(&*self.config.fs, &self.config.snap_dir, snapshot)?;
-        info!(self.config.logger, "saved snapshot to disk"; "path" => %path.display());
-        let _ = self.reports.send(Ok(report));
+        let Config {
+            fs,
+            clock,
+            snap_dir,
+            observer,
+            ..
+        } = &*self.config;
+        let saved = snapshot::save_measured(&**fs, &**clock, snap_dir, snapshot)?;
+        observer.snapshot_saved(&saved);
+        info!(self.config.logger, "saved snapshot to disk"; "path" => %saved.path.display());
+        let _ = self
+            .reports
+            .send(Ok(Report::SnapshotSaved(record(snapshot))));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use retcd_proto::mvccpb::KeyValue;
 use retcd_proto::reply::{DeleteRangeReply, PutReply, RangeReply, RangeStreamReply, TxnReply};
 use retcd_storage::mvcc::{self, RangeQuery, ReadView};
 
-use super::{Api, Caller, blocking, check};
+use super::{Api, Caller, blocking, check, unexpected};
 use crate::error::Error;
 use crate::quota;
 use crate::range;
@@ -28,8 +28,16 @@ impl Api {
         caller: &Caller,
         r: pb::RangeRequest,
     ) -> Result<RangeReply, Error> {
+        match r.serializable {
+            true => self.admit_anywhere(caller)?,
+            false => self.admit(caller)?,
+        }
+        self.admitted_range(r).await
+    }
+
+    /// A range for which the caller was let in.
+    pub(super) async fn admitted_range(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
         let started = Instant::now();
-        self.admit(caller)?;
         check::range(&r)?;
         let reply = self.confirm_and_read(r).await;
         let metrics = &self.member.metrics;
@@ -166,7 +174,7 @@ impl Api {
     }
 
     /// A write through the log, if there is room for it.
-    async fn write(&self, request: pb::InternalRaftRequest) -> Result<Reply, Error> {
+    pub(super) async fn write(&self, request: pb::InternalRaftRequest) -> Result<Reply, Error> {
         if !self.member.has_room(quota::cost(&request)) {
             self.raise_no_space().await;
             return Err(Error::NoSpace);
@@ -236,10 +244,6 @@ impl Api {
         let revision = header.as_ref().map_or(0, |header| header.revision);
         *header = Some(self.member.header_at(revision));
     }
-}
-
-fn unexpected(reply: &Reply) -> Error {
-    Error::Internal(format!("a request got another one's reply: {reply:?}"))
 }
 
 /// Whether a read looks at so many keys that others would notice.

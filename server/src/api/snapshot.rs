@@ -41,10 +41,10 @@ impl Api {
         caller: &Caller,
         _: pb::SnapshotRequest,
     ) -> Result<impl Stream<Item = Result<pb::SnapshotResponse, Error>> + Send + use<>, Error> {
-        self.admit(caller)?;
+        self.admit_anywhere(caller)?;
         let member = self.member.clone();
         let version = member.storage_version();
-        let backend = member.backend.clone();
+        let backend = member.backend();
         let copy = blocking(move || {
             // What was applied before the call belongs into it.
             backend.commit()?;

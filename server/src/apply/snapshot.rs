@@ -46,6 +46,11 @@ impl Snapshots {
         self.forced = self.forced.max(index);
     }
 
+    /// Index of the newest snapshot.
+    pub(super) fn last(&self) -> u64 {
+        self.last
+    }
+
     /// Whether one is wanted as soon as possible.
     pub(super) fn is_forced(&self) -> bool {
         self.last < self.forced
@@ -56,6 +61,14 @@ impl Snapshots {
         let possible = durable >= self.conf_index;
         let enough = durable.saturating_sub(self.last) >= self.every;
         possible && (enough || (self.is_forced() && durable >= self.forced))
+    }
+
+    /// A leader's snapshot took the place of everything: the log begins behind it.
+    pub(super) fn installed(&mut self, index: u64, state: ConfState) {
+        self.durable.store(index, Ordering::Release);
+        self.last = index;
+        self.conf_index = index;
+        self.conf_state = state;
     }
 
     pub(super) fn conf_changed(&mut self, index: u64, state: &ConfState) {
@@ -81,6 +94,7 @@ impl Applier {
             "local-member-snapshot-count" => self.snapshots.every,
             "snapshot-forced" => self.snapshots.is_forced());
         self.snapshots.last = durable;
+        self.member.incoming.release(durable, &self.member.logger);
         self.member
             .node()
             .save_snapshot(
@@ -89,5 +103,21 @@ impl Applier {
                 self.cluster.v2_document(),
             )
             .map_err(|_| Fatal::NodeStopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_installed_snapshot_counts_as_one() {
+        let durable = Arc::new(AtomicU64::new(7));
+        let mut snapshots = Snapshots::new(100, durable.clone(), 50, ConfState::default());
+        snapshots.force(60);
+        snapshots.installed(500, ConfState::default());
+        assert_eq!(durable.load(Ordering::Acquire), 500);
+        assert!(!snapshots.is_forced() && !snapshots.is_due(599));
+        assert!(snapshots.is_due(600));
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs;
 
+use retcd_tls::UnknownSuite;
 use slog::Level;
 
 use super::notice::Notice;
-use super::url::{self, Scheme, Url, UrlError};
+use super::url::{self, Url, UrlError};
 use super::{ClusterState, Resolved};
 
 /// A member that cannot start for the first time with these flags: logged as `bootstrap failed` and
@@ -39,59 +40,100 @@ pub enum BootstrapError {
     #[error("initial cluster {0} has duplicate url")]
     DuplicateUrl(String),
     #[error(
-        "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
-    )]
-    NoPeers,
-    #[error(
-        "--initial-cluster={0:?} names more than one member, which retcd does not implement yet: \
-         name this member alone"
-    )]
-    ManyMembers(String),
-    #[error(
         "TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme"
     )]
     ClientTls(Url),
     #[error("cannot listen on TLS for {0}: KeyFile and CertFile are not presented")]
     PeerTls(String),
+    #[error(
+        "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
+    )]
+    MetricsTls,
+    #[error(transparent)]
+    CipherSuite(#[from] UnknownSuite),
+    /// Files of peer URLs, or what is in them.
+    #[error("{0}")]
+    PeerCertificate(String),
+    /// Files of client or metrics URLs, or what is in them.
+    #[error("{0}")]
+    ClientCertificate(String),
+    #[error("{reason}")]
+    SelfSigned { peer: bool, reason: String },
 }
 
 impl BootstrapError {
+    /// What to do about it, in one sentence, where etcd's text leaves that open.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::NoLocalName(name) => Some(format!(
+                "the name of this member, {name:?}, is not in --initial-cluster: start it with --name set to one of the \
+                 names there, or add {name}=<its peer URL> to --initial-cluster"
+            )),
+            Self::NotAdvertised { .. } | Self::NotInCluster { .. } => Some(
+                "this member does not advertise the peer URLs that --initial-cluster gives it: make \
+                 --initial-advertise-peer-urls and --initial-cluster agree"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
     /// What etcd logs before it exits with code 1: which part of the start failed, if any had begun, and a fatal line.
     pub fn notices(&self) -> Vec<Notice> {
         let error = || vec![("error", self.to_string().into())];
         let mut notices = match self {
-            Self::Url(_) | Self::ClientTls(_) => Vec::new(),
-            Self::PeerTls(_) => vec![Notice::new(
+            Self::Url(_) | Self::ClientTls(_) | Self::MetricsTls | Self::CipherSuite(_) => {
+                Vec::new()
+            }
+            Self::ClientCertificate(_) => vec![Notice::new(
+                Level::Error,
+                "setting up serving from embedded etcd failed.",
+                error(),
+            )],
+            Self::SelfSigned { .. } => {
+                vec![Notice::new(Level::Warning, "cannot generate cert", error())]
+            }
+            Self::PeerTls(_) | Self::PeerCertificate(_) => vec![Notice::new(
                 Level::Error,
                 "creating peer listener failed",
                 error(),
             )],
             _ => vec![Notice::new(Level::Error, "bootstrap failed", error())],
         };
-        notices.push(Notice::new(Level::Critical, "discovery failed", error()));
+        let message = match self {
+            Self::ClientCertificate(_) => "listener failed",
+            Self::SelfSigned { peer: true, .. } => "failed to get peer self-signed certs",
+            Self::SelfSigned { peer: false, .. } => "failed to get client self-signed certs",
+            _ => "discovery failed",
+        };
+        notices.push(Notice::new(Level::Critical, message, error()));
         notices
     }
 }
 
 impl Resolved {
-    /// Why no URL can be served that asks for TLS: there is no certificate. Checked at every start.
+    /// Whether there is a certificate for each URL that asks for TLS. Checked at every start.
     ///
     /// # Errors
-    /// The first such URL.
+    /// The first URL without one, or a cipher suite that does not exist.
     pub fn check_tls(&self) -> Result<(), BootstrapError> {
-        if let Some(url) = self
-            .listen_peer_urls
-            .iter()
-            .find(|url| url.scheme() == Scheme::Https)
+        if let Some(unknown) = self.tls.unknown_suite() {
+            return Err(unknown.clone().into());
+        }
+        let secure = |urls: &[Url]| urls.iter().find(|url| url.scheme().is_secure()).cloned();
+        if let Some(url) = secure(&self.listen_peer_urls)
+            && self.tls.peer.is_empty()
         {
             return Err(BootstrapError::PeerTls(url.authority().to_owned()));
         }
-        match self
-            .listen_client_urls
-            .iter()
-            .find(|url| url.scheme() == Scheme::Https)
-        {
-            Some(url) => Err(BootstrapError::ClientTls(url.clone())),
+        if !self.tls.client.is_empty() {
+            return Ok(());
+        }
+        if let Some(url) = secure(&self.listen_client_urls) {
+            return Err(BootstrapError::ClientTls(url));
+        }
+        match secure(&self.listen_metrics_urls) {
+            Some(_) => Err(BootstrapError::MetricsTls),
             None => Ok(()),
         }
     }
@@ -101,18 +143,12 @@ impl Resolved {
     /// Resolves host names if `--initial-cluster` and `--initial-advertise-peer-urls` differ in spelling.
     ///
     /// # Errors
-    /// If the cluster does not contain this member as it advertises itself, or more members than this one.
+    /// If the cluster does not contain this member as it advertises itself.
     pub fn bootstrap(&self) -> Result<BTreeMap<String, Vec<Url>>, BootstrapError> {
         let cluster = parse_cluster(&self.initial_cluster)?;
         let existing = self.initial_cluster_state == ClusterState::Existing;
         let advertised = (!existing).then_some(self.initial_advertise_peer_urls.as_slice());
         check_cluster(&self.name, advertised, &cluster)?;
-        if cluster.len() > 1 {
-            return Err(BootstrapError::ManyMembers(self.initial_cluster.clone()));
-        }
-        if existing {
-            return Err(BootstrapError::NoPeers);
-        }
         Ok(cluster)
     }
 }
@@ -194,6 +230,19 @@ fn show_cluster(cluster: &BTreeMap<String, Vec<Url>>) -> String {
         .iter()
         .flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
     pairs.collect::<Vec<_>>().join(",")
+}
+
+/// Whether peer URLs that a member is known by are those of `b`; host names are resolved if they differ in spelling.
+///
+/// # Errors
+/// What tells them apart, in etcd's words.
+pub(crate) fn same_urls(known: &[String], b: &[Url]) -> Result<(), String> {
+    let parsed: Result<Vec<Url>, UrlError> = known.iter().map(|url| url.parse()).collect();
+    let mut a = parsed.map_err(|error| error.to_string())?;
+    let mut b = b.to_vec();
+    a.sort();
+    b.sort();
+    same_addresses(&a, &b)
 }
 
 /// Equal as text, or after host names became addresses; otherwise what tells them apart.

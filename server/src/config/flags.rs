@@ -290,6 +290,7 @@ impl Reader {
             "wal-dir" => config.wal_dir = (!text.is_empty()).then(|| text.into()),
             "listen-peer-urls" => config.listen_peer_urls = table::parse_urls(text)?,
             "listen-client-urls" => config.listen_client_urls = table::parse_urls(text)?,
+            "listen-metrics-urls" => config.listen_metrics_urls = table::parse_urls(text)?,
             "initial-advertise-peer-urls" => {
                 config.initial_advertise_peer_urls = Some(table::parse_urls(text)?)
             }
@@ -321,6 +322,11 @@ impl Reader {
             "initial-election-tick-advance" => {
                 config.initial_election_tick_advance = value::parse_bool(text)?
             }
+            "force-new-cluster" => config.force_new_cluster = value::parse_bool(text)?,
+            "raft-read-timeout" => config.raft_read_timeout = value::parse_duration(text)?,
+            "raft-write-timeout" => config.raft_write_timeout = value::parse_duration(text)?,
+            "max-learners" => config.max_learners = value::parse_int(text)?,
+            "strict-reconfig-check" => config.strict_reconfig_check = value::parse_bool(text)?,
             "pre-vote" => config.pre_vote = value::parse_bool(text)?,
             "backend-batch-interval" => {
                 config.backend_batch_interval = value::parse_duration(text)?
@@ -352,6 +358,7 @@ impl Reader {
                 flag.is_default(text)
                     .map_err(|_| ValueError::Other(format!("invalid value {text:?}")))?;
             }
+            other if config.tls.assign(other, text)? => {}
             other => return Err(ValueError::Other(format!("no field for --{other}"))),
         }
         Ok(())

@@ -7,18 +7,20 @@ mod notice;
 mod resolved;
 mod table;
 mod text;
+mod tls;
 mod url;
 mod value;
 
 use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
-pub(crate) use bootstrap::{check_cluster, parse_cluster};
+pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls};
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
+pub use tls::{ResolvedTls, SideTls, TlsConfig, TlsSide};
 pub use url::{Scheme, Url, UrlError};
 pub use value::{GoBytes, GoDuration, ValueError, parse_bool, parse_duration, parse_uint};
 
@@ -42,6 +44,10 @@ pub struct Config {
     pub listen_peer_urls: Vec<Url>,
     /// `--listen-client-urls`: IP addresses or `localhost`; port 0 lets the system choose.
     pub listen_client_urls: Vec<Url>,
+    /// `--listen-metrics-urls`: IP addresses or `localhost`.
+    pub listen_metrics_urls: Vec<Url>,
+    /// Certificates and what is demanded of others.
+    pub tls: TlsConfig,
     /// `--initial-advertise-peer-urls`; `None`: etcd's default.
     pub initial_advertise_peer_urls: Option<Vec<Url>>,
     /// `--advertise-client-urls`; `None`: the URLs listened on.
@@ -52,6 +58,16 @@ pub struct Config {
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`.
     pub initial_cluster_token: String,
+    /// `--force-new-cluster`: go on as the only member.
+    pub force_new_cluster: bool,
+    /// `--raft-read-timeout`: nanoseconds; below 5 s is 5 s.
+    pub raft_read_timeout: i64,
+    /// `--raft-write-timeout`: nanoseconds; below 5 s is 5 s.
+    pub raft_write_timeout: i64,
+    /// `--max-learners`.
+    pub max_learners: i64,
+    /// `--strict-reconfig-check`.
+    pub strict_reconfig_check: bool,
     /// `--snapshot-count`: applied entries.
     pub snapshot_count: u64,
     /// `--snapshot-catchup-entries`: log entries kept behind a snapshot.
@@ -126,11 +142,18 @@ impl Config {
             wal_dir: None,
             listen_peer_urls: vec![resolved::default_url(2380)],
             listen_client_urls: vec![resolved::default_url(2379)],
+            listen_metrics_urls: Vec::new(),
+            tls: TlsConfig::default(),
             initial_advertise_peer_urls: None,
             advertise_client_urls: None,
             initial_cluster: None,
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".into(),
+            force_new_cluster: false,
+            raft_read_timeout: 5_000_000_000,
+            raft_write_timeout: 5_000_000_000,
+            max_learners: 1,
+            strict_reconfig_check: true,
             snapshot_count: 10_000,
             snapshot_catchup_entries: 5_000,
             max_wals: 5,

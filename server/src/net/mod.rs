@@ -17,6 +17,7 @@ mod grpc;
 mod http;
 mod listen;
 mod observe;
+mod refused;
 mod site;
 mod table;
 mod threads;
@@ -28,12 +29,13 @@ use std::{io, thread};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub(crate) use self::body::Body;
 pub(crate) use self::grpc::Method;
 pub(crate) use self::listen::Listener;
 use self::listen::{DescriptorLimit, connection_limit};
 pub(crate) use self::observe::{CallObserver, NoObserver};
 use self::site::Site;
-pub(crate) use self::site::{Services, Surface};
+pub(crate) use self::site::{Services, Surface, Transport};
 use self::threads::Threads;
 
 /// How the listeners behave.
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) cors: Vec<String>,
     /// `--host-whitelist`: host names a plain HTTP request may be for; `*` or none for all.
     pub(crate) host_whitelist: Vec<String>,
+    /// Time for one write to a peer to make progress.
+    pub(crate) peer_write_timeout: Duration,
     /// Told of every call.
     pub(crate) observer: Arc<dyn CallObserver>,
     /// Where trouble with accepting connections is reported.
@@ -74,6 +78,7 @@ impl Settings {
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
             header_timeout: Duration::from_secs(5 * 60),
+            peer_write_timeout: Duration::from_secs(5),
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
             observer: Arc::new(NoObserver),
@@ -107,17 +112,33 @@ impl Net {
         })
     }
 
-    /// Begins to accept from a listener.
+    /// Begins to accept from a listener that speaks plain HTTP.
     ///
     /// # Errors
     /// The system refuses to watch the socket.
+    #[cfg(test)]
     pub(crate) fn serve(
         &self,
         listener: Listener,
         surface: Surface,
         services: Arc<dyn Services>,
     ) -> io::Result<()> {
+        self.serve_over(listener, Transport::plain(), surface, services)
+    }
+
+    /// Begins to accept from a listener.
+    ///
+    /// # Errors
+    /// The system refuses to watch the socket.
+    pub(crate) fn serve_over(
+        &self,
+        listener: Listener,
+        transport: Transport,
+        surface: Surface,
+        services: Arc<dyn Services>,
+    ) -> io::Result<()> {
         let site = Site {
+            transport,
             surface,
             max_receive_bytes: services.max_receive_bytes(),
             services,

@@ -1,11 +1,15 @@
 //! The one table from methods to the member's services.
 
 use futures_util::FutureExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tonic::Code;
 
+use super::body::Body;
 use super::grpc::{Call, Metadata, Method, Pending, Status};
 use super::site::{Boxed, Check, Probe, Services};
 use crate::api::{Api, Caller};
+use crate::peers;
 
 impl From<Metadata> for Caller {
     fn from(metadata: Metadata) -> Self {
@@ -42,6 +46,26 @@ impl Services for Api {
                 }))
             }
 
+            Method::LeaseKeepAlive => {
+                let api = self.clone();
+                Box::pin(call.bidi_stream(move |metadata, requests| {
+                    api.lease_keep_alive::<Status>(&metadata.into(), requests)
+                }))
+            }
+            Method::LeaseGrant => unary!(lease_grant),
+            Method::LeaseRevoke => unary!(lease_revoke),
+            Method::LeaseTimeToLive => unary!(lease_time_to_live),
+            Method::LeaseLeases => unary!(lease_leases),
+
+            Method::Lock => unary!(lock),
+            Method::Unlock => unary!(unlock),
+
+            Method::Campaign => unary!(campaign),
+            Method::Proclaim => unary!(proclaim),
+            Method::Leader => unary!(leader),
+            Method::Observe => server_stream!(observe),
+            Method::Resign => unary!(resign),
+
             Method::Range => unary!(range),
             Method::RangeStream => server_stream!(range_stream),
             Method::Put => unary!(put),
@@ -56,20 +80,16 @@ impl Services for Api {
             Method::Defragment => unary!(defragment),
             Method::Snapshot => server_stream!(snapshot),
 
+            Method::MoveLeader => unary!(move_leader),
+
             Method::MemberList => unary!(member_list),
+            Method::MemberAdd => unary!(member_add),
+            Method::MemberRemove => unary!(member_remove),
+            Method::MemberUpdate => unary!(member_update),
+            Method::MemberPromote => unary!(member_promote),
 
             // Not served yet.
-            Method::LeaseGrant
-            | Method::LeaseRevoke
-            | Method::LeaseKeepAlive
-            | Method::LeaseTimeToLive
-            | Method::LeaseLeases
-            | Method::MemberAdd
-            | Method::MemberRemove
-            | Method::MemberUpdate
-            | Method::MemberPromote
-            | Method::MoveLeader
-            | Method::Downgrade
+            Method::Downgrade
             | Method::AuthEnable
             | Method::AuthDisable
             | Method::AuthStatus
@@ -87,13 +107,6 @@ impl Services for Api {
             | Method::RoleDelete
             | Method::RoleGrantPermission
             | Method::RoleRevokePermission
-            | Method::Lock
-            | Method::Unlock
-            | Method::Campaign
-            | Method::Proclaim
-            | Method::Leader
-            | Method::Observe
-            | Method::Resign
             // Answered by the listeners themselves.
             | Method::HealthCheck
             | Method::HealthList
@@ -134,6 +147,13 @@ impl Services for Api {
 
     fn metrics(&self) -> String {
         Self::metrics(self)
+    }
+
+    fn peer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Boxed<'static, Result<Response<Body>, Request<Incoming>>> {
+        Box::pin(peers::answer(self.member().clone(), request))
     }
 }
 

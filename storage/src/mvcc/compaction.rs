@@ -130,7 +130,7 @@ impl Store {
                 let hash_from = hash_from.take();
                 self.publish()?;
                 job.stage = match hash_from {
-                    Some(from) if self.shared.backend.is_inline() => {
+                    Some(from) if self.shared.base().backend.is_inline() => {
                         let go_on = AtomicBool::new(false);
                         let hash = hash::of_compaction(&self.shared, job.rev, from, &go_on)?;
                         Stage::Deleting(Deleting {
@@ -175,7 +175,7 @@ impl Store {
                 self.writer.delete(Bucket::Key, revision.tombstone_key());
             } else {
                 self.writer.delete(Bucket::Key, revision.key());
-                self.shared.values.remove(revision);
+                self.base.values.remove(revision);
             }
         }
         let finished = job.walked && job.dropped.is_empty();
@@ -187,7 +187,7 @@ impl Store {
             return Ok(Compaction::More);
         }
         if let Some(hash) = job.hash.take() {
-            self.shared.hashes.lock().push(hash);
+            self.base.hashes.lock().push(hash);
         }
         Ok(Compaction::Finished(rev))
     }

@@ -263,7 +263,7 @@ fn lines_are_those_of_etcd() {
     );
     let fatal = (Level::Critical, "discovery failed");
     assert_eq!(
-        lines(BootstrapError::NoPeers.notices()),
+        lines(BootstrapError::DuplicateUrl(String::new()).notices()),
         [(Level::Error, "bootstrap failed"), fatal]
     );
     assert_eq!(
@@ -426,19 +426,23 @@ fn a_cluster_without_this_member_is_refused() {
 }
 
 #[test]
-fn more_members_are_refused_for_now() {
-    let two = "default=http://localhost:2380,b=http://localhost:2381";
-    let error = bootstrap(|c| c.initial_cluster = Some(two.into())).expect_err("two members");
-    assert!(
-        error.contains("names more than one member, which retcd does not implement yet"),
-        "{error}"
-    );
-    let error =
-        bootstrap(|c| c.initial_cluster_state = ClusterState::Existing).expect_err("nobody to ask");
-    assert_eq!(
-        error,
-        "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
-    );
+fn more_members_are_read_by_name() {
+    let three = "b=http://localhost:2381,default=http://localhost:2380,b=http://localhost:2382";
+    let cluster = bootstrap(|c| c.initial_cluster = Some(three.into())).expect("sound");
+    let shown: Vec<_> = cluster
+        .iter()
+        .map(|(name, urls)| (name.as_str(), url::join(urls)))
+        .collect();
+    let b = "http://localhost:2381,http://localhost:2382";
+    let own = "http://localhost:2380";
+    assert_eq!(shown, [("b", b.into()), ("default", own.into())]);
+
+    // Who joins may be listed as anything: the cluster's word counts.
+    let joins = bootstrap(|c| {
+        c.initial_cluster_state = ClusterState::Existing;
+        c.initial_cluster = Some("default=http://localhost:9,b=http://localhost:2381".into());
+    });
+    assert!(joins.is_ok(), "{joins:?}");
 }
 
 #[test]
@@ -471,5 +475,66 @@ fn the_default_route_names_the_host() {
     assert_eq!(
         config.resolve().expect("sound").initial_advertise_peer_urls,
         urls("http://h:1")
+    );
+}
+
+/// Texts of etcd 3.7.1.
+#[test]
+fn tls_versions_and_suites_are_checked() {
+    assert_eq!(
+        error(|c| c.tls.min_version = "TLS1.1".into()),
+        "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)"
+    );
+    assert_eq!(
+        error(|c| {
+            c.tls.min_version = "TLS1.3".into();
+            c.tls.max_version = "TLS1.2".into();
+        }),
+        "min version (TLS1.3) is greater than max version (TLS1.2)"
+    );
+    assert_eq!(
+        error(|c| {
+            c.tls.min_version = "TLS1.3".into();
+            c.tls.cipher_suites = vec!["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".into()];
+        }),
+        "cipher suites cannot be configured when only TLS1.3 is enabled"
+    );
+    let mut config = config();
+    config.tls.cipher_suites = vec!["FOO".into()];
+    let resolved = config.resolve().expect("judged later, as in etcd");
+    let error = resolved.check_tls().expect_err("there is no such suite");
+    assert_eq!(error.to_string(), "unexpected TLS cipher suite \"FOO\"");
+    assert_eq!(error.notices().len(), 1);
+}
+
+#[test]
+fn certificates_that_are_not_used_are_warned_of() {
+    let mut config = config();
+    config.listen_client_urls = urls("http://127.0.0.1:1,https://127.0.0.1:2");
+    config.tls.client.cert_file = "c".into();
+    config.tls.client.key_file = "k".into();
+    config.tls.client.client_cert_auth = true;
+    config.tls.client.auto_tls = true;
+    config.listen_metrics_urls = urls("https://127.0.0.1:3");
+    let resolved = config.resolve().expect("sound");
+    assert_eq!(resolved.check_tls(), Ok(()));
+    assert!(!resolved.tls.client.is_automatic());
+    for message in [
+        "ignoring client auto TLS since certs given",
+        "scheme is http or unix while key and cert files are present; ignoring key and cert files",
+        "scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL",
+    ] {
+        let found = resolved.notices.iter().filter(|n| n.message == message);
+        assert_eq!(found.count(), 1, "{message}");
+    }
+    config.tls.client = super::super::TlsSide::default();
+    config.listen_client_urls = urls("http://127.0.0.1:1");
+    let resolved = config.resolve().expect("sound");
+    assert_eq!(
+        resolved.check_tls().map_err(|error| error.to_string()),
+        Err(
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
+                .into()
+        )
     );
 }
