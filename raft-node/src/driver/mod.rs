@@ -110,7 +110,6 @@ impl Config {
                 _ => {}
             })),
             clock: self.clock.clone(),
-            ..wal::Options::default()
         }
     }
 }
