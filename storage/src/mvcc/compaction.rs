@@ -130,7 +130,7 @@ impl Store {
                 let hash_from = hash_from.take();
                 self.publish()?;
                 job.stage = match hash_from {
-                    Some(from) if self.shared.backend.is_inline() => {
+                    Some(from) if self.shared.base().backend.is_inline() => {
                         let go_on = AtomicBool::new(false);
                         let hash = hash::of_compaction(&self.shared, job.rev, from, &go_on)?;
                         Stage::Deleting(Deleting {
