@@ -25,7 +25,7 @@ use crate::alarm::Alarms;
 use crate::auth::Auth;
 use crate::config::{Config, Resolved};
 use crate::disk::Databases;
-use crate::lease::{Leases, Lessor};
+use crate::lease::{Alone, Leases, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::Metrics;
@@ -224,7 +224,7 @@ impl Rig {
             logger,
             ending: watch::Sender::new(None),
             leases,
-            leader_leases: OnceLock::new(),
+            leader_leases: Mutex::new(Arc::new(Alone)),
             peers: OnceLock::new(),
             term_began: tokio::sync::Notify::new(),
             strangers: Strangers::default(),
