@@ -107,17 +107,17 @@ impl StateMachine {
         snapshot::remove_leftovers(&*fs, snap_dir).map_err(text)?;
         schema::place_database(&*fs, snap_dir, begin).map_err(text)?;
         snapshot::release(&*fs, snap_dir, begin).map_err(text)?;
-        Self::open_database(fs, snap_dir, cluster_id)
+        Self::open_database(fs, &snap_dir.join("db"), snap_dir, cluster_id)
     }
 
     fn open_database(
         fs: Arc<dyn Fs>,
+        path: &Path,
         snap_dir: &Path,
         cluster_id: u64,
     ) -> Result<StateMachine, String> {
-        let path = snap_dir.join("db");
         let engine: Arc<dyn Backend> =
-            Arc::new(BoltBackend::open(fs, &path, BoltOptions::default()).map_err(text)?);
+            Arc::new(BoltBackend::open(fs, path, BoltOptions::default()).map_err(text)?);
         let durable = Arc::new(AtomicU64::new(0));
         let report = durable.clone();
         let options = WriterOptions {
@@ -433,17 +433,37 @@ impl StateMachine {
         Ok(bytes)
     }
 
-    /// Lets a received database take the place of this one.
+    /// Lets a received database take the place of this one, in the order in which a member does it: all that can
+    /// be refused, the name, the store.
     ///
     /// # Errors
     /// It is not there, or not what it should be.
-    pub fn install(self, fs: Arc<dyn Fs>, index: u64) -> Result<StateMachine, String> {
+    pub fn install(&mut self, fs: Arc<dyn Fs>, index: u64) -> Result<(), String> {
         let snap_dir = self.snap_dir.clone();
-        let cluster_id = self.cluster.cluster_id();
-        self.abandon();
+        let path = snapshot::received_path(&snap_dir, index);
+        if !fs.exists(&path).map_err(text)? {
+            return Err(format!("{} is not there", path.display()));
+        }
+        let new = Self::open_database(fs.clone(), &path, &snap_dir, self.cluster.cluster_id())?;
+        if new.applied.0 != index {
+            return Err(format!(
+                "the database of the snapshot at {index} stands at {}",
+                new.applied.0
+            ));
+        }
         snapshot::install(&*fs, &snap_dir, index).map_err(text)?;
         snapshot::release(&*fs, &snap_dir, index).map_err(text)?;
-        Self::open_database(fs, &snap_dir, cluster_id)
+        self.store.replace(new.store).map_err(text)?;
+        self.store.take_changes();
+        self.engine = new.engine;
+        self.cluster = new.cluster;
+        self.lessor = new.lessor;
+        self.conf_state = new.conf_state;
+        self.conf_index = 0;
+        self.applied = new.applied;
+        self.durable = new.durable;
+        self.chain = new.chain;
+        Ok(())
     }
 
     /// Lets go of the database as a crash would.

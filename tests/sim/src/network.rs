@@ -169,7 +169,7 @@ impl World {
         let len = Some(bytes.len() as u64);
         let mut body = bytes;
         // The clock only measures.
-        let received = snapshot::receive(&fs, &SystemClock, &snap_dir(), index, len, &mut body);
+        let received = snapshot::receive(&fs, &SystemClock, &snap_dir(), index, len, 0, &mut body);
         if let Err(e) = received {
             self.wrong(format!("member {to:x} cannot receive a database: {e}"));
         }

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::sync::Arc;
 
-use retcd::simulation::{Answer, Applied, StateMachine};
+use retcd::simulation::{Answer, Applied};
 use retcd_proto::etcdserverpb::InternalRaftRequest;
 use retcd_proto::raftpb;
 use retcd_raft_node::Apply;
@@ -833,12 +833,8 @@ impl World {
             member.running = Some(running);
             return;
         }
-        let state: Result<StateMachine, String> = running.state.install(fs, meta.index());
-        match state {
-            Ok(state) => running.state = state,
-            Err(e) => {
-                return self.wrong(format!("member {id:x} cannot install a database: {e}"));
-            }
+        if let Err(e) = running.state.install(fs, meta.index()) {
+            return self.wrong(format!("member {id:x} cannot install a database: {e}"));
         }
         running.last_snapshot = running.last_snapshot.max(meta.index());
         running.compacting = true;
