@@ -350,7 +350,7 @@ impl World {
                     entry.data = None;
                 }
             }
-            Some(Mutant::EntriesSwapped) if id % 2 == 0 => {
+            Some(Mutant::EntriesSwapped) if id.is_multiple_of(2) => {
                 for at in 1..entries.len() {
                     if normal(&entries[at - 1]) && normal(&entries[at]) {
                         let (a, b) = (entries[at - 1].data.take(), entries[at].data.take());

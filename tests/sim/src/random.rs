@@ -7,7 +7,7 @@ pub(crate) struct Random(u64);
 impl Random {
     /// The same numbers for the same seed.
     pub(crate) fn new(seed: u64) -> Random {
-        let mut random = Random(seed ^ 0x5eed_0f_0c1a_57e2);
+        let mut random = Random(seed ^ 0x005e_ed0f_0c1a_57e2);
         random.next();
         random
     }
