@@ -9,8 +9,8 @@ use tempfile::TempDir;
 use super::{Caller, Failure, Kind, Node, Place};
 use crate::member::PATIENCE;
 
-/// How long one call may take that should be quick.
-pub const CALL: Duration = Duration::from_secs(8);
+/// How long one call may take that should be quick: longer than any server's own patience.
+pub(super) const CALL: Duration = Duration::from_secs(8);
 
 /// How often a condition is looked at that nothing announces.
 const LOOK: Duration = Duration::from_millis(20);
@@ -219,17 +219,20 @@ impl Cluster {
     /// # Panics
     /// If that is refused for long.
     pub async fn announce(&mut self, through: usize, n: usize, learner: bool) -> (u64, String) {
-        let request = pb::MemberAddRequest { peer_ur_ls: vec![self.nodes[n].peer_url()], is_learner: learner };
-        let known = self.members(through).await;
-        if let Some(there) = known.iter().find(|m| m.peer_ur_ls == request.peer_ur_ls) {
-            // An answer that was lost: it is announced.
-            return (there.id, self.cluster_with(&known, n));
-        }
+        let urls = vec![self.nodes[n].peer_url()];
+        let request = pb::MemberAddRequest { peer_ur_ls: urls.clone(), is_learner: learner };
         let sent = self.until(through, "member add", async |caller, address| {
-            caller.call::<pb::MemberAddResponse>(address, "Cluster/MemberAdd", &request, CALL).await
+            match caller.call::<pb::MemberAddResponse>(address, "Cluster/MemberAdd", &request, CALL).await {
+                // The answer to an earlier try was lost.
+                Err(Failure::Refused { text, .. }) if text.contains("already exist") => Ok(()),
+                other => other.map(drop),
+            }
         });
-        let reply = sent.await;
-        (reply.member.unwrap_or_default().id, self.cluster_with(&reply.members, n))
+        sent.await;
+        let members = self.members(through).await;
+        let added = members.iter().find(|m| m.peer_ur_ls == urls);
+        let id = added.unwrap_or_else(|| panic!("{urls:?} was added to {members:?}")).id;
+        (id, self.cluster_with(&members, n))
     }
 
     fn cluster_with(&self, members: &[pb::Member], n: usize) -> String {
@@ -303,9 +306,8 @@ impl Cluster {
     /// Lets everything go on that is paused, and starts everything that is down.
     pub fn wake(&mut self) {
         for n in 0..self.nodes.len() {
-            if self.nodes[n].started() {
-                self.nodes[n].resume();
-            } else {
+            self.nodes[n].resume();
+            if !self.nodes[n].started() {
                 self.restart(n);
             }
         }
