@@ -3,6 +3,7 @@
 pub mod binary;
 pub mod grpc;
 pub mod http1;
+pub mod linear;
 pub mod member;
 pub mod net;
 pub mod nodes;

@@ -154,13 +154,13 @@ impl Host {
         fs::copy(program, self.path(path)).unwrap_or_else(|e| panic!("{} to {path}: {e}", program.display()));
     }
 
-    /// Moves the calling thread onto this machine: sockets it opens from now on are there.
+    /// A way for threads onto this machine.
     ///
     /// # Panics
-    /// If the system refuses.
-    pub fn enter(&self) {
-        let link = File::open(format!("/proc/{}/ns/net", self.pid())).expect("the machine runs");
-        move_into_link_name_space(link.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may do that");
+    /// If it has ended.
+    #[must_use]
+    pub fn link(&self) -> Link {
+        Link(File::open(format!("/proc/{}/ns/net", self.pid())).expect("the machine runs"))
     }
 
     /// From now on, nothing that comes from this address arrives.
@@ -181,6 +181,20 @@ impl Host {
 
     pub(super) fn must(&self, command: &[&str]) {
         run::stdout(self.command(command[0]).args(&command[1..])).unwrap_or_else(|e| panic!("on {}: {e}", self.name));
+    }
+}
+
+/// A way for a thread onto a machine.
+#[derive(Debug)]
+pub struct Link(File);
+
+impl Link {
+    /// Moves the calling thread: sockets it opens from now on are there.
+    ///
+    /// # Panics
+    /// If the system refuses.
+    pub fn enter(&self) {
+        move_into_link_name_space(self.0.as_fd(), Some(LinkNameSpaceType::Network)).expect("root may do that");
     }
 }
 

@@ -6,5 +6,5 @@
 mod host;
 mod network;
 
-pub use host::{Files, Host};
+pub use host::{Files, Host, Link};
 pub use network::Network;

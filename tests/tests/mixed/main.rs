@@ -20,7 +20,7 @@ use retcd_tests::random::Random;
 use run::Run;
 
 /// Runs that wait for elections and for each other's start more than they work.
-const AT_ONCE: usize = 6;
+const AT_ONCE: usize = 10;
 
 fn number(variable: &str, default: u64) -> u64 {
     env::var(variable).ok().and_then(|s| s.parse().ok()).unwrap_or(default)
