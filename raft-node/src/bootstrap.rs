@@ -26,6 +26,16 @@ pub enum Start {
         /// All initial members.
         members: Vec<Member>,
     },
+    /// A member that joins a cluster which runs already, without a log. Its log stays empty until a
+    /// leader fills it. Also completes a first start that was interrupted before that.
+    Join {
+        /// The cluster's id, as its members say.
+        cluster_id: u64,
+        /// The id that this member was given when it was added.
+        member_id: u64,
+        /// The voters that the cluster has now, without this member.
+        voters: Vec<u64>,
+    },
     /// A member that has a log.
     Restart {
         /// Index of the last entry that the database has, 0 for none.
@@ -69,6 +79,11 @@ pub fn open(config: &Config, start: Start) -> Result<Opened, Error> {
             member_id,
             members,
         } => create(config, cluster_id, member_id, &members),
+        Start::Join {
+            cluster_id,
+            member_id,
+            voters,
+        } => join(config, cluster_id, member_id, voters),
         Start::Restart {
             consistent_index,
             conf_state,
@@ -83,20 +98,7 @@ fn create(
     members: &[Member],
 ) -> Result<Opened, Error> {
     check_members(member_id, members)?;
-    let metadata = etcdserverpb::Metadata {
-        node_id: Some(member_id),
-        cluster_id: Some(cluster_id),
-    };
-    let mut wal = if exists(config)? {
-        resume(config, metadata)?
-    } else {
-        Wal::create(
-            config.fs.clone(),
-            &config.wal_dir,
-            &metadata.encode_to_vec(),
-            config.wal_options(),
-        )?
-    };
+    let mut wal = create_wal(config, cluster_id, member_id)?;
     let entries = bootstrap_entries(members);
     let last_index = entries.len() as u64;
     let hard_state = raftpb::HardState {
@@ -126,6 +128,62 @@ fn create(
         entries,
         wal,
     })
+}
+
+/// A log without entries. The voters count until the log tells: with none, the first change of the
+/// membership that arrives could not be applied.
+fn join(
+    config: &Config,
+    cluster_id: u64,
+    member_id: u64,
+    mut voters: Vec<u64>,
+) -> Result<Opened, Error> {
+    voters.sort_unstable();
+    voters.dedup();
+    if member_id == 0 || voters.is_empty() || voters.contains(&member_id) {
+        return Err(Error::Members(format!(
+            "member {member_id:x} cannot join a cluster whose voters are {voters:x?}"
+        )));
+    }
+    let wal = create_wal(config, cluster_id, member_id)?;
+    info!(config.logger, "created an empty log";
+        "member" => format!("{member_id:x}"), "cluster" => format!("{cluster_id:x}"));
+    Ok(Opened {
+        member_id,
+        cluster_id,
+        snapshot: (0, 0),
+        conf_state: raftpb::ConfState {
+            voters,
+            auto_leave: Some(false),
+            ..raftpb::ConfState::default()
+        },
+        hard_state: raftpb::HardState {
+            term: Some(0),
+            vote: Some(0),
+            commit: Some(0),
+        },
+        last_index: 0,
+        repaired: None,
+        entries: Vec::new(),
+        wal,
+    })
+}
+
+/// A new log with these ids, or the one that an interrupted first start with them left.
+fn create_wal(config: &Config, cluster_id: u64, member_id: u64) -> Result<Wal, Error> {
+    let metadata = etcdserverpb::Metadata {
+        node_id: Some(member_id),
+        cluster_id: Some(cluster_id),
+    };
+    if exists(config)? {
+        return resume(config, metadata);
+    }
+    Ok(Wal::create(
+        config.fs.clone(),
+        &config.wal_dir,
+        &metadata.encode_to_vec(),
+        config.wal_options(),
+    )?)
 }
 
 fn check_members(member_id: u64, members: &[Member]) -> Result<(), Error> {
@@ -228,6 +286,63 @@ impl Log {
     /// The entries behind that snapshot, committed or not.
     pub fn entries(&self) -> &[raftpb::Entry] {
         &self.replay.entries
+    }
+
+    /// Index up to which entries are known to be committed, given what the database has applied.
+    pub fn committed(&self, consistent_index: u64) -> u64 {
+        let known = self.replay.hard_state.commit().max(consistent_index);
+        known.max(self.snapshot.index())
+    }
+
+    /// `--force-new-cluster`: forgets what is not known to be committed, and appends `changes` as
+    /// committed, durably. So the member goes on with a membership that nobody else agreed to.
+    ///
+    /// # Errors
+    /// The log cannot be written.
+    pub fn force(
+        &mut self,
+        config: &Config,
+        consistent_index: u64,
+        changes: Vec<raftpb::ConfChange>,
+    ) -> Result<(), Error> {
+        let committed = self.committed(consistent_index);
+        let entries = &mut self.replay.entries;
+        let before = entries.len();
+        entries.retain(|entry| entry.index() <= committed);
+        if entries.len() < before {
+            info!(config.logger, "discarding uncommitted WAL entries";
+                "commit-index-from-wal" => committed,
+                "number-of-discarded-entries" => before - entries.len());
+        }
+        let last_term = entries
+            .last()
+            .map_or(self.snapshot.term(), raftpb::Entry::term);
+        let term = self.replay.hard_state.term().max(last_term).max(1);
+        let appended: Vec<raftpb::Entry> = changes
+            .into_iter()
+            .zip(committed + 1..)
+            .map(|(change, index)| raftpb::Entry {
+                r#type: Some(raftpb::EntryType::EntryConfChange as i32),
+                term: Some(term),
+                index: Some(index),
+                data: Some(Bytes::from(change.encode_to_vec())),
+            })
+            .collect();
+        let hard_state = &mut self.replay.hard_state;
+        if term > hard_state.term() {
+            hard_state.vote = Some(0);
+        }
+        hard_state.term = Some(term);
+        hard_state.commit = Some(committed + appended.len() as u64);
+        self.wal.append(Some(hard_state), &appended)?;
+        self.wal.flush()?;
+        info!(config.logger, "forcing restart member";
+            "cluster-id" => format!("{:x}", self.cluster_id),
+            "local-member-id" => format!("{:x}", self.member_id),
+            "wal-commit-index" => committed,
+            "commit-index" => hard_state.commit());
+        self.replay.entries.extend(appended);
+        Ok(())
     }
 
     /// Joins it with what the database says of itself: the index of the last entry that it has, 0

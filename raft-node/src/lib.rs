@@ -10,14 +10,20 @@ mod driver;
 mod error;
 pub mod ids;
 pub mod membership;
+pub mod transport;
 
 pub use bootstrap::{Log, Opened, Start, open};
-pub use core::Role;
+pub use core::{MemberProgress, Replication, Role};
 pub use driver::{
     Apply, ConfChangeError, Config, DEFAULT_WAL_SEGMENT_SIZE, Handle, NoPeers, Node, Observer,
-    ProposeError, Status, Stopped, Transport,
+    Progress, ProposeError, Status, Stopped, Transport,
 };
 pub use error::Error;
+
+/// The driver's parts without its threads: what a simulation drives by itself.
+pub mod parts {
+    pub use crate::driver::{Group, LogWriter, Machine, Ports, Report, Write, save_file};
+}
 
 /// Multiplies the rounds of the longer tests; `RETCD_TEST_SCALE`, 1 by default.
 #[cfg(test)]

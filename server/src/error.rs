@@ -73,6 +73,34 @@ pub enum Error {
     RequestTooLarge,
     /// Too many requests are waiting to be applied. Etcd sends this as `Unknown`.
     TooManyRequests,
+    /// No member has the id, or it was removed.
+    MemberNotFound,
+    /// A member has the id already.
+    MemberExist,
+    /// Another member has one of the peer URLs.
+    PeerUrlExist,
+    /// The peer URLs are none.
+    MemberBadUrls,
+    /// Too few members have started for this change. Etcd sends this as `Unknown`.
+    MemberNotEnoughStarted,
+    /// Only learners can be promoted.
+    MemberNotLearner,
+    /// The learner has not received enough of the log.
+    LearnerNotReady,
+    /// As many learners as `--max-learners` are there already.
+    TooManyLearners,
+    /// This member is not connected to enough others for the change.
+    Unhealthy,
+    /// This member does not lead.
+    NotLeader,
+    /// Leadership cannot go to that member.
+    BadLeaderTransferee,
+    /// The new leader did not take over in time. Etcd sends this as `Unknown`.
+    TimeoutLeaderTransfer,
+    /// No answer within the request timeout, and the connection to the leader or a quorum was lost in that time.
+    TimeoutDueToConnectionLost,
+    /// What was committed was not applied in time.
+    TimeoutWaitAppliedIndex,
     /// The cluster has no leader.
     NoLeader,
     /// The leader changed while the request waited.
@@ -180,6 +208,53 @@ impl Error {
             ),
             Self::RequestTooLarge => (Code::InvalidArgument, "etcdserver: request is too large"),
             Self::TooManyRequests => (Code::Unknown, "etcdserver: too many requests"),
+            Self::MemberNotFound => (Code::NotFound, "etcdserver: member not found"),
+            Self::MemberExist => (
+                Code::FailedPrecondition,
+                "etcdserver: member ID already exist",
+            ),
+            Self::PeerUrlExist => (
+                Code::FailedPrecondition,
+                "etcdserver: Peer URLs already exists",
+            ),
+            Self::MemberBadUrls => (
+                Code::InvalidArgument,
+                "etcdserver: given member URLs are invalid",
+            ),
+            Self::MemberNotEnoughStarted => (
+                Code::Unknown,
+                "etcdserver: re-configuration failed due to not enough started members",
+            ),
+            Self::MemberNotLearner => (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member",
+            ),
+            Self::LearnerNotReady => (
+                Code::FailedPrecondition,
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            ),
+            Self::TooManyLearners => (
+                Code::FailedPrecondition,
+                "etcdserver: too many learner members in cluster",
+            ),
+            Self::Unhealthy => (Code::Unavailable, "etcdserver: unhealthy cluster"),
+            Self::NotLeader => (Code::FailedPrecondition, "etcdserver: not leader"),
+            Self::BadLeaderTransferee => (
+                Code::FailedPrecondition,
+                "etcdserver: bad leader transferee",
+            ),
+            Self::TimeoutLeaderTransfer => (
+                Code::Unknown,
+                "etcdserver: request timed out, leader transfer took too long",
+            ),
+            Self::TimeoutDueToConnectionLost => (
+                Code::Unavailable,
+                "etcdserver: request timed out, possibly due to connection lost",
+            ),
+            Self::TimeoutWaitAppliedIndex => (
+                Code::Unavailable,
+                "etcdserver: request timed out, waiting for the applied index took too long",
+            ),
             Self::NoLeader => (Code::Unavailable, "etcdserver: no leader"),
             Self::LeaderChanged => (Code::Unavailable, "etcdserver: leader changed"),
             Self::Stopped => (Code::Unavailable, "etcdserver: server stopped"),
@@ -263,6 +338,19 @@ mod tests {
             NoPasswordUser,
             RequestTooLarge,
             TooManyRequests,
+            MemberNotFound,
+            MemberExist,
+            PeerUrlExist,
+            MemberBadUrls,
+            MemberNotEnoughStarted,
+            MemberNotLearner,
+            LearnerNotReady,
+            TooManyLearners,
+            Unhealthy,
+            NotLeader,
+            BadLeaderTransferee,
+            TimeoutDueToConnectionLost,
+            TimeoutWaitAppliedIndex,
             NoLeader,
             LeaderChanged,
             Stopped,
@@ -303,6 +391,19 @@ mod tests {
                 | NoPasswordUser
                 | RequestTooLarge
                 | TooManyRequests
+                | MemberNotFound
+                | MemberExist
+                | PeerUrlExist
+                | MemberBadUrls
+                | MemberNotEnoughStarted
+                | MemberNotLearner
+                | LearnerNotReady
+                | TooManyLearners
+                | Unhealthy
+                | NotLeader
+                | BadLeaderTransferee
+                | TimeoutDueToConnectionLost
+                | TimeoutWaitAppliedIndex
                 | NoLeader
                 | LeaderChanged
                 | Stopped
@@ -310,8 +411,13 @@ mod tests {
                 | TimeoutDueToLeaderFail
                 | Corrupt
                 | NotSupportedForLearner => {}
-                NestedTooDeep | StreamSortOrder | StreamRevisionFilter | EngineCannot(_)
-                | Membership(_) | Internal(_) => {
+                NestedTooDeep
+                | TimeoutLeaderTransfer
+                | StreamSortOrder
+                | StreamRevisionFilter
+                | EngineCannot(_)
+                | Membership(_)
+                | Internal(_) => {
                     unreachable!("has its own words")
                 }
             }

@@ -37,15 +37,26 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
     };
     log_all(notices, &log);
     let logger = log.logger().clone();
-    let server = match Server::start_with_log(config, &log) {
+    let server = match Server::launch_with_log(config, &log) {
         Ok(server) => server,
         Err(StartError::Config(error)) => return refuse(&error, &log),
         Err(StartError::Bootstrap(error)) => {
-            log_all(&error.notices(), &log);
+            for notice in error.notices() {
+                // The sentence for people comes before the last word, which is etcd's.
+                if notice.level == slog::Level::Critical
+                    && let Some(advice) = error.advice()
+                {
+                    error!(logger, "{}", advice);
+                }
+                notice.log(&logger);
+            }
             return ExitCode::FAILURE;
         }
         Err(error) => {
             error!(logger, "bootstrap failed"; "error" => %error);
+            if let Some(advice) = error.advice() {
+                error!(logger, "{}", advice);
+            }
             crit!(logger, "discovery failed"; "error" => %error);
             return ExitCode::FAILURE;
         }
@@ -58,7 +69,11 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
             die_of(signal)
         }
         Ok(Stop::Failure(reason)) => {
+            let removed = server.was_removed();
             server.stop();
+            if removed {
+                return ExitCode::SUCCESS; // as etcd: there is nothing to be started again
+            }
             crit!(logger, "server error"; "error" => reason);
             ExitCode::FAILURE
         }

@@ -9,16 +9,19 @@ use arc_swap::ArcSwap;
 use retcd_proto::etcdserverpb::{AlarmMember, ResponseHeader};
 use retcd_raft_node::ids::RequestIds;
 use retcd_raft_node::membership::Cluster;
+use retcd_raft_node::transport::Peers;
 use retcd_raft_node::{Handle, ProposeError};
 use retcd_storage::backend::{self, Bucket};
+use retcd_storage::clock::Clock;
 use retcd_storage::mvcc::StoreReader;
-use slog::{Logger, error};
-use tokio::sync::watch;
+use slog::{Logger, error, warn};
+use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use crate::disk;
 use crate::error::Error;
 use crate::metrics::{Metrics, saturating};
+use crate::peers::Remote;
 use crate::read::Reads;
 use crate::schema;
 use crate::wait::Waiters;
@@ -39,6 +42,8 @@ pub(crate) struct Limits {
     pub(crate) election_timeout: Duration,
     /// `--watch-progress-notify-interval`.
     pub(crate) watch_progress_interval: Duration,
+    /// `--strict-reconfig-check`.
+    pub(crate) strict_reconfig_check: bool,
     /// How long a request waits for the log: 5 s and two election timeouts.
     pub(crate) request_timeout: Duration,
 }
@@ -48,8 +53,29 @@ pub(crate) struct Limits {
 pub(crate) struct Leader {
     /// 0: nobody.
     pub(crate) id: u64,
-    /// When the last leader was lost.
-    pub(crate) since: Option<Instant>,
+    /// When the newest leader was heard of first.
+    pub(crate) elected: Option<Instant>,
+}
+
+/// Why a member stops by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// It cannot go on safely, for this reason.
+    Unsafe(String),
+    /// It is no member of the cluster any more.
+    Removed,
+}
+
+/// etcd's words.
+const REMOVED: &str = "the member has been permanently removed from the cluster";
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsafe(reason) => f.write_str(reason),
+            Self::Removed => f.write_str(REMOVED),
+        }
+    }
 }
 
 /// One running member.
@@ -57,6 +83,7 @@ pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) cluster_id: u64,
     pub(crate) limits: Limits,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: StoreReader,
     pub(crate) backend: backend::Reader,
     pub(crate) waiters: Waiters,
@@ -73,10 +100,16 @@ pub(crate) struct Member {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logger: Logger,
     /// Why the member stopped by itself, if it did.
-    pub(crate) failure: watch::Sender<Option<String>>,
+    pub(crate) ending: watch::Sender<Option<Ending>>,
     /// Set when the member is told to stop, and calls had their time to end.
     pub(crate) stopping: watch::Sender<bool>,
     pub(crate) node: OnceLock<Handle>,
+    /// The connections to other members.
+    pub(crate) peers: OnceLock<Arc<Peers>>,
+    /// Asks other members.
+    pub(crate) remote: Remote,
+    /// The first entry of a term was applied: whoever leads now has all of the log.
+    pub(crate) term_began: Notify,
     /// Index of the last entry whose effects readers see.
     pub(crate) applied: AtomicU64,
     /// Its other end sees when the last user of the member, and so of the backend, is gone.
@@ -201,30 +234,52 @@ impl Member {
 
     /// Whether the member has stopped by itself.
     pub(crate) fn has_failed(&self) -> bool {
-        self.failure.borrow().is_some()
+        self.ending.borrow().is_some()
     }
 
     /// Waits until the member stops, by itself or because it is told to.
     pub(crate) async fn ended(&self) {
-        let mut failure = self.failure.subscribe();
+        let mut ending = self.ending.subscribe();
         let mut stopping = self.stopping.subscribe();
         // Neither channel closes before its sender in `self` is gone.
         tokio::select! {
-            _ = failure.wait_for(Option::is_some) => {}
+            _ = ending.wait_for(Option::is_some) => {}
             _ = stopping.wait_for(|stopping| *stopping) => {}
         }
     }
 
     /// Stops the member because it cannot go on safely.
     pub(crate) fn fail(&self, reason: String) {
-        error!(self.logger, "the member stops because it cannot go on safely"; "error" => &reason);
-        self.failure.send_if_modified(|failure| {
-            let first = failure.is_none();
+        self.end(Ending::Unsafe(reason));
+    }
+
+    /// Stops the member. Only the first reason counts.
+    pub(crate) fn end(&self, ending: Ending) {
+        let first = self.ending.send_if_modified(|current| {
+            let first = current.is_none();
             if first {
-                *failure = Some(reason);
+                *current = Some(ending.clone());
             }
             first
         });
+        match &ending {
+            Ending::Unsafe(reason) => {
+                error!(self.logger, "the member stops because it cannot go on safely"; "error" => reason);
+            }
+            Ending::Removed if first => {
+                warn!(self.logger, "server error"; "error" => REMOVED);
+                warn!(self.logger, "data-dir used by this member must be removed");
+                error!(
+                    self.logger,
+                    "member {:x} was removed from cluster {:x} for ever: to let it join again, move its \
+                        data directory away, run `etcdctl member add` on a member of the cluster, and start it with \
+                        --initial-cluster-state=existing",
+                    self.id,
+                    self.cluster_id
+                );
+            }
+            Ending::Removed => {}
+        }
         self.abandon();
     }
 

@@ -7,6 +7,7 @@
 mod build;
 mod clients;
 mod grpc;
+mod network;
 mod op;
 mod process;
 mod watch;
@@ -18,6 +19,7 @@ use prometheus::{
 
 use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
+pub(crate) use network::Network;
 pub(crate) use op::{ByOp, Op};
 pub(crate) use watch::Watch as WatchMetrics;
 
@@ -72,6 +74,10 @@ pub(crate) struct Server {
     pub(crate) apply_duration: ByOp,
     /// A request from its proposal to its answer.
     pub(crate) request_duration: ByOp,
+    /// Learners that became voters at this member's word.
+    pub(crate) learner_promote_successes: IntCounter,
+    /// Learners that did not, by reason.
+    pub(crate) learner_promote_failures: IntCounterVec,
     /// The quota in bytes, 0 when there is none.
     pub(crate) quota_backend_bytes: IntGauge,
     healthcheck: GaugeVec,
@@ -133,6 +139,10 @@ pub(crate) struct Disk {
     pub(crate) backend_defrag: Histogram,
     /// 1 while a defragmentation runs.
     pub(crate) defrag_inflight: IntGauge,
+    /// Each database that came from a leader, from its first byte to its place.
+    pub(crate) snap_db_save: Histogram,
+    /// The last sync of each of them.
+    pub(crate) snap_db_fsync: Histogram,
     /// Each copy of the backend for a client, from its first byte to its end.
     pub(crate) backend_snapshot: Histogram,
 }
@@ -190,6 +200,17 @@ impl Metrics {
             },
             registry,
         })
+    }
+
+    /// The metrics of the traffic between members. To be made once; its labels have this member's id.
+    ///
+    /// # Errors
+    /// When they were made before.
+    pub(crate) fn network(&self, local: u64) -> Result<Network, prometheus::Error> {
+        let new = build::Builder {
+            registry: &self.registry,
+        };
+        new.network(local)
     }
 
     /// Sets what never changes while the server runs.

@@ -46,14 +46,16 @@ impl Observer for Events {
         info!(member.logger, "raft.node: leader changed";
             "local-member-id" => format!("{:x}", member.id),
             "leader-id" => format!("{leader:x}"), "term" => term, "is-leader" => is_leader);
-        let lost = member.leader.borrow().id != 0;
+        let before = member.leader.borrow().id;
+        let lost = before != 0;
+        let new = leader != 0 && leader != before;
         member.leader.send_modify(|current| {
             current.id = leader;
-            if lost {
-                current.since = Some(Instant::now());
+            if new {
+                current.elected = Some(Instant::now());
             }
         });
-        if leader != 0 {
+        if new {
             member.metrics.server.leader_changes.inc();
         }
         if lost {
@@ -73,6 +75,12 @@ impl Observer for Events {
         }) = InternalRaftRequest::decode(data)
         {
             member.waiters.fire(header.id, Outcome::Dropped);
+        }
+    }
+
+    fn conf_change_dropped(&self, change: retcd_proto::raftpb::ConfChange) {
+        if let Some(member) = self.0.get() {
+            member.waiters.fire(change.id(), Outcome::Dropped);
         }
     }
 

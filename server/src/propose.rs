@@ -24,7 +24,10 @@ impl Member {
         let op = Op::of(&request);
         let result = self.propose_until(request, started).await;
         let server = &self.metrics.server;
-        if matches!(result, Err(Error::Timeout | Error::TimeoutDueToLeaderFail)) {
+        if matches!(
+            result,
+            Err(Error::Timeout | Error::TimeoutDueToLeaderFail | Error::TimeoutDueToConnectionLost)
+        ) {
             server.proposals_failed.inc();
         }
         let took = started.elapsed().as_secs_f64();
@@ -82,12 +85,33 @@ impl Member {
     }
 
     /// Why a request that started then got no answer in time.
+    ///
+    /// Source: etcd `parseProposeCtxErr`.
     pub(crate) fn timeout_error(&self, started: Instant) -> Error {
-        let leader = self.leader.borrow();
-        if leader.id == 0 || leader.since.is_some_and(|since| since > started) {
-            Error::TimeoutDueToLeaderFail
+        let leader = *self.leader.borrow();
+        let lost = 2 * self.limits.election_timeout;
+        if let Some(elected) = leader.elected
+            && started < elected
+            && started + lost > elected
+        {
+            return Error::TimeoutDueToLeaderFail;
+        }
+        let waited = started.elapsed();
+        let connected = if leader.id == 0 {
+            true
+        } else if leader.id == self.id {
+            let cluster = self.cluster.load();
+            let all = cluster.members().len();
+            let reached = cluster
+                .members()
+                .filter(|m| self.connected_for(m.id, waited));
+            reached.count() > all / 2
         } else {
-            Error::Timeout
+            self.connected_for(leader.id, waited)
+        };
+        match connected {
+            true => Error::Timeout,
+            false => Error::TimeoutDueToConnectionLost,
         }
     }
 }

@@ -1,19 +1,15 @@
-//! What a member writes into the log about itself when it starts, and what a new cluster decides.
+//! What a member writes into the log about itself when it starts.
 //!
-//! Source: raft-log 6 and 7.1.
+//! Source: raft-log 6.
 
 use std::sync::Arc;
 
 use retcd_proto::etcdserverpb::InternalRaftRequest;
-use retcd_proto::membershippb::{
-    Attributes, ClusterMemberAttrSetRequest, ClusterVersionSetRequest,
-};
+use retcd_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use slog::{info, warn};
 
-use crate::api::major_minor;
 use crate::error::Error;
 use crate::member::Member;
-use crate::schema::{self, Version};
 
 /// Tells the cluster this member's name and client URLs; tries until it is heard or stopped.
 pub(crate) async fn attributes(
@@ -31,54 +27,28 @@ pub(crate) async fn attributes(
         }),
         ..Default::default()
     };
-    retry(
-        member,
-        request,
-        "failed to publish local member to cluster through raft",
-    )
-    .await?;
-    info!(member.logger, "published local member to cluster through raft";
-        "local-member-id" => format!("{:x}", member.id),
-        "local-member-attributes" => format!("{{Name:{name} ClientURLs:[{}]}}", client_urls.join(" ")),
-        "cluster-id" => format!("{:x}", member.cluster_id));
-    Ok(())
-}
-
-/// Decides the version of a cluster that has none, and raises or lowers that of one whose only member this is.
-/// What other members run, nobody here knows yet.
-pub(crate) async fn cluster_version(member: &Arc<Member>) -> Result<(), Error> {
-    let cluster = member.cluster.load_full();
-    let current = cluster.version();
-    if current.is_some() && cluster.members().len() > 1 {
-        return Ok(());
-    }
-    let next = schema::next_cluster_version(current.and_then(Version::parse), cluster.downgrade());
-    let Some(next) = next else {
-        return Ok(());
-    };
-    if let Some(current) = current {
-        info!(member.logger, "updating cluster version using v3 API";
-            "from" => major_minor(current), "to" => major_minor(&next.to_string()));
-    }
-    let request = InternalRaftRequest {
-        cluster_version_set: Some(ClusterVersionSetRequest {
-            ver: next.to_string(),
-        }),
-        ..Default::default()
-    };
-    retry(member, request, "failed to update cluster version").await
-}
-
-async fn retry(
-    member: &Member,
-    request: InternalRaftRequest,
-    complaint: &'static str,
-) -> Result<(), Error> {
+    let attributes = format!("{{Name:{name} ClientURLs:[{}]}}", client_urls.join(" "));
     loop {
         match member.propose(request.clone()).await {
-            Ok(_) => return Ok(()),
-            Err(Error::Stopped) => return Err(Error::Stopped),
-            Err(error) => warn!(member.logger, "{}", complaint; "error" => %error),
+            Ok(_) => break,
+            Err(Error::Stopped) => {
+                warn!(member.logger, "stopped publish because server is stopping";
+                    "local-member-id" => format!("{:x}", member.id),
+                    "local-member-attributes" => &attributes);
+                return Err(Error::Stopped);
+            }
+            Err(error) => {
+                warn!(member.logger, "failed to publish local member to cluster through raft";
+                    "local-member-id" => format!("{:x}", member.id),
+                    "local-member-attributes" => &attributes,
+                    "publish-timeout" => ?member.limits.request_timeout,
+                    "error" => %error);
+            }
         }
     }
+    info!(member.logger, "published local member to cluster through raft";
+        "local-member-id" => format!("{:x}", member.id),
+        "local-member-attributes" => attributes,
+        "cluster-id" => format!("{:x}", member.cluster_id));
+    Ok(())
 }

@@ -135,6 +135,22 @@ fn answer(readers: Vec<Reader>, result: &Result<(), Error>) {
 }
 
 impl Member {
+    /// Waits until everything that this member knows to be committed now is applied.
+    ///
+    /// # Errors
+    /// `TimeoutWaitAppliedIndex`; `Stopped`.
+    pub(crate) async fn wait_applied(&self, timeout: Duration) -> Result<(), Error> {
+        let committed = self.node().status().committed;
+        let (sender, receiver) = oneshot::channel();
+        if !self.reads.wait_for(committed, sender, || self.applied()) {
+            return Ok(());
+        }
+        tokio::time::timeout(timeout, receiver)
+            .await
+            .map_err(|_| Error::TimeoutWaitAppliedIndex)?
+            .map_err(|_| Error::Stopped)?
+    }
+
     /// Waits until this member has applied everything that was committed when the call came.
     pub(crate) async fn linearizable(&self) -> Result<(), Error> {
         let known = self.node().lone_read_index();
@@ -156,7 +172,7 @@ impl Member {
         if started.elapsed() > SLOW {
             server.slow_read_indexes.inc();
         }
-        let confirmed = confirmed.map_err(|_| self.timeout_error(started));
+        let confirmed = confirmed.map_err(|_| Error::Timeout);
         if confirmed.is_err() {
             server.read_indexes_failed.inc();
         }

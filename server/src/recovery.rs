@@ -3,8 +3,8 @@
 //! Source: disk-format 4, raft-log 8; etcd `server/etcdserver/bootstrap.go`.
 
 use prost::Message as _;
-use retcd_proto::raftpb::{self, ConfChange, EntryType};
-use retcd_raft_node::membership::Cluster;
+use retcd_proto::raftpb::{self, ConfChange, ConfChangeType, EntryType};
+use retcd_raft_node::membership::{Cluster, ConfChangeContext, Member};
 use retcd_raft_node::{self as raft_node, Log};
 use retcd_storage::backend::Bucket;
 use retcd_storage::{snapshot, wal};
@@ -12,9 +12,10 @@ use slog::{Logger, info, warn};
 
 use crate::apply::entry;
 use crate::auth::{self, Auth};
+use crate::config::Resolved;
 use crate::disk::{Disk, TERM};
 use crate::schema::{self, STORAGE_VERSION, Version};
-use crate::server::{MAX_LEARNERS, StartError};
+use crate::server::StartError;
 
 /// The cluster as the database says, repaired where other records know better.
 pub(crate) struct Recovered {
@@ -69,10 +70,12 @@ pub(crate) fn recover(
     log: &Log,
     disk: &mut Disk,
     config: &raft_node::Config,
+    resolved: &Resolved,
     logger: &Logger,
 ) -> Result<Recovered, StartError> {
     let (_, cluster_id) = log.ids();
-    let mut cluster = Cluster::load(&disk.backend, cluster_id, MAX_LEARNERS)?;
+    let learners = resolved.max_learners;
+    let mut cluster = Cluster::load(&disk.backend, cluster_id, learners)?;
     if let Some(version) = cluster.version().and_then(Version::parse) {
         schema::check_cluster(version)?;
     }
@@ -80,7 +83,7 @@ pub(crate) fn recover(
     let unlabelled = disk.backend.get(Bucket::Meta, STORAGE_VERSION)?.is_none();
     if unlabelled
         && disk.applied.0 > 0
-        && let Some(v2) = v2_membership(log, disk.applied.0, config, logger)?
+        && let Some(v2) = v2_membership(log, disk.applied.0, learners, config, logger)?
     {
         changes.extend(cluster.follow_v2(&v2));
     }
@@ -107,18 +110,65 @@ pub(crate) fn recover(
     })
 }
 
+/// The changes that leave this member alone in its cluster, as a voter, once everything known to be committed is
+/// applied.
+///
+/// # Errors
+/// `Removed` when it is none of its members.
+pub(crate) fn forced(
+    log: &Log,
+    cluster: &Cluster,
+    applied: u64,
+) -> Result<Vec<ConfChange>, StartError> {
+    let (own, _) = log.ids();
+    let mut cluster = cluster.clone();
+    for entry in log.entries() {
+        let due = entry.index() > applied && entry.index() <= log.committed(applied);
+        if due && entry.r#type() == EntryType::EntryConfChange {
+            // One that cannot be read, or is refused, is told of when it is applied.
+            let change = ConfChange::decode(entry.data.clone().unwrap_or_default());
+            let _ = change.map(|change| cluster.apply(&change));
+        }
+    }
+    let change = |kind: ConfChangeType, id, context: Option<Vec<u8>>| ConfChange {
+        id: None,
+        r#type: Some(kind as i32),
+        node_id: Some(id),
+        context: context.map(Into::into),
+    };
+    let member = cluster.member(own).ok_or(StartError::ForcedStranger(own))?;
+    let mut changes = Vec::new();
+    // First it votes, or there would be nobody who does.
+    if member.is_learner {
+        let promote = ConfChangeContext {
+            member: Member {
+                id: own,
+                ..Member::default()
+            },
+            is_promote: true,
+        };
+        let kind = ConfChangeType::ConfChangeAddNode;
+        changes.push(change(kind, own, Some(promote.to_json())));
+    }
+    for other in cluster.members().filter(|member| member.id != own) {
+        changes.push(change(ConfChangeType::ConfChangeRemoveNode, other.id, None));
+    }
+    Ok(changes)
+}
+
 /// The membership that etcd 3.5 went by, as of the entry `applied`: the document of the snapshot that the log starts
 /// from, and the changes behind it. `None` when that snapshot's file is gone.
 fn v2_membership(
     log: &Log,
     applied: u64,
+    learners: usize,
     config: &raft_node::Config,
     logger: &Logger,
 ) -> Result<Option<Cluster>, StartError> {
     let (_, cluster_id) = log.ids();
     let start = log.snapshot();
     let mut cluster = if start.index() == 0 {
-        Cluster::empty(cluster_id, MAX_LEARNERS)
+        Cluster::empty(cluster_id, learners)
     } else {
         let fs = &*config.fs;
         let recorded = wal::valid_snapshots(fs, &config.wal_dir).map_err(raft_node::Error::from)?;
@@ -133,7 +183,7 @@ fn v2_membership(
                 the members are those of the database"; "index" => start.index());
             return Ok(None);
         };
-        Cluster::from_v2_document(&newest.data.unwrap_or_default(), cluster_id, MAX_LEARNERS)?
+        Cluster::from_v2_document(&newest.data.unwrap_or_default(), cluster_id, learners)?
     };
     for entry in log.entries() {
         if entry.index() > applied {

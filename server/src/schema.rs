@@ -158,21 +158,55 @@ pub(crate) fn relabel(layout: Option<Version>, cluster: Version) -> Relabel {
     }
 }
 
-/// The version that the leader of a cluster decides on, when all members are of this release; `None` if the
-/// present one stays.
+/// The version that the leader of a cluster decides on; `None` if the present one stays. `lowest` is that of the oldest
+/// member, `None` while one of them does not tell.
+///
+/// # Errors
+/// A downgrade is wanted that cannot be made: its target, and the version that does not allow it.
 pub(crate) fn next_cluster_version(
     current: Option<Version>,
     downgrade: Option<&DowngradeInfo>,
-) -> Option<Version> {
+    lowest: Option<Version>,
+) -> Result<Option<Version>, ImpossibleDowngrade> {
     let Some(current) = current else {
-        return Some(OWN);
+        return Ok(Some(lowest.unwrap_or(UNDECIDED)));
+    };
+    let Some(lowest) = lowest else {
+        return Ok(None);
     };
     if let Some(info) = downgrade.filter(|info| info.enabled) {
-        let target = Version::parse(&info.target_version)?;
-        let one_step = Some(target) == current.previous() && Some(target) == OWN.previous();
-        return one_step.then_some(target);
+        let target = Version::parse(&info.target_version);
+        if target == Some(current) {
+            return Ok(None);
+        }
+        for from in [current, lowest] {
+            if target.is_none() || target != from.previous() {
+                return Err(ImpossibleDowngrade {
+                    target: info.target_version.clone(),
+                    from,
+                });
+            }
+        }
+        return Ok(target);
     }
-    (current < OWN).then_some(OWN)
+    Ok((current < lowest && current.major == lowest.major).then_some(lowest))
+}
+
+/// A downgrade that is not one step down.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot downgrade from {from} to {target}: a downgrade goes to the minor release before")]
+pub(crate) struct ImpossibleDowngrade {
+    pub(crate) target: String,
+    pub(crate) from: Version,
+}
+
+/// The versions that a cluster may have which a member of this release joins, lowest and highest.
+pub(crate) fn joinable(downgrade: bool) -> (Version, Version) {
+    if downgrade {
+        let next = Version::new(OWN.major, OWN.minor + 1);
+        return (next, next);
+    }
+    (UNDECIDED, OWN)
 }
 
 /// Why the database that goes with the log is not there. The first words are etcd's.

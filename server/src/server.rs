@@ -1,6 +1,5 @@
 //! A member's life: open, recover, join raft, serve, stop.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicU64;
@@ -11,33 +10,37 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use retcd_proto::etcdserverpb::AlarmType;
-use retcd_raft_node::ids::{self, RequestIds};
+use retcd_raft_node as raft_node;
+use retcd_raft_node::ids::RequestIds;
 use retcd_raft_node::membership::{self, Cluster};
-use retcd_raft_node::{self as raft_node, NoPeers, Start};
+use retcd_raft_node::transport::{self, Peers};
 use retcd_storage::backend;
 use retcd_storage::clock::{Clock, SystemClock};
 use retcd_storage::fs::{Fs, RealFs};
 use retcd_storage::mvcc;
 use slog::{Logger, info, o, warn};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::alarm::Alarms;
 use crate::api::{Api, major_minor};
 use crate::apply::{Applier, CompactionPace, Snapshots};
 use crate::auth::{Auth, Enabled as AuthEnabled};
+use crate::beginning::{self, Beginning};
 use crate::client::Client;
 use crate::config::{
     BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Disk};
+use crate::duties::Duties;
+use crate::error::Error;
 use crate::lease::{self, Lessor};
 use crate::log::Log;
-use crate::member::{Leader, Limits, Member};
+use crate::member::{Ending, Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
-use crate::publish;
+use crate::peers::{Door, Files, JoinError, Remote};
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
@@ -48,8 +51,8 @@ use crate::watch::Hub;
 /// thread keeps what it has and goes on ticking.
 const APPLY_QUEUE: usize = 64;
 
-/// etcd's default for `--max-learners`, which is not served yet.
-pub(crate) const MAX_LEARNERS: usize = 1;
+/// How long a connection to a peer may take to come about, beside an election timeout; etcd's value.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long calls in flight may take to end when the member stops.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -64,6 +67,15 @@ pub enum StartError {
     /// This member cannot found a cluster with this configuration.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// This member cannot start beside the members that run.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// It is to go on alone by force, and is no member of its cluster.
+    #[error(
+        "--force-new-cluster: member {0:x} is no member of the cluster that its data directory is of, so it cannot go \
+         on as the only one; use the data directory of a member, or restore a snapshot with etcdutl"
+    )]
+    ForcedStranger(u64),
     /// The membership in the database is damaged.
     #[error(transparent)]
     Membership(#[from] membership::LoadError),
@@ -112,6 +124,18 @@ pub enum StartError {
     NotReady(String),
 }
 
+impl StartError {
+    /// What to do about it, in one sentence, where the message leaves that open.
+    #[must_use]
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::Bootstrap(error) => error.advice(),
+            Self::Join(error) => error.advice(),
+            _ => None,
+        }
+    }
+}
+
 /// A running member. Dropping it stops it.
 pub struct Server {
     name: String,
@@ -119,14 +143,20 @@ pub struct Server {
     member: Weak<Member>,
     client_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
-    failure: watch::Receiver<Option<String>>,
+    ending: watch::Receiver<Option<Ending>>,
+    ready: watch::Receiver<bool>,
     running: Option<Running>,
 }
 
 /// What has to be stopped, in this order.
 struct Running {
-    net: net::Net,
+    /// Clients.
+    net: Arc<net::Net>,
+    duties: JoinHandle<()>,
     node: raft_node::Node,
+    peers: Arc<Peers>,
+    /// What peers ask for. Apart from clients, so that these cannot hold it up.
+    peer_net: net::Net,
     apply: JoinHandle<()>,
     watching: JoinHandle<()>,
     member: Arc<Member>,
@@ -139,7 +169,8 @@ struct Running {
 impl Server {
     /// Starts a member and returns when it is ready to serve.
     ///
-    /// Blocks for as long as recovery takes; call it from `spawn_blocking` where that matters.
+    /// That is when its cluster has heard of it, so it waits for a quorum; [`Server::launch`] does not.
+    /// Blocks for as long as that takes; call it from `spawn_blocking` where that matters.
     ///
     /// # Errors
     /// See [`StartError`]. Nothing that was on disk before is changed by a start that is refused.
@@ -153,6 +184,49 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub fn start_with_log(config: Config, log: &Log) -> Result<Self, StartError> {
+        let server = Self::launch_with_log(config, log)?;
+        run_async(server.ready())??;
+        Ok(server)
+    }
+
+    /// Starts a member and returns when it takes part in its cluster. Clients are served from when it is
+    /// [ready](Server::ready).
+    ///
+    /// Blocks for as long as recovery takes; call it from `spawn_blocking` where that matters.
+    ///
+    /// # Errors
+    /// As [`Server::start`], but for those of a member that never becomes ready.
+    pub fn launch(config: Config) -> Result<Self, StartError> {
+        let log = config.log.open().map_err(ConfigError::from)?;
+        Self::launch_with_log(config, &log)
+    }
+
+    /// Waits until the member serves clients.
+    ///
+    /// # Errors
+    /// `NotReady` when it stops before.
+    pub async fn ready(&self) -> Result<(), StartError> {
+        let (mut ready, mut ending) = (self.ready.clone(), self.ending.clone());
+        let reason = tokio::select! {
+            biased;
+            ended = ending.wait_for(Option::is_some) => match ended {
+                Ok(ended) => ended.as_ref().map(ToString::to_string),
+                Err(_) => None,
+            },
+            ready = ready.wait_for(|ready| *ready) => match ready {
+                Ok(_) => return Ok(()),
+                Err(_) => None,
+            },
+        };
+        let reason = reason.unwrap_or_else(|| Error::Stopped.to_string());
+        Err(StartError::NotReady(reason))
+    }
+
+    /// [`Server::launch`] with a log that is open already.
+    ///
+    /// # Errors
+    /// As [`Server::launch`].
+    pub fn launch_with_log(config: Config, log: &Log) -> Result<Self, StartError> {
         let logger = log.logger().clone();
         let mut resolved = config.resolve()?;
         for notice in &resolved.notices {
@@ -166,15 +240,16 @@ impl Server {
         let initialized = dir.has_log(&*fs)?;
         dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
-        let initial = if initialized {
+        let remote = Remote::new(None, logger.clone());
+        let beginning = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
             None
         } else {
             info!(logger, "Initialize and start etcd server"; "data-dir" => dir.root().display(), "dir-type" => "empty");
-            Some(resolved.bootstrap()?)
+            Some(Beginning::find(&resolved, &remote, &logger)?)
         };
         info!(logger, "configuring peer listeners"; "listen-peer-urls" => list(&resolved.listen_peer_urls));
-        let peers = bind(&resolved.listen_peers)?;
+        let peer_listeners = bind(&resolved.listen_peers)?;
         info!(logger, "configuring client listeners"; "listen-client-urls" => list(&resolved.listen_client_urls));
         let clients = bind(&resolved.listen_clients)?;
         let mut net_settings = net::Settings::new(logger.clone())
@@ -207,20 +282,34 @@ impl Server {
         let (log, mut disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
         recovery::check(&disk, &logger)?;
         let mut old_entries = 0;
-        let (opened, cluster) = match log {
-            Some(log) => {
-                let recovered = recovery::recover(&log, &mut disk, &node_config, &logger)?;
+        let (opened, cluster, others) = match log {
+            Some(mut log) => {
+                let (id, cluster_id) = log.ids();
+                beginning::check_data(&resolved, &remote, &logger, (id, cluster_id))?;
+                let recovered =
+                    recovery::recover(&log, &mut disk, &node_config, &resolved, &logger)?;
                 old_entries = recovered.old_entries;
                 let index = disk.applied.0;
+                if resolved.force_new_cluster {
+                    let changes = recovery::forced(&log, &recovered.cluster, index)?;
+                    log.force(&node_config, index, changes)?;
+                }
                 let opened = log.with_database(&node_config, index, recovered.conf_state)?;
-                (opened, recovered.cluster)
+                let members = recovered.cluster.members();
+                let others = members.filter(|m| m.id != id && !resolved.force_new_cluster);
+                let others = others.cloned().collect();
+                (opened, recovered.cluster, others)
             }
             // Without a log, or when the first start was cut off before the log had its first entries.
             None => {
-                let members = initial.map_or_else(|| resolved.bootstrap(), Ok)?;
-                let opened = raft_node::open(&node_config, new_cluster(&resolved, members))?;
-                let cluster = Cluster::load(&disk.backend, opened.cluster_id, MAX_LEARNERS)?;
-                (opened, cluster)
+                let beginning = match beginning {
+                    Some(beginning) => beginning,
+                    None => Beginning::find(&resolved, &remote, &logger)?,
+                };
+                let opened = raft_node::open(&node_config, beginning.start)?;
+                let cluster =
+                    Cluster::load(&disk.backend, opened.cluster_id, resolved.max_learners)?;
+                (opened, cluster, beginning.others)
             }
         };
         let ids = (opened.member_id, opened.cluster_id);
@@ -246,12 +335,14 @@ impl Server {
         }
 
         let (hub, watching) = Hub::start(disk.store.reader(), metrics.watch.clone())?;
-        let (failure, failed) = watch::channel(None);
+        let (ending, ended) = watch::channel(None);
+        let (set_ready, ready) = watch::channel(false);
         let (in_use, unused) = crossbeam_channel::bounded(0);
         let member = Arc::new(Member {
             id: ids.0,
             cluster_id: ids.1,
             limits: limits(&config, &resolved),
+            clock: clock.clone(),
             store: disk.store.reader(),
             backend: disk.backend.clone(),
             waiters: Waiters::default(),
@@ -264,9 +355,12 @@ impl Server {
             watch: hub,
             metrics: metrics.clone(),
             logger: logger.clone(),
-            failure,
+            ending,
             stopping: watch::Sender::new(false),
             node: OnceLock::new(),
+            peers: OnceLock::new(),
+            remote,
+            term_began: Notify::new(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });
@@ -280,11 +374,39 @@ impl Server {
         );
         snapshots.force(old_entries);
         events.attach(member.clone());
-        let node = opened.run(node_config, Arc::new(NoPeers), apply, disk.applied.0)?;
-        member
-            .node
-            .set(node.handle().clone())
-            .expect("attached once, here");
+        let files = Files {
+            fs,
+            clock: clock.clone(),
+            snap_dir: resolved.snap_dir.clone(),
+        };
+        let network = metrics
+            .network(ids.0)
+            .map_err(|e| StartError::NotReady(e.to_string()))?;
+        let urls = resolved.initial_advertise_peer_urls.iter();
+        let peers = Peers::start(
+            transport::Options {
+                local_id: ids.0,
+                cluster_id: ids.1,
+                peer_urls: urls.map(ToString::to_string).collect(),
+                server_version: ETCD_VERSION.to_owned(),
+                dial_timeout: DIAL_TIMEOUT + resolved.election,
+                read_timeout: transport::DEFAULT_IO_TIMEOUT,
+                write_timeout: transport::DEFAULT_IO_TIMEOUT,
+                connector: None,
+                clock,
+                logger: logger.clone(),
+                observer: Arc::new(network),
+            },
+            Arc::new(Door::new(&member, files)),
+        )?;
+        let node = opened.run(node_config, peers.clone(), apply, disk.applied.0)?;
+        let attached = member.node.set(node.handle().clone()).is_ok()
+            && member.peers.set(peers.clone()).is_ok();
+        assert!(attached, "attached once, here");
+        let alone = others.is_empty();
+        for other in &others {
+            peers.add_peer(other.id, &other.peer_urls);
+        }
         let applier = Applier {
             member: member.clone(),
             store: disk.store,
@@ -304,88 +426,57 @@ impl Server {
         };
         let apply = applier.spawn(entries)?;
 
+        let peer_settings = net::Settings {
+            threads: 1,
+            ..net::Settings::new(logger.clone())
+                .map_err(|error| StartError::Listen(error.to_string()))?
+        };
         net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
         net_settings.observer = metrics;
-        let net = net::Net::start(net_settings)?;
-        let server = Self {
+        let peer_net = net::Net::start(peer_settings)?;
+        let net = Arc::new(net::Net::start(net_settings)?);
+        let client_addresses = addresses(&clients);
+        let peer_addresses = addresses(&peer_listeners);
+        let services: Arc<dyn net::Services> = Arc::new(Api::new(member.clone()));
+        for listener in peer_listeners {
+            info!(logger, "serving peer traffic"; "address" => %listener.addr());
+            peer_net.serve(listener, net::Surface::Peer, services.clone())?;
+        }
+        let opening = Opening {
+            net: Arc::downgrade(&net),
+            services,
+            clients,
+            ready: set_ready,
+        };
+        let duties = Duties::new(&resolved, alone).start(member.clone(), {
+            let member = Arc::downgrade(&member);
+            move || {
+                if let Some(member) = member.upgrade() {
+                    opening.serve(&member);
+                }
+            }
+        })?;
+        Ok(Self {
             name: resolved.name.clone(),
-            client_addresses: addresses(&clients),
-            peer_addresses: addresses(&peers),
+            client_addresses,
+            peer_addresses,
             logger,
             member: Arc::downgrade(&member),
-            failure: failed,
+            ending: ended,
+            ready,
             running: Some(Running {
                 net,
+                duties,
                 node,
+                peers,
+                peer_net,
                 apply,
                 watching,
                 member,
                 unused,
                 lock,
             }),
-        };
-        server.become_ready(&resolved)?;
-        server.serve(clients, peers)?;
-        Ok(server)
-    }
-
-    /// Publishes the member and, in a new cluster, the cluster's version.
-    fn become_ready(&self, resolved: &Resolved) -> Result<(), StartError> {
-        let Some(Running { member, .. }) = &self.running else {
-            return Ok(());
-        };
-        let urls: Vec<String> = resolved
-            .advertise_client_urls
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        // On a thread of its own: the caller may be inside a runtime, where neither blocking on
-        // another one nor dropping one is allowed.
-        let published = thread::scope(|scope| {
-            let publish = || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_time()
-                    .build()?;
-                Ok(runtime.block_on(async {
-                    publish::attributes(member, &resolved.name, &urls).await?;
-                    publish::cluster_version(member).await
-                }))
-            };
-            thread::Builder::new()
-                .name("publish".into())
-                .spawn_scoped(scope, publish)?
-                .join()
-                .unwrap_or_else(|_| Err(std::io::Error::other("the publishing thread panicked")))
-        })?;
-        published.map_err(|error| {
-            let reason = self.failure.borrow().clone();
-            StartError::NotReady(reason.unwrap_or_else(|| error.to_string()))
-        })?;
-        info!(self.logger, "ready to serve client requests");
-        Ok(())
-    }
-
-    fn serve(
-        &self,
-        clients: Vec<net::Listener>,
-        peers: Vec<net::Listener>,
-    ) -> Result<(), StartError> {
-        let Some(running) = &self.running else {
-            return Ok(());
-        };
-        let services: Arc<dyn net::Services> = Arc::new(Api::new(running.member.clone()));
-        for listener in peers {
-            info!(self.logger, "serving peer traffic"; "address" => %listener.addr());
-            let surface = net::Surface::Peer;
-            running.net.serve(listener, surface, services.clone())?;
-        }
-        for listener in clients {
-            warn!(self.logger, "serving client traffic insecurely; this is strongly discouraged!";
-                "traffic" => "grpc+http", "address" => %listener.addr());
-            let surface = net::Surface::Client;
-            running.net.serve(listener, surface, services.clone())?;
-        }
-        Ok(())
+        })
     }
 
     /// The addresses on which clients are served, in the order of `listen_client_urls`.
@@ -406,13 +497,19 @@ impl Server {
         Client::new(self.member.clone())
     }
 
-    /// Waits until the member stops by itself, because it cannot go on safely; says why.
+    /// Waits until the member stops by itself; says why.
     pub async fn failed(&self) -> String {
-        let mut failure = self.failure.clone();
-        match failure.wait_for(Option::is_some).await {
-            Ok(reason) => reason.clone().unwrap_or_default(),
+        let mut ending = self.ending.clone();
+        match ending.wait_for(Option::is_some).await {
+            Ok(ending) => ending.as_ref().map(ToString::to_string).unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Whether the member stopped because it was removed from its cluster, for ever: its data is of no use any more.
+    #[must_use]
+    pub fn was_removed(&self) -> bool {
+        *self.ending.borrow() == Some(Ending::Removed)
     }
 
     /// Stops serving, lets what is under way end, stores everything, and frees the data directory.
@@ -424,13 +521,21 @@ impl Server {
         let Some(running) = self.running.take() else {
             return;
         };
+        if self.ending.borrow().is_none() {
+            // Whatever comes of it, the member stops.
+            let _ = run_async(running.member.hand_over());
+        }
         // Watch streams would last as long as their clients.
         running.member.watch.close();
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
         running.member.stopping.send_replace(true);
+        drop(running.duties.join());
         running.node.stop();
+        running.peers.stop();
+        running.peer_net.stop(Duration::ZERO);
+        drop(running.peer_net);
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
         drop(running.watching.join());
@@ -551,35 +656,6 @@ fn open_files(
     Ok((log, open_disk()?))
 }
 
-fn new_cluster(resolved: &Resolved, members: BTreeMap<String, Vec<Url>>) -> Start {
-    let token = &resolved.initial_cluster_token;
-    let mut own = 0;
-    let mut all: Vec<_> = members
-        .into_iter()
-        .map(|(name, urls)| {
-            let mut peer_urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
-            peer_urls.sort();
-            let id = ids::member_id(&peer_urls, token, None);
-            if name == resolved.name {
-                own = id;
-            }
-            membership::Member {
-                id,
-                name,
-                peer_urls,
-                ..Default::default()
-            }
-        })
-        .collect();
-    all.sort_by_key(|member| member.id);
-    let member_ids: Vec<u64> = all.iter().map(|member| member.id).collect();
-    Start::New {
-        cluster_id: ids::cluster_id(&member_ids),
-        member_id: own,
-        members: all,
-    }
-}
-
 fn limits(config: &Config, resolved: &Resolved) -> Limits {
     Limits {
         max_request_bytes: resolved.max_request_bytes,
@@ -591,6 +667,58 @@ fn limits(config: &Config, resolved: &Resolved) -> Limits {
         },
         election_timeout: resolved.election,
         watch_progress_interval: resolved.watch_progress_interval,
-        request_timeout: Duration::from_secs(5) + 2 * resolved.election,
+        strict_reconfig_check: resolved.strict_reconfig_check,
+        request_timeout: request_timeout(resolved),
+    }
+}
+
+/// How long a request may take: 5 s and two election timeouts.
+pub(crate) fn request_timeout(resolved: &Resolved) -> Duration {
+    Duration::from_secs(5) + 2 * resolved.election
+}
+
+/// Runs a future to its end. On a thread of its own: the caller may be inside a runtime, where neither blocking on
+/// another one nor dropping one is allowed.
+pub(crate) fn run_async<T: Send>(work: impl Future<Output = T> + Send) -> std::io::Result<T> {
+    thread::scope(|scope| {
+        let run = || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let result = runtime.block_on(work);
+            runtime.shutdown_background();
+            Ok(result)
+        };
+        thread::Builder::new()
+            .name("start-stop".into())
+            .spawn_scoped(scope, run)?
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What is to be opened to clients once the member is ready.
+struct Opening {
+    net: Weak<net::Net>,
+    services: Arc<dyn net::Services>,
+    clients: Vec<net::Listener>,
+    ready: watch::Sender<bool>,
+}
+
+impl Opening {
+    fn serve(self, member: &Member) {
+        let Some(net) = self.net.upgrade() else {
+            return; // it stops already
+        };
+        info!(member.logger, "ready to serve client requests");
+        for listener in self.clients {
+            warn!(member.logger, "serving client traffic insecurely; this is strongly discouraged!";
+                "traffic" => "grpc+http", "address" => %listener.addr());
+            if let Err(error) = net.serve(listener, net::Surface::Client, self.services.clone()) {
+                member.fail(format!("listener failed: {error}"));
+                return;
+            }
+        }
+        self.ready.send_replace(true);
     }
 }

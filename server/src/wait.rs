@@ -18,6 +18,8 @@ pub(crate) enum Reply {
     /// Marked; what it removes goes away later. The revision is that of the compaction.
     Compacted(i64),
     Alarm(pb::AlarmResponse),
+    /// All members, after a change of the membership.
+    Members(Vec<retcd_raft_node::membership::Member>),
     /// Applied, with nothing to say.
     Done,
 }

@@ -241,3 +241,67 @@ fn logs_that_nobody_wrote_are_refused() {
     drop(wal.unwrap());
     assert!(matches!(restart(&fs, 0), Err(Error::Metadata { .. })));
 }
+
+#[test]
+fn a_member_that_joins_begins_with_an_empty_log() {
+    let fs = SimFs::new();
+    let config = config(&fs);
+    let join = |member_id, voters: &[u64]| {
+        open(
+            &config,
+            Start::Join {
+                cluster_id: 9,
+                member_id,
+                voters: voters.to_vec(),
+            },
+        )
+    };
+    for bad in [(0, &[1][..]), (4, &[]), (4, &[1, 4])] {
+        assert!(matches!(join(bad.0, bad.1), Err(Error::Members(_))));
+    }
+    let opened = join(4, &[3, 1, 2, 2]).unwrap();
+    assert_eq!((opened.member_id, opened.cluster_id), (4, 9));
+    assert_eq!(opened.last_index, 0);
+    assert_eq!(opened.conf_state.voters, [1, 2, 3]);
+    drop(opened);
+
+    // Nothing happened since: it may be tried again, by the same member only.
+    assert!(matches!(Log::read(&config), Err(Error::Unfinished { .. })));
+    assert!(matches!(join(5, &[1]), Err(Error::Exists { .. })));
+    let opened = join(4, &[1, 2, 3]).unwrap();
+    let (core, initial, _wal) = opened.into_core(&config, 0);
+    crate::core::Core::new(&core, initial, &config.logger).unwrap();
+}
+
+#[test]
+fn a_forced_log_drops_what_is_not_committed_and_ends_with_the_changes() {
+    let entries: Vec<Entry> = (1..=6).map(|index| normal(index, 2)).collect();
+    let fs = log(None, hard_state(3, 7, 4), &entries);
+    let config = config(&fs);
+    let mut found = Log::read(&config).unwrap();
+    assert_eq!(found.committed(3), 4);
+    assert_eq!(found.committed(5), 5);
+    let change = |id| ConfChange {
+        id: None,
+        r#type: Some(ConfChangeType::ConfChangeRemoveNode as i32),
+        node_id: Some(id),
+        context: None,
+    };
+    found.force(&config, 5, vec![change(2), change(3)]).unwrap();
+    drop(found);
+
+    let found = Log::read(&config).unwrap();
+    let ids: Vec<(u64, u64)> = found
+        .entries()
+        .iter()
+        .map(|entry| (entry.index(), entry.term()))
+        .collect();
+    assert_eq!(
+        ids,
+        [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 3), (7, 3)]
+    );
+    assert_eq!(found.entries()[5].r#type(), EntryType::EntryConfChange);
+    let opened = found.with_database(&config, 5, None).unwrap();
+    assert_eq!(opened.hard_state.commit(), 7);
+    assert_eq!(opened.hard_state.vote(), 7);
+}

@@ -12,6 +12,8 @@ pub(super) struct Receiver {
     pub(super) id: u64,
     pub(super) last_index: u64,
     pub(super) leads: bool,
+    /// It campaigns, and its log is not all durable yet.
+    pub(super) campaigns_unsynced: bool,
 }
 
 /// Far above what any cluster reaches, far below where adding to it overflows.
@@ -54,6 +56,10 @@ pub(super) fn message(m: &Message, receiver: &Receiver) -> Result<(), StepError>
             // The leader sends what this member acknowledged at most. It did so before it lost
             // its log: M11.
             bad("the leader counts on entries that this member does not have")
+        }
+        // The requests wait for the log to be durable, and the crate relies on it.
+        T::MsgRequestVoteResponse if receiver.campaigns_unsynced => {
+            bad("a vote is answered that was not asked for yet")
         }
         T::MsgSnapshot => {
             let meta = m.get_snapshot().get_metadata();

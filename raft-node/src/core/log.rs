@@ -5,17 +5,21 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
 /// What an entry costs on the wire beside its data; only used to bound messages.
 const ENTRY_OVERHEAD: u64 = 16;
 
-/// Entries `offset + 1 ..= last`, and the newest snapshot that could be sent in their stead.
+/// What an entry costs in memory beside its data; only used to bound the tail.
+const ENTRY_MEMORY: usize = 128;
+
+/// Entries `offset + 1 ..= last`, and the place of a snapshot that can be sent in their stead.
 ///
-/// In a cluster `snapshot index >= offset`, so that a peer which needs a trimmed entry can be
-/// served by the snapshot and the entries after it.
+/// The state up to the applied index can always be sent, whatever is on disk: the member replaces
+/// the offered snapshot by one of its applied state in the moment of sending. `offer index >=
+/// offset`, so a peer which needs a trimmed entry is served by the snapshot and the entries after
+/// it, also by a member that has just restarted.
 #[derive(Debug)]
 pub(super) struct LogView {
     /// Index and term of the entry before the first one held.
@@ -24,10 +28,13 @@ pub(super) struct LogView {
     entries: VecDeque<Entry>,
     /// Sum of the entries' data, in bytes.
     bytes: usize,
-    /// First index of each run of entries of one term, back to the snapshot: the term of an entry
-    /// is still known after the entry was trimmed, as naming a snapshot needs it.
+    /// First index of each run of entries of one term, back to `floor`: the term of an entry is
+    /// still known after the entry was trimmed, as naming a snapshot needs it.
     runs: VecDeque<(u64, u64)>,
-    snapshot: Snapshot,
+    /// Index of the newest snapshot on disk.
+    floor: u64,
+    /// What is offered to a peer that is too far behind for entries; index 0: nothing.
+    offer: Snapshot,
     /// Only read once, when the core starts.
     initial: RaftState,
 }
@@ -47,7 +54,8 @@ impl LogView {
             bytes: 0,
             runs: VecDeque::new(),
             initial: RaftState::new(hard_state, conf_state),
-            snapshot: Snapshot::default(),
+            floor: 0,
+            offer: Snapshot::default(),
         };
         log.restore(snapshot);
         log.append(entries);
@@ -62,9 +70,9 @@ impl LogView {
         self.offset + self.entries.len() as u64
     }
 
-    /// Payload held, in bytes.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Memory held, in bytes, about.
+    pub(super) fn memory(&self) -> usize {
+        self.bytes + self.entries.len() * ENTRY_MEMORY
     }
 
     pub(super) fn term_of(&self, index: u64) -> Option<u64> {
@@ -76,7 +84,7 @@ impl LogView {
 
     /// The term of an entry that may be trimmed already, back to the newest snapshot.
     pub(super) fn past_term(&self, index: u64) -> Option<u64> {
-        if index > self.last() || index < self.snapshot_index() {
+        if index > self.last() || index < self.floor {
             return None;
         }
         let run = self.runs.iter().rev().find(|(first, _)| *first <= index)?;
@@ -126,35 +134,35 @@ impl LogView {
         self.entries.clear();
         self.bytes = 0;
         self.runs = VecDeque::from([(self.offset, self.offset_term)]);
-        self.snapshot = snapshot;
+        self.floor = self.offset;
+        self.offer = Snapshot::default();
+        self.offer.set_metadata(snapshot.get_metadata().clone());
     }
 
-    /// A snapshot of the state at `index` exists: from now on it serves peers that are far behind.
-    pub(super) fn set_snapshot(&mut self, index: u64, conf_state: ConfState, data: Bytes) -> bool {
-        let Some(term) = self.past_term(index) else {
-            return false;
-        };
-        if index <= self.snapshot.get_metadata().index {
+    /// A snapshot of the state at `index` is on disk. False for one that is older than another.
+    pub(super) fn set_floor(&mut self, index: u64) -> bool {
+        if index <= self.floor || self.past_term(index).is_none() {
             return false;
         }
         while self.runs.get(1).is_some_and(|run| run.0 <= index) {
             self.runs.pop_front();
         }
-        let mut snapshot = Snapshot {
-            data,
-            ..Snapshot::default()
-        };
-        let meta = snapshot.mut_metadata();
-        meta.index = index;
-        meta.term = term;
-        meta.set_conf_state(conf_state);
-        self.snapshot = snapshot;
+        self.floor = index;
         true
     }
 
-    /// Index of the newest snapshot that can be sent.
-    pub(super) fn snapshot_index(&self) -> u64 {
-        self.snapshot.get_metadata().index
+    /// From now on the state at `index` is offered. Its entry, or that before the first, is held.
+    pub(super) fn offer(&mut self, index: u64) {
+        if let Some(term) = self.term_of(index) {
+            let meta = self.offer.mut_metadata();
+            meta.index = index;
+            meta.term = term;
+        }
+    }
+
+    /// The configuration of what is offered from now on.
+    pub(super) fn offer_conf_state(&mut self, conf_state: ConfState) {
+        self.offer.mut_metadata().set_conf_state(conf_state);
     }
 
     /// Forgets entries up to and including `index`.
@@ -171,11 +179,6 @@ impl LogView {
         if self.entries.capacity() > 4096 && self.entries.capacity() / 4 > self.entries.len() {
             self.entries.shrink_to(self.entries.len() * 2);
         }
-    }
-
-    /// Size of the payload of the oldest entry, for trimming by bytes.
-    pub(super) fn oldest_len(&self) -> usize {
-        self.entries.front().map_or(0, |e| e.data.len())
     }
 }
 
@@ -230,24 +233,20 @@ impl Storage for LogView {
     }
 
     fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
-        let index = self.snapshot_index();
-        let known = !self
-            .snapshot
-            .get_metadata()
-            .get_conf_state()
-            .voters
-            .is_empty();
-        // Without the entries between snapshot and offset the peer could not go on; and of the
-        // snapshot that a log was opened at, nothing but its place is known.
-        if !known || index < request_index || index < self.offset {
+        let meta = self.offer.get_metadata();
+        let known = meta.index != 0 && !meta.get_conf_state().voters.is_empty();
+        // Without the entries between snapshot and offset the peer could not go on.
+        if !known || meta.index < request_index || meta.index < self.offset {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
-        Ok(self.snapshot.clone())
+        Ok(self.offer.clone())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn entry(index: u64, term: u64) -> Entry {
@@ -305,7 +304,7 @@ mod tests {
         assert_eq!(log.last(), 4);
         assert_eq!(log.term(2), Ok(1));
         assert_eq!(log.term(3), Ok(2));
-        assert_eq!(log.bytes(), 40);
+        assert_eq!(log.memory(), 4 * (10 + ENTRY_MEMORY));
     }
 
     #[test]
@@ -314,7 +313,7 @@ mod tests {
         log.trim_to(3);
         assert_eq!((log.first(), log.last()), (4, 5));
         assert_eq!(log.term(3), Ok(1));
-        assert_eq!(log.bytes(), 20);
+        assert_eq!(log.memory(), 2 * (10 + ENTRY_MEMORY));
         log.trim_to(100);
         assert_eq!((log.first(), log.last()), (6, 5));
         assert_eq!(log.term(5), Ok(1));
@@ -330,17 +329,27 @@ mod tests {
         let mut log = log(1..=5);
         assert!(log.snapshot(0, 2).is_err());
         assert_eq!(log.past_term(3), Some(1));
-        let conf_state = || ConfState {
+        log.offer(3);
+        assert!(log.snapshot(0, 2).is_err(), "the configuration is unknown");
+        log.offer_conf_state(ConfState {
             voters: vec![1],
             ..ConfState::default()
-        };
-        assert!(log.set_snapshot(3, conf_state(), Bytes::from_static(b"x")));
+        });
         assert_eq!(log.snapshot(3, 2).unwrap().get_metadata().index, 3);
         assert!(log.snapshot(4, 2).is_err());
         log.trim_to(4);
         assert!(log.snapshot(0, 2).is_err(), "entry 4 is gone");
-        assert!(!log.set_snapshot(3, conf_state(), Bytes::new()));
-        assert!(log.set_snapshot(4, conf_state(), Bytes::new()));
+        log.offer(4);
         assert!(log.snapshot(0, 2).is_ok());
+    }
+
+    #[test]
+    fn terms_are_known_back_to_the_newest_snapshot_on_disk() {
+        let mut log = log(1..=5);
+        log.trim_to(4);
+        assert!(log.set_floor(3));
+        assert_eq!((log.past_term(2), log.past_term(3)), (None, Some(1)));
+        assert!(!log.set_floor(3));
+        assert!(!log.set_floor(6));
     }
 }

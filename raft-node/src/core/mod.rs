@@ -11,28 +11,32 @@
 //!   acknowledgement counts only after its own sync (D2), also when it is the only voter.
 
 mod check;
+mod conf;
 mod convert;
 mod log;
 mod reads;
+mod retention;
 #[cfg(test)]
 mod tests;
 mod timeouts;
 mod types;
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use prost::Message as _;
 use raft::eraftpb::{self, MessageType};
-use raft::{RawNode, StateRole};
+use raft::{ProgressState, RawNode, StateRole};
 use retcd_proto::raftpb;
 
 use crate::ids::RequestIds;
+use conf::Handed;
 use log::LogView;
 use reads::Reads;
+use retention::Retention;
 use timeouts::Timeouts;
 
-pub use types::{CoreConfig, InitialState, Output, Role, SoftState, StepError};
+pub use types::{
+    CoreConfig, InitialState, MemberProgress, Output, Replication, Role, SoftState, StepError,
+};
 
 /// Entries in one append message, in bytes; etcd's value.
 const MAX_SIZE_PER_MSG: u64 = 1024 * 1024;
@@ -41,21 +45,19 @@ const MAX_INFLIGHT_MSGS: usize = 512;
 /// Payload that may be proposed and not committed. Beyond it proposals are dropped: a leader that
 /// lost its quorum must not fill its memory before it notices.
 const MAX_UNCOMMITTED_BYTES: u64 = 512 * 1024 * 1024;
+/// Entries that are forgotten at once.
+const TRIM_STEP: u64 = 100;
 /// Ticks after which a read-index request without an answer is repeated; 500 ms at etcd's default.
 const READ_RETRY_TICKS: u32 = 5;
-/// Payload kept in memory behind the applied entries for peers that lag, whatever the number of
-/// entries asked for. Only applies while there are no peers.
-const CATCH_UP_BYTES: usize = 64 * 1024 * 1024;
-
 /// See the module's text.
 pub struct Core {
     raw: RawNode<LogView>,
     reads: Reads,
     /// Committed conf changes that were handed out and not applied yet.
-    conf_changes: VecDeque<u64>,
+    handed: Handed,
     /// What the application has applied, as reported.
     applied: u64,
-    catch_up: u64,
+    retention: Retention,
     soft_state: SoftState,
     timeouts: Timeouts,
 }
@@ -112,9 +114,9 @@ impl Core {
                 RequestIds::new(config.id, config.start_millis),
                 READ_RETRY_TICKS,
             ),
-            conf_changes: VecDeque::new(),
+            handed: Handed::default(),
             applied: initial.applied,
-            catch_up: config.catch_up_entries,
+            retention: Retention::new(config.catch_up_entries, 2 * config.election_ticks as u32),
             soft_state: SoftState {
                 leader: 0,
                 role: Role::Follower,
@@ -123,6 +125,8 @@ impl Core {
             timeouts: Timeouts::new(config.seed, config.election_ticks),
         };
         core.soft_state = core.read_soft_state();
+        core.offer_conf_state();
+        core.offer_applied();
         core.settle();
         Ok(core)
     }
@@ -133,7 +137,19 @@ impl Core {
         if self.raw.raft.state == StateRole::Leader || self.may_campaign() {
             self.raw.tick();
         }
+        self.retention.tick(&self.raw.raft);
         self.settle();
+    }
+
+    /// Lets time pass at once for a member that has just started and hears of no leader, so that
+    /// it does not wait for a whole election timeout. Nothing where somebody leads.
+    pub fn advance_ticks(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            if self.raw.raft.state != StateRole::Follower || self.raw.raft.leader_id != 0 {
+                return;
+            }
+            self.tick();
+        }
     }
 
     /// Starts an election at once where waiting for others makes no sense: this member is the only
@@ -185,6 +201,8 @@ impl Core {
                 id: raft.id,
                 last_index: raft.raft_log.last_index(),
                 leads: raft.state == StateRole::Leader,
+                campaigns_unsynced: raft.state == StateRole::Candidate
+                    && raft.raft_log.persisted != raft.raft_log.last_index(),
             },
         )?;
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
@@ -192,9 +210,23 @@ impl Core {
                 "no election now: the log is not in order yet",
             ));
         }
+        let before = (message.get_msg_type() == MessageType::MsgSnapshot)
+            .then(|| (self.pending_snapshot(), self.conf_state()));
         let result = self.raw.step(message);
+        if let Some((pending, conf_state)) = before
+            && self.pending_snapshot() != pending
+        {
+            // Conf changes that were handed out before it belong to the configuration before it.
+            self.handed.restored(conf_state);
+            self.offer_conf_state();
+        }
         self.settle();
         result.map_err(raft_error)
+    }
+
+    /// Index of a snapshot from the leader that was not handed out yet.
+    fn pending_snapshot(&self) -> Option<u64> {
+        self.raw.snap().map(|s| s.get_metadata().index)
     }
 
     /// Appends normal entries, or passes them to the leader.
@@ -239,9 +271,54 @@ impl Core {
         self.reads.add(request)
     }
 
-    /// Asks the leader to hand over to `to`.
+    /// Hands over to `to`, if this member leads, and if `to` is a voter that can catch up within
+    /// an election timeout. Who leads then shows whether it worked.
     pub fn transfer_leader(&mut self, to: u64) {
-        self.raw.transfer_leader(to);
+        if self.raw.raft.state == StateRole::Leader {
+            self.raw.transfer_leader(to);
+        }
+    }
+
+    /// To whom leadership is being handed over, 0: nobody.
+    pub fn transferee(&self) -> u64 {
+        self.raw.raft.lead_transferee.unwrap_or(0)
+    }
+
+    /// Whether a proposal would be dropped now that may well be taken soon: while leadership is
+    /// handed over, and while as much as this leader's memory should hold waits for a quorum.
+    pub fn is_congested(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.state == StateRole::Leader
+            && (raft.lead_transferee.is_some()
+                || raft.uncommitted_size() as u64 >= MAX_UNCOMMITTED_BYTES)
+    }
+
+    /// What a leader knows of all members' logs, its own included, by ascending id. Empty for
+    /// everybody else.
+    pub fn progress(&self) -> Vec<MemberProgress> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let mut members: Vec<MemberProgress> = raft
+            .prs()
+            .iter()
+            .map(|(id, progress)| MemberProgress {
+                id: *id,
+                matched: progress.matched,
+                next: progress.next_idx,
+                learner: raft.prs().conf().learners().contains(id),
+                recently_active: *id == raft.id || self.retention.is_active(*id),
+                replication: match progress.state {
+                    ProgressState::Probe => Replication::Probe,
+                    ProgressState::Replicate => Replication::Replicate,
+                    ProgressState::Snapshot => Replication::Snapshot,
+                },
+                pending_snapshot: progress.pending_snapshot,
+            })
+            .collect();
+        members.sort_unstable_by_key(|m| m.id);
+        members
     }
 
     /// A peer could not be reached.
@@ -274,7 +351,8 @@ impl Core {
         }
         if index > self.applied {
             self.applied = index;
-            self.trim_alone();
+            self.offer_applied();
+            self.trim(TRIM_STEP);
         }
     }
 
@@ -287,10 +365,13 @@ impl Core {
         &mut self,
         cc: Option<&raftpb::ConfChange>,
     ) -> Result<raftpb::ConfState, StepError> {
-        let index = self.conf_changes.pop_front();
         let change = match cc {
             Some(cc) => convert::conf_change(cc)?.filter(|change| change.node_id != 0),
             None => None,
+        };
+        let index = match self.handed.next(change.as_ref()) {
+            conf::Next::Old(conf_state) => return Ok(convert::to_conf_state(&conf_state)),
+            conf::Next::Current(index) => index,
         };
         if let Some(change) = change {
             self.raw.apply_conf_change(&change).map_err(raft_error)?;
@@ -303,8 +384,44 @@ impl Core {
         {
             self.raw.advance_apply_to(index);
         }
+        self.offer_conf_state();
+        self.offer_applied();
+        self.leave_if_removed();
         self.settle();
         Ok(self.conf_state())
+    }
+
+    /// A leader that is no member any more leads no longer. It could not count its own log, and
+    /// the crate would look for it; so the best voter is asked to take over at once, which saves
+    /// the others an election timeout.
+    fn leave_if_removed(&mut self) {
+        let raft = &mut self.raw.raft;
+        if raft.state != StateRole::Leader || raft.prs().get(raft.id).is_some() {
+            return;
+        }
+        let voters = raft.prs().conf().voters().ids();
+        let successor = raft
+            .prs()
+            .iter()
+            .filter(|(id, progress)| voters.contains(**id) && progress.recent_active)
+            .max_by_key(|(id, progress)| (progress.matched, **id))
+            .map(|(id, _)| *id);
+        if let Some(id) = successor {
+            raft.send_timeout_now(id);
+        }
+        raft.become_follower(raft.term, 0);
+    }
+
+    fn offer_applied(&mut self) {
+        let applied = self.raw.raft.raft_log.applied;
+        self.raw.mut_store().offer(applied);
+    }
+
+    /// The configuration is that of the last applied entry, as changes are applied one by one; or
+    /// that of a snapshot that was just received.
+    fn offer_conf_state(&mut self) {
+        let conf_state = self.raw.raft.prs().conf().to_conf_state();
+        self.raw.mut_store().offer_conf_state(conf_state);
     }
 
     /// The configuration in force.
@@ -317,33 +434,24 @@ impl Core {
         self.raw.raft.raft_log.store.past_term(index)
     }
 
-    /// A durable snapshot of the state at `index` exists: it serves peers that are far behind, and
-    /// entries further back than the catch-up distance are forgotten.
-    pub fn snapshot_saved(&mut self, index: u64, conf_state: &raftpb::ConfState, data: Bytes) {
-        let conf_state = convert::from_conf_state(conf_state);
-        let catch_up = self.catch_up;
-        let applied = self.raw.raft.raft_log.applied;
-        let log = self.raw.mut_store();
-        if log.set_snapshot(index, conf_state, data) {
-            log.trim_to(index.saturating_sub(catch_up).min(applied));
+    /// A durable snapshot of the state at `index` exists.
+    pub fn snapshot_saved(&mut self, index: u64) {
+        if self.raw.mut_store().set_floor(index) {
+            self.trim(0);
         }
     }
 
-    /// Without peers nobody needs old entries from memory: what is behind the applied index is
-    /// kept to the catch-up distance, and to a bound in bytes. With peers only a snapshot trims,
-    /// or a peer could need an entry that neither log nor snapshot has.
-    fn trim_alone(&mut self) {
-        if !self.is_alone() || self.raw.raft.prs().iter().len() != 1 {
-            return;
-        }
+    /// Forgets applied entries that nobody needs any more, once there are more than `step` of
+    /// them, so that the cost is spread over many entries.
+    fn trim(&mut self, step: u64) {
         let applied = self.applied.min(self.raw.raft.raft_log.applied);
-        let keep_from = applied.saturating_sub(self.catch_up);
+        let keep_from = self.retention.keep_from(applied, &self.raw.raft);
+        let limit = retention::limit(&self.raw.raft);
         let log = self.raw.mut_store();
-        // In steps, so that the cost of trimming is spread over many entries.
-        if keep_from > log.first() + 100 {
+        if keep_from > log.first() + step {
             log.trim_to(keep_from);
         }
-        while log.bytes() > CATCH_UP_BYTES && log.first() <= applied && log.oldest_len() > 0 {
+        while log.memory() > limit && log.first() <= applied {
             log.trim_to(log.first());
         }
     }
@@ -371,7 +479,6 @@ impl Core {
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
             output.snapshot = Some(convert::to_snapshot(&snapshot));
-            self.conf_changes.clear();
             self.raw.mut_store().restore(snapshot);
         }
         let mut entries = ready.take_entries();
@@ -382,7 +489,7 @@ impl Core {
         }
         for entry in ready.take_committed_entries() {
             if entry.get_entry_type() == eraftpb::EntryType::EntryConfChange {
-                self.conf_changes.push_back(entry.index);
+                self.handed.push(entry.index);
             }
             output.committed.push(convert::to_entry(entry));
         }

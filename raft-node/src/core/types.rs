@@ -87,6 +87,36 @@ pub struct SoftState {
     pub term: u64,
 }
 
+/// How the leader sends entries to a member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replication {
+    /// One message at a time, until it is known where the member's log ends.
+    Probe,
+    /// As the entries come.
+    Replicate,
+    /// Nothing, until the member has a snapshot.
+    Snapshot,
+}
+
+/// What the leader knows of a member's log, its own included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberProgress {
+    /// The member.
+    pub id: u64,
+    /// Highest index that it is known to have durably.
+    pub matched: u64,
+    /// Next index to be sent.
+    pub next: u64,
+    /// It does not vote.
+    pub learner: bool,
+    /// It was heard of within the last one to two election timeouts.
+    pub recently_active: bool,
+    /// How it gets entries.
+    pub replication: Replication,
+    /// Index of the snapshot that is on its way to it, 0 for none. It may get a newer one.
+    pub pending_snapshot: u64,
+}
+
 /// One round of work for the driver.
 #[derive(Debug, Default)]
 pub struct Output {

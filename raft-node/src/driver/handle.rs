@@ -7,7 +7,7 @@ use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError};
 use retcd_proto::raftpb;
 
-use super::status::{Shared, Status};
+use super::status::{Progress, Shared, Status};
 use super::{MAX_PROPOSAL_BYTES, PROPOSAL_QUEUE_BYTES};
 use crate::core::StepError;
 
@@ -56,6 +56,7 @@ pub(super) enum Control {
         data: Bytes,
     },
     TransferLeader(u64),
+    AdvanceTicks(usize),
     Unreachable(u64),
     SnapshotSent {
         to: u64,
@@ -194,12 +195,30 @@ impl Handle {
         self.shared.set_applied(index);
     }
 
-    /// Asks the leader to hand over to member `to`.
+    /// Hands leadership over to member `to`, if this member leads and `to` votes. Nothing is said
+    /// about the outcome: it worked when [`Status::leader`] is `to`, or another member as well; it
+    /// is given up after an election timeout, when [`Progress::transferee`] is 0 again. Proposals
+    /// wait meanwhile.
     ///
     /// # Errors
     /// `Stopped`.
     pub fn transfer_leader(&self, to: u64) -> Result<(), Stopped> {
         self.send_control(Control::TransferLeader(to))
+    }
+
+    /// Lets so many ticks pass at once, unless somebody leads already. For a member that has just
+    /// started and has seen that enough others are there
+    /// ([`initial_election_tick_advance`](super::Config::initial_election_tick_advance)).
+    ///
+    /// # Errors
+    /// `Stopped`.
+    pub fn advance_ticks(&self, ticks: usize) -> Result<(), Stopped> {
+        self.send_control(Control::AdvanceTicks(ticks))
+    }
+
+    /// What this member, if it leads, knows of the others' logs. As of the last tick; cheap.
+    pub fn progress(&self) -> Arc<Progress> {
+        self.shared.progress()
     }
 
     /// A member could not be reached.

@@ -14,6 +14,8 @@
 //! leaves proposals in their queue, whose end callers see as [`ProposeError::Full`].
 
 mod handle;
+mod log_writer;
+mod machine;
 mod raft_thread;
 mod snapshot_thread;
 mod status;
@@ -30,14 +32,16 @@ use bytes::Bytes;
 use retcd_proto::raftpb;
 use retcd_storage::clock::Clock;
 use retcd_storage::fs::Fs;
-use retcd_storage::wal;
+use retcd_storage::{snapshot, wal};
 
 use crate::Error;
 use crate::bootstrap::Opened;
 use crate::core::Core;
 
 pub use handle::{ConfChangeError, Handle, ProposeError, Stopped};
-pub use status::Status;
+pub use log_writer::{Group, LogWriter, Report, Write, save_file};
+pub use machine::{Machine, Ports};
+pub use status::{Progress, Status};
 
 /// How a member's log is kept and how its raft node behaves.
 #[derive(Clone)]
@@ -168,6 +172,11 @@ pub trait Observer: Send + Sync {
         let _ = text;
     }
 
+    /// A snapshot file was written; says how long its parts took.
+    fn snapshot_saved(&self, saved: &snapshot::Saved) {
+        let _ = saved;
+    }
+
     /// A write to the WAL took this long, before its sync.
     fn wal_write(&self, took: Duration, bytes: u64) {
         let _ = (took, bytes);
@@ -242,14 +251,9 @@ impl Opened {
         apply: crossbeam_channel::Sender<Apply>,
         applied: u64,
     ) -> Result<Node, Error> {
-        let hard_state = self.hard_state;
         let snapshot = self.snapshot.0;
-        let (core_config, initial, wal) = self.into_core(&config, applied);
-        let core =
-            Core::new(&core_config, initial, &config.logger).map_err(|source| Error::Log {
-                dir: config.wal_dir.clone(),
-                source,
-            })?;
+        let member_id = self.member_id;
+        let (machine, writer) = self.into_machine(&config, applied)?;
 
         let (proposals, proposals_rx) = crossbeam_channel::bounded(PROPOSAL_QUEUE);
         let (control, control_rx) = crossbeam_channel::bounded(CONTROL_QUEUE);
@@ -258,7 +262,7 @@ impl Opened {
         let (reports, reports_rx) = crossbeam_channel::unbounded();
         let (jobs, jobs_rx) = crossbeam_channel::bounded(SNAPSHOT_QUEUE);
 
-        let handle = Handle::new(proposals, control, core_config.id, applied);
+        let handle = Handle::new(proposals, control, member_id, applied);
         let shared = handle.shared().clone();
         shared.set_snapshot(snapshot);
         let config = Arc::new(config);
@@ -266,29 +270,57 @@ impl Opened {
             handle,
             threads: Vec::new(),
         };
-        let (wal_thread, writes) =
-            wal_thread::WalThread::new(wal, config.clone(), WRITE_QUEUE, reports.clone());
+        let (wal_thread, writes) = wal_thread::WalThread::new(writer, WRITE_QUEUE, reports.clone());
         let snapshot_thread =
             snapshot_thread::SnapshotThread::new(config.clone(), jobs_rx, reports);
+        let outlets = raft_thread::Outlets {
+            config: config.clone(),
+            shared: shared.clone(),
+            writes,
+            jobs,
+            apply,
+            abandoned: false,
+            transport,
+        };
         let raft_thread = raft_thread::RaftThread::new(
-            core,
-            hard_state,
+            machine,
             config.clone(),
             shared,
             raft_thread::Channels {
                 proposals: proposals_rx,
                 control: control_rx,
                 reports: reports_rx,
-                writes,
-                jobs,
-                apply,
-                transport,
+                outlets,
             },
         );
         node.spawn(&config, "wal", move || wal_thread.run())?;
         node.spawn(&config, "snapshots", move || snapshot_thread.run())?;
         node.spawn(&config, "raft", move || raft_thread.run())?;
         Ok(node)
+    }
+}
+
+impl Opened {
+    /// The core and its log, ready to be driven: by the threads of [`Opened::run`], or by a
+    /// simulation.
+    ///
+    /// # Errors
+    /// A log that contradicts itself or `applied`.
+    pub fn into_machine(
+        self,
+        config: &Config,
+        applied: u64,
+    ) -> Result<(Machine, LogWriter), Error> {
+        let hard_state = self.hard_state;
+        let (core_config, initial, wal) = self.into_core(config, applied);
+        let core =
+            Core::new(&core_config, initial, &config.logger).map_err(|source| Error::Log {
+                dir: config.wal_dir.clone(),
+                source,
+            })?;
+        let machine = Machine::new(core, hard_state, config.logger.clone());
+        let writer = LogWriter::new(wal, config.fs.clone(), config.snap_dir.clone());
+        Ok((machine, writer))
     }
 }
 

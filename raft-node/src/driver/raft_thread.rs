@@ -1,21 +1,22 @@
-//! The owner of the core: takes inputs in batches and executes what the core returns.
+//! The owner of the core: takes inputs in batches and lets its machine execute what comes of them.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
-use retcd_proto::{raftpb, walpb};
+use retcd_proto::raftpb;
 use slog::{error, info, warn};
 
 use super::handle::Control;
-use super::status::Shared;
-use super::wal_thread::{Write, Writes};
+use super::log_writer::{Report, Write};
+use super::machine::{Machine, Ports};
+use super::status::{Progress, Shared};
+use super::wal_thread::Writes;
 use super::{Apply, Config, MAX_WRITES, Transport};
 use crate::Error;
-use crate::core::{Core, Output, Role, SoftState, StepError};
+use crate::core::{Role, SoftState, StepError};
 
 /// Proposals that become one round of the core at most, in number and in bytes: what one sync
 /// carries must not delay the next one for long.
@@ -23,54 +24,83 @@ const MAX_BATCH: usize = 4096;
 const MAX_BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Requests handled between two rounds.
 const MAX_CONTROL: usize = 1024;
-/// Entries in one `Apply` at most, so that the apply thread publishes in steps.
-const MAX_APPLY: usize = 4096;
 /// Batches that wait for room in the apply channel. With as many, proposals wait in their queue.
 const MAX_BACKLOG: usize = 16;
-
-/// What the other threads report.
-pub(super) enum Report {
-    /// Writes up to this number are durable.
-    Persisted(u64),
-    /// The file of this snapshot is durable.
-    SnapshotSaved(walpb::Snapshot),
-    /// And so is its record.
-    SnapshotRecorded(u64),
-    /// A disk operation failed; what it was for is lost.
-    Failed(Error),
-}
 
 /// The raft thread's ends.
 pub(super) struct Channels {
     pub(super) proposals: Receiver<Bytes>,
     pub(super) control: Receiver<Control>,
-    pub(super) reports: Receiver<Report>,
+    /// An error means that a disk operation failed; what it was for is lost.
+    pub(super) reports: Receiver<Result<Report, Error>>,
+    pub(super) outlets: Outlets,
+}
+
+/// Where its work goes.
+pub(super) struct Outlets {
+    pub(super) config: Arc<Config>,
+    pub(super) shared: Arc<Shared>,
     pub(super) writes: Writes,
     pub(super) jobs: Sender<raftpb::Snapshot>,
     pub(super) apply: Sender<Apply>,
+    /// Nobody applies entries any more.
+    pub(super) abandoned: bool,
     pub(super) transport: Arc<dyn Transport>,
 }
 
+impl Ports for Outlets {
+    fn send(&mut self, messages: Vec<raftpb::Message>) {
+        self.transport.send(messages);
+    }
+
+    fn write(&mut self, write: Write, direct: bool) {
+        if direct {
+            self.writes.now(write);
+        } else {
+            self.writes.queue(write);
+        }
+    }
+
+    fn save(&mut self, snapshot: raftpb::Snapshot) -> bool {
+        // Of a thread that ended the error is among the reports.
+        !matches!(self.jobs.try_send(snapshot), Err(TrySendError::Full(_)))
+    }
+
+    fn apply(&mut self, work: Apply) -> Result<(), Apply> {
+        match self.apply.try_send(work) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(work)) => Err(work),
+            Err(TrySendError::Disconnected(work)) => {
+                self.abandoned = true;
+                Err(work)
+            }
+        }
+    }
+
+    fn read_state(&mut self, request: u64, index: u64) {
+        self.config.observer.read_state(request, index);
+    }
+
+    fn soft_state(&mut self, state: SoftState) {
+        self.shared.set_soft_state(state);
+        info!(self.config.logger, "raft state changed";
+            "leader" => format!("{:x}", state.leader), "term" => state.term,
+            "role" => ?state.role);
+        self.config
+            .observer
+            .leader_changed(state.leader, state.term, state.role == Role::Leader);
+    }
+
+    fn snapshot_recorded(&mut self, index: u64) {
+        self.shared.set_snapshot(index);
+    }
+}
+
 pub(super) struct RaftThread {
-    core: Core,
+    machine: Machine,
     config: Arc<Config>,
     shared: Arc<Shared>,
     channels: Channels,
-    /// The newest hard state that the core gave out.
-    hard_state: raftpb::HardState,
-    /// It differs from what the WAL has by its commit index, which nothing depends on: it goes
-    /// there with the next write, or with the next tick.
-    commit_unwritten: bool,
-    /// Numbers of the writes under way, each with the messages that must wait for it.
-    writes: VecDeque<(u64, Vec<raftpb::Message>)>,
-    /// Highest number that the core gave out.
-    number: u64,
-    /// A snapshot from the leader, until it is durable: (number, snapshot).
-    restoring: Option<(u64, raftpb::Snapshot)>,
-    /// Committed, no room in the apply channel yet.
-    backlog: VecDeque<Apply>,
-    /// Own snapshots whose record is not durable yet.
-    saving: VecDeque<(u64, raftpb::ConfState, Bytes)>,
     batch: Vec<Bytes>,
     next_tick: Duration,
     leaderless_ticks: usize,
@@ -81,25 +111,17 @@ pub(super) struct RaftThread {
 
 impl RaftThread {
     pub(super) fn new(
-        core: Core,
-        hard_state: raftpb::HardState,
+        machine: Machine,
         config: Arc<Config>,
         shared: Arc<Shared>,
         channels: Channels,
     ) -> RaftThread {
         let next_tick = config.clock.now() + config.tick;
         RaftThread {
-            core,
+            machine,
             config,
             shared,
             channels,
-            hard_state,
-            commit_unwritten: false,
-            writes: VecDeque::new(),
-            number: 0,
-            restoring: None,
-            backlog: VecDeque::new(),
-            saving: VecDeque::new(),
             batch: Vec::new(),
             next_tick,
             leaderless_ticks: 0,
@@ -109,18 +131,12 @@ impl RaftThread {
     }
 
     pub(super) fn run(mut self) {
-        self.shared.set_soft_state(self.core.soft_state());
+        self.shared.set_soft_state(self.machine.core().soft_state());
         loop {
-            if self.campaign && self.core.campaign_if_alone() {
+            if self.campaign && self.machine.core_mut().campaign_if_alone() {
                 self.campaign = false;
             }
-            while let Some(output) = self.core.ready() {
-                self.execute(output);
-            }
-            self.shared
-                .set_log(self.core.committed(), self.core.last_index());
-            self.shared.set_alone(self.core.leads_alone());
-            self.hand_to_apply();
+            self.work();
             if self.stopping {
                 break;
             }
@@ -128,7 +144,24 @@ impl RaftThread {
             self.take_inputs();
         }
         self.shared.set_alone(false);
-        self.write_commit();
+        self.machine.write_commit(&mut self.channels.outlets);
+    }
+
+    fn work(&mut self) {
+        self.machine.work(&mut self.channels.outlets);
+        let core = self.machine.core();
+        self.shared.set_log(core.committed(), core.last_index());
+        self.shared.set_alone(core.leads_alone());
+        if core.soft_state().leader != 0 {
+            self.leaderless_ticks = 0;
+        }
+        if self.channels.outlets.abandoned {
+            info!(
+                self.config.logger,
+                "nobody applies entries any more; raft stops"
+            );
+            self.stopping = true;
+        }
     }
 
     /// Until there is something to do.
@@ -144,8 +177,8 @@ impl RaftThread {
         if self.takes_proposals() {
             select.recv(&channels.proposals);
         }
-        if !self.backlog.is_empty() {
-            select.send(&channels.apply);
+        if self.machine.backlog() > 0 {
+            select.send(&channels.outlets.apply);
         }
         // A timeout is as good as anything else.
         let _ = select.ready_timeout(timeout);
@@ -154,7 +187,10 @@ impl RaftThread {
     fn take_inputs(&mut self) {
         self.tick();
         while let Ok(report) = self.channels.reports.try_recv() {
-            self.report(report);
+            match report {
+                Ok(report) => self.machine.report(report, &mut self.channels.outlets),
+                Err(e) => self.fail(e),
+            }
         }
         for _ in 0..MAX_CONTROL {
             match self.channels.control.try_recv() {
@@ -162,7 +198,7 @@ impl RaftThread {
                 Err(_) => break,
             }
         }
-        self.core.applied(self.shared.applied());
+        self.machine.core_mut().applied(self.shared.applied());
         self.stopping |= self.shared.stop.load(Ordering::Acquire);
         if self.takes_proposals() {
             self.propose();
@@ -177,21 +213,27 @@ impl RaftThread {
         // Ticks that were missed are not made up for: time that this member slept through says
         // nothing about its leader.
         self.next_tick = (self.next_tick + self.config.tick).max(now);
-        self.core.tick();
-        if self.core.soft_state().leader == 0 {
+        self.machine.tick(&mut self.channels.outlets);
+        let core = self.machine.core();
+        if core.soft_state().leader == 0 {
             self.leaderless_ticks += 1;
         } else {
             self.leaderless_ticks = 0;
         }
-        self.write_commit();
+        self.shared.set_progress(Progress {
+            members: core.progress(),
+            transferee: core.transferee(),
+        });
     }
 
     /// Proposals stay in their queue while too much is under way, and for a while when nobody
-    /// leads: most elections end soon.
+    /// could take them: most elections and transfers of leadership end soon.
     fn takes_proposals(&self) -> bool {
-        self.writes.len() < MAX_WRITES
-            && self.backlog.len() < MAX_BACKLOG
-            && (self.core.soft_state().leader != 0
+        let core = self.machine.core();
+        self.machine.writes() < MAX_WRITES
+            && self.machine.backlog() < MAX_BACKLOG
+            && !core.is_congested()
+            && (core.soft_state().leader != 0
                 || self.leaderless_ticks >= 2 * self.config.election_ticks)
     }
 
@@ -208,7 +250,7 @@ impl RaftThread {
             return;
         }
         self.shared.queued_bytes.fetch_sub(bytes, Ordering::AcqRel);
-        let result = self.core.propose(&self.batch);
+        let result = self.machine.core_mut().propose(&self.batch);
         let batch = self.batch.drain(..);
         if let Err(e) = result {
             if e != StepError::ProposalDropped {
@@ -221,29 +263,30 @@ impl RaftThread {
     }
 
     fn control(&mut self, control: Control) {
+        let core = self.machine.core_mut();
         match control {
             Control::Step(message) => {
-                if let Err(e) = self.core.step(*message)
+                if let Err(e) = core.step(*message)
                     && e != StepError::ProposalDropped
                 {
                     warn!(self.config.logger, "raft message refused"; "error" => %e);
                 }
             }
             Control::ReadIndex(request) => {
-                if !self.core.read_index(request) {
+                if !core.read_index(request) {
                     warn!(self.config.logger, "too many reads wait for a leader");
                 }
             }
             Control::ProposeConfChange(cc) => {
-                if let Err(e) = self.core.propose_conf_change(&cc) {
+                if let Err(e) = core.propose_conf_change(&cc) {
                     warn!(self.config.logger, "conf change dropped"; "error" => %e);
                     self.config.observer.conf_change_dropped(cc);
                 }
             }
             Control::ApplyConfChange { change, reply } => {
-                let result = self.core.apply_conf_change(change.as_ref());
+                let result = core.apply_conf_change(change.as_ref());
                 // Before anything can go to a new voter, which could then elect another leader.
-                self.shared.set_alone(self.core.leads_alone());
+                self.shared.set_alone(core.leads_alone());
                 // The caller waits, unless its thread died.
                 let _ = reply.send(result);
             }
@@ -251,208 +294,21 @@ impl RaftThread {
                 index,
                 conf_state,
                 data,
-            } => self.save_snapshot(index, conf_state, data),
-            Control::TransferLeader(to) => self.core.transfer_leader(to),
-            Control::Unreachable(id) => self.core.report_unreachable(id),
-            Control::SnapshotSent { to, sent } => self.core.report_snapshot(to, sent),
+            } => {
+                let outlets = &mut self.channels.outlets;
+                self.machine.save_snapshot(index, conf_state, data, outlets);
+            }
+            Control::TransferLeader(to) => core.transfer_leader(to),
+            Control::AdvanceTicks(ticks) => core.advance_ticks(ticks),
+            Control::Unreachable(id) => core.report_unreachable(id),
+            Control::SnapshotSent { to, sent } => core.report_snapshot(to, sent),
             Control::Wake => {}
         }
     }
 
-    fn save_snapshot(&mut self, index: u64, conf_state: raftpb::ConfState, data: Bytes) {
-        let committed = self.hard_state.commit();
-        let Some(term) = self.core.term(index).filter(|_| index <= committed) else {
-            warn!(self.config.logger, "no snapshot: its index is older than the last one's, \
-                or not committed"; "index" => index, "committed" => committed);
-            return;
-        };
-        let snapshot = raftpb::Snapshot {
-            data: Some(data.clone()),
-            metadata: Some(raftpb::SnapshotMetadata {
-                conf_state: Some(conf_state.clone()),
-                index: Some(index),
-                term: Some(term),
-            }),
-        };
-        match self.channels.jobs.try_send(snapshot) {
-            Ok(()) => self.saving.push_back((index, conf_state, data)),
-            Err(TrySendError::Full(_)) => {
-                info!(self.config.logger, "snapshot skipped: others are being written";
-                    "index" => index);
-            }
-            // Its error is among the reports.
-            Err(TrySendError::Disconnected(_)) => {}
-        }
-    }
-
-    fn report(&mut self, report: Report) {
-        match report {
-            Report::Persisted(number) => self.persisted(number),
-            Report::SnapshotSaved(record) => {
-                self.commit_unwritten = false;
-                self.write(Write::SnapshotRecord {
-                    record,
-                    hard_state: self.hard_state,
-                });
-            }
-            Report::SnapshotRecorded(index) => {
-                self.shared.set_snapshot(index);
-                while let Some((saved, conf_state, data)) =
-                    self.saving.pop_front_if(|saved| saved.0 <= index)
-                {
-                    self.core.snapshot_saved(saved, &conf_state, data);
-                }
-            }
-            Report::Failed(e) => {
-                error!(self.config.logger, "the member stops: its log cannot be written";
-                    "error" => %e);
-                self.stopping = true;
-                self.config.observer.fatal(e);
-            }
-        }
-    }
-
-    fn persisted(&mut self, number: u64) {
-        let mut messages = Vec::new();
-        while let Some((_, waiting)) = self.writes.pop_front_if(|write| write.0 <= number) {
-            messages.extend(waiting);
-        }
-        if !messages.is_empty() {
-            self.channels.transport.send(messages);
-        }
-        if let Some((_, snapshot)) = self.restoring.take_if(|(at, _)| *at <= number) {
-            self.backlog.push_back(Apply::Snapshot(snapshot));
-        }
-        // Outputs without a write count with the write before them.
-        let covered = match self.writes.front() {
-            Some((next, _)) => next - 1,
-            None => self.number,
-        };
-        self.core.persisted(covered.max(number));
-    }
-
-    fn execute(&mut self, output: Output) {
-        self.number = output.number;
-        if let Some(state) = output.soft_state {
-            self.soft_state(state);
-        }
-        if !output.messages.is_empty() {
-            self.channels.transport.send(output.messages);
-        }
-        if let Some(hard_state) = output.hard_state {
-            self.hard_state = hard_state;
-            self.commit_unwritten = true;
-        }
-        if output.must_sync {
-            let snapshot = output.snapshot.map(|snapshot| {
-                self.restoring = Some((output.number, snapshot.clone()));
-                Box::new(snapshot)
-            });
-            let hard_state = std::mem::take(&mut self.commit_unwritten).then_some(self.hard_state);
-            self.writes
-                .push_back((output.number, output.persisted_messages));
-            self.write(Write::Append {
-                number: Some(output.number),
-                hard_state,
-                entries: output.entries,
-                snapshot,
-            });
-        } else {
-            // Messages may depend on writes before this output, though not on this one.
-            match self.writes.back_mut() {
-                Some((_, waiting)) => waiting.extend(output.persisted_messages),
-                None => {
-                    if !output.persisted_messages.is_empty() {
-                        self.channels.transport.send(output.persisted_messages);
-                    }
-                    self.core.persisted(output.number);
-                }
-            }
-        }
-        if !output.committed.is_empty() {
-            // A member that campaigns must know of every conf change it has applied.
-            let conf_change = raftpb::EntryType::EntryConfChange as i32;
-            if output
-                .committed
-                .iter()
-                .any(|e| e.r#type == Some(conf_change))
-            {
-                self.write_commit();
-            }
-            self.queue_entries(output.committed);
-        }
-        for (request, index) in output.read_states {
-            self.config.observer.read_state(request, index);
-        }
-    }
-
-    fn soft_state(&mut self, state: SoftState) {
-        self.shared.set_soft_state(state);
-        if state.leader != 0 {
-            self.leaderless_ticks = 0;
-        }
-        info!(self.config.logger, "raft state changed";
-            "leader" => format!("{:x}", state.leader), "term" => state.term,
-            "role" => ?state.role);
-        self.config
-            .observer
-            .leader_changed(state.leader, state.term, state.role == Role::Leader);
-    }
-
-    /// Writes the commit index down. It need not be durable; but the fewer entries are committed
-    /// twice after a restart, the better.
-    fn write_commit(&mut self) {
-        if std::mem::take(&mut self.commit_unwritten) {
-            self.write(Write::Append {
-                number: None,
-                hard_state: Some(self.hard_state),
-                entries: Vec::new(),
-                snapshot: None,
-            });
-        }
-    }
-
-    fn write(&mut self, write: Write) {
-        if self.core.leads_alone() {
-            // Nothing else could go on meanwhile: no peer waits for a message or a heartbeat, and
-            // proposals gather for the next write.
-            self.channels.writes.now(write);
-        } else {
-            self.channels.writes.queue(write);
-        }
-    }
-
-    fn queue_entries(&mut self, mut entries: Vec<raftpb::Entry>) {
-        while !entries.is_empty() {
-            if let Some(Apply::Entries(waiting)) = self.backlog.back_mut()
-                && waiting.len() + entries.len() <= MAX_APPLY
-            {
-                waiting.append(&mut entries);
-                return;
-            }
-            let rest = entries.split_off(entries.len().min(MAX_APPLY));
-            self.backlog.push_back(Apply::Entries(entries));
-            entries = rest;
-        }
-    }
-
-    fn hand_to_apply(&mut self) {
-        while let Some(next) = self.backlog.pop_front() {
-            match self.channels.apply.try_send(next) {
-                Ok(()) => {}
-                Err(TrySendError::Full(next)) => {
-                    self.backlog.push_front(next);
-                    return;
-                }
-                Err(TrySendError::Disconnected(_)) => {
-                    info!(
-                        self.config.logger,
-                        "nobody applies entries any more; raft stops"
-                    );
-                    self.stopping = true;
-                    return;
-                }
-            }
-        }
+    fn fail(&mut self, e: Error) {
+        error!(self.config.logger, "the member stops: its log cannot be written"; "error" => %e);
+        self.stopping = true;
+        self.config.observer.fatal(e);
     }
 }

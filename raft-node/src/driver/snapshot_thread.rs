@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
-use retcd_proto::{raftpb, walpb};
+use retcd_proto::raftpb;
 use retcd_storage::{snapshot, wal};
 use slog::{info, warn};
 
 use super::Config;
-use super::raft_thread::Report;
+use super::log_writer::{Report, record};
 use crate::Error;
 
 /// How often old segments and snapshots are looked for; etcd's value.
@@ -18,14 +18,14 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct SnapshotThread {
     config: Arc<Config>,
     jobs: Receiver<raftpb::Snapshot>,
-    reports: Sender<Report>,
+    reports: Sender<Result<Report, Error>>,
 }
 
 impl SnapshotThread {
     pub(super) fn new(
         config: Arc<Config>,
         jobs: Receiver<raftpb::Snapshot>,
-        reports: Sender<Report>,
+        reports: Sender<Result<Report, Error>>,
     ) -> SnapshotThread {
         SnapshotThread {
             config,
@@ -42,7 +42,7 @@ impl SnapshotThread {
             match self.jobs.recv_timeout(next_purge.saturating_sub(now)) {
                 Ok(snapshot) => {
                     if let Err(e) = self.save(&snapshot) {
-                        let _ = self.reports.send(Report::Failed(e));
+                        let _ = self.reports.send(Err(e));
                         return;
                     }
                 }
@@ -56,14 +56,19 @@ impl SnapshotThread {
     }
 
     fn save(&self, snapshot: &raftpb::Snapshot) -> Result<(), Error> {
-        let path = snapshot::save(&*self.config.fs, &self.config.snap_dir, snapshot)?;
-        info!(self.config.logger, "saved snapshot to disk"; "path" => %path.display());
-        let meta = snapshot.metadata.clone().unwrap_or_default();
-        let _ = self.reports.send(Report::SnapshotSaved(walpb::Snapshot {
-            index: Some(meta.index()),
-            term: Some(meta.term()),
-            conf_state: meta.conf_state,
-        }));
+        let Config {
+            fs,
+            clock,
+            snap_dir,
+            observer,
+            ..
+        } = &*self.config;
+        let saved = snapshot::save_measured(&**fs, &**clock, snap_dir, snapshot)?;
+        observer.snapshot_saved(&saved);
+        info!(self.config.logger, "saved snapshot to disk"; "path" => %saved.path.display());
+        let _ = self
+            .reports
+            .send(Ok(Report::SnapshotSaved(record(snapshot))));
         Ok(())
     }
 

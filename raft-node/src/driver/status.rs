@@ -1,8 +1,11 @@
 //! What the node says about itself, readable at any time without asking its thread.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
-use crate::core::{Role, SoftState};
+use parking_lot::Mutex;
+
+use crate::core::{MemberProgress, Role, SoftState};
 
 /// A member's view of its cluster. The values are read one by one and may be of slightly
 /// different moments.
@@ -26,6 +29,23 @@ pub struct Status {
     pub snapshot: u64,
 }
 
+/// How far the members' logs are, as their leader sees it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// All members by ascending id, the leader itself included. Empty where this member does not
+    /// lead.
+    pub members: Vec<MemberProgress>,
+    /// To whom leadership is being handed over, 0: nobody.
+    pub transferee: u64,
+}
+
+impl Progress {
+    /// One member.
+    pub fn member(&self, id: u64) -> Option<&MemberProgress> {
+        self.members.iter().find(|m| m.id == id)
+    }
+}
+
 /// Shared between handles and the raft thread.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -36,6 +56,7 @@ pub(crate) struct Shared {
     committed: AtomicU64,
     last_index: AtomicU64,
     snapshot: AtomicU64,
+    progress: Mutex<Arc<Progress>>,
     /// The commit index is a read index, see [`Handle::lone_read_index`](super::Handle::lone_read_index).
     alone: AtomicBool,
     /// Written by the apply thread, read by the raft thread.
@@ -56,6 +77,7 @@ impl Shared {
             committed: AtomicU64::new(0),
             last_index: AtomicU64::new(0),
             snapshot: AtomicU64::new(0),
+            progress: Mutex::default(),
             alone: AtomicBool::new(false),
             applied: AtomicU64::new(applied),
             queued_bytes: AtomicUsize::new(0),
@@ -82,6 +104,17 @@ impl Shared {
 
     pub(super) fn set_snapshot(&self, index: u64) {
         self.snapshot.fetch_max(index, Ordering::AcqRel);
+    }
+
+    pub(super) fn set_progress(&self, progress: Progress) {
+        let mut shown = self.progress.lock();
+        if **shown != progress {
+            *shown = Arc::new(progress);
+        }
+    }
+
+    pub(super) fn progress(&self) -> Arc<Progress> {
+        self.progress.lock().clone()
     }
 
     pub(super) fn set_alone(&self, alone: bool) {

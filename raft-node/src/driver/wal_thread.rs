@@ -3,53 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
 use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
-use retcd_proto::{raftpb, walpb};
-use retcd_storage::snapshot;
-use retcd_storage::wal::Wal;
 
-use super::Config;
-use super::raft_thread::Report;
+use super::log_writer::{Group, LogWriter, Report, Write};
 use crate::Error;
 
 /// Payload that one sync carries at most, beyond its first write: others wait for that sync.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
 
-/// Work for the WAL, in the order in which it must reach the disk.
-pub(super) enum Write {
-    Append {
-        /// To be reported when durable; `None` when nothing waits for it.
-        number: Option<u64>,
-        hard_state: Option<raftpb::HardState>,
-        entries: Vec<raftpb::Entry>,
-        /// A snapshot received from the leader, before the entries.
-        snapshot: Option<Box<raftpb::Snapshot>>,
-    },
-    /// The file of a snapshot of this member's own state is durable. The hard state goes first:
-    /// readers only believe in snapshots up to the commit index.
-    SnapshotRecord {
-        record: walpb::Snapshot,
-        hard_state: raftpb::HardState,
-    },
-}
-
-/// Writes under one sync.
-#[derive(Default)]
-struct Group {
-    /// Highest number to be reported.
-    persisted: Option<u64>,
-    /// Indexes of snapshots whose record is among them.
-    recorded: Vec<u64>,
-    bytes: usize,
-}
-
 /// The log file, and whom to tell what is durable.
 struct Log {
-    wal: Wal,
-    config: Arc<Config>,
-    reports: Sender<Report>,
+    writer: LogWriter,
+    reports: Sender<Result<Report, Error>>,
 }
 
 /// The way to the log file: through a queue to its thread, or directly while that has nothing to do.
@@ -92,17 +58,12 @@ pub(super) struct WalThread {
 impl WalThread {
     /// The thread's part, and the way to it with room for so many writes.
     pub(super) fn new(
-        wal: Wal,
-        config: Arc<Config>,
+        writer: LogWriter,
         room: usize,
-        reports: Sender<Report>,
+        reports: Sender<Result<Report, Error>>,
     ) -> (WalThread, Writes) {
         let (sender, queue) = crossbeam_channel::bounded(room);
-        let log = Arc::new(Mutex::new(Log {
-            wal,
-            config,
-            reports,
-        }));
+        let log = Arc::new(Mutex::new(Log { writer, reports }));
         let queued = Arc::new(AtomicUsize::new(0));
         let writes = Writes {
             log: log.clone(),
@@ -134,7 +95,7 @@ impl WalThread {
 impl Log {
     /// The raft thread may be gone; then it does not need to know.
     fn failed(&self, error: Error) {
-        let _ = self.reports.send(Report::Failed(error));
+        let _ = self.reports.send(Err(error));
     }
 
     /// Appends `first` and all that `more` has, syncs once, and reports.
@@ -144,59 +105,15 @@ impl Log {
         mut more: impl FnMut() -> Option<Write>,
     ) -> Result<(), Error> {
         let mut group = Group::default();
-        self.append(first, &mut group)?;
-        while group.bytes < MAX_GROUP_BYTES
+        self.writer.append(first, &mut group)?;
+        while group.bytes() < MAX_GROUP_BYTES
             && let Some(write) = more()
         {
-            self.append(write, &mut group)?;
+            self.writer.append(write, &mut group)?;
         }
-        self.wal.flush()?;
-        if let Some(number) = group.persisted {
-            let _ = self.reports.send(Report::Persisted(number));
+        for report in self.writer.flush(group)? {
+            let _ = self.reports.send(Ok(report));
         }
-        for index in group.recorded {
-            self.wal.release_to(index)?;
-            let _ = self.reports.send(Report::SnapshotRecorded(index));
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, write: Write, group: &mut Group) -> Result<(), Error> {
-        match write {
-            Write::Append {
-                number,
-                hard_state,
-                entries,
-                snapshot,
-            } => {
-                if let Some(snapshot) = snapshot {
-                    self.received(&snapshot)?;
-                }
-                self.wal.append(hard_state.as_ref(), &entries)?;
-                group.persisted = number.or(group.persisted);
-                group.bytes += entries
-                    .iter()
-                    .map(|e| e.data.as_ref().map_or(0, Bytes::len))
-                    .sum::<usize>();
-            }
-            Write::SnapshotRecord { record, hard_state } => {
-                self.wal.append(Some(&hard_state), &[])?;
-                self.wal.append_snapshot(&record)?;
-                group.recorded.push(record.index());
-            }
-        }
-        Ok(())
-    }
-
-    /// First the file, then the record that refers to it, then what follows it (D5).
-    fn received(&mut self, snapshot: &raftpb::Snapshot) -> Result<(), Error> {
-        snapshot::save(&*self.config.fs, &self.config.snap_dir, snapshot)?;
-        let meta = snapshot.metadata.clone().unwrap_or_default();
-        self.wal.append_snapshot(&walpb::Snapshot {
-            index: Some(meta.index()),
-            term: Some(meta.term()),
-            conf_state: meta.conf_state,
-        })?;
         Ok(())
     }
 }

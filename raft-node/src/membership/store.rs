@@ -1,7 +1,7 @@
 //! The membership in the database: buckets `members`, `members_removed` and `cluster`.
 
 use bytes::Bytes;
-use retcd_storage::backend::{self, Bucket, Reader, Writer};
+use retcd_storage::backend::{self, Bucket, Reader, View, Writer};
 
 use super::{Change, Cluster, DowngradeInfo, Member, json};
 use crate::ids::format_id;
@@ -38,6 +38,18 @@ impl Cluster {
     /// A database that cannot be read or understood.
     pub fn load(
         reader: &Reader,
+        cluster_id: u64,
+        max_learners: usize,
+    ) -> Result<Cluster, LoadError> {
+        Self::load_view(&*reader.view()?, cluster_id, max_learners)
+    }
+
+    /// As [`Cluster::load`], as of one moment.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_view(
+        reader: &dyn View,
         cluster_id: u64,
         max_learners: usize,
     ) -> Result<Cluster, LoadError> {

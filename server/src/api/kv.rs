@@ -28,8 +28,16 @@ impl Api {
         caller: &Caller,
         r: pb::RangeRequest,
     ) -> Result<RangeReply, Error> {
+        match r.serializable {
+            true => self.admit_anywhere(caller)?,
+            false => self.admit(caller)?,
+        }
+        self.admitted_range(r).await
+    }
+
+    /// A range for which the caller was let in.
+    pub(super) async fn admitted_range(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
         let started = Instant::now();
-        self.admit(caller)?;
         check::range(&r)?;
         let reply = self.confirm_and_read(r).await;
         let metrics = &self.member.metrics;

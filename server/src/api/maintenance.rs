@@ -63,7 +63,7 @@ impl Api {
         caller: &Caller,
         _: pb::StatusRequest,
     ) -> Result<pb::StatusResponse, Error> {
-        self.admit(caller)?;
+        self.admit_anywhere(caller)?;
         let member = &self.member;
         let raft = member.node().status();
         let mut errors = Vec::new();
@@ -159,6 +159,16 @@ impl Api {
         .await?
         .map_err(|error: backend::Error| Error::Internal(error.to_string()))?;
         Ok(pb::DefragmentResponse { header: None })
+    }
+
+    pub(crate) async fn move_leader(
+        &self,
+        caller: &Caller,
+        r: pb::MoveLeaderRequest,
+    ) -> Result<pb::MoveLeaderResponse, Error> {
+        self.admit(caller)?;
+        self.member.move_leader(r.target_id).await?;
+        Ok(pb::MoveLeaderResponse { header: None })
     }
 
     /// Makes everything applied so far durable in the backend.

@@ -38,8 +38,21 @@ impl Api {
         Self { member }
     }
 
+    /// The member behind the services.
+    pub(crate) fn member(&self) -> &Arc<Member> {
+        &self.member
+    }
+
     /// What is checked before every call (api-semantics 5.1).
     fn admit(&self, caller: &Caller) -> Result<(), Error> {
+        if self.member.is_learner() {
+            return Err(Error::NotSupportedForLearner);
+        }
+        self.admit_anywhere(caller)
+    }
+
+    /// The same for the few calls that learners serve.
+    fn admit_anywhere(&self, caller: &Caller) -> Result<(), Error> {
         let version = caller.api_version.as_deref();
         self.member.metrics.server.count_request(version);
         self.check_state(caller)

@@ -1,21 +1,41 @@
 //! Entries about the cluster itself: its members, its version, a downgrade.
 
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message as _;
 use retcd_proto::membershippb::{ClusterMemberAttrSetRequest, DowngradeInfoSetRequest};
 use retcd_proto::raftpb::ConfChange;
 use retcd_raft_node::ConfChangeError;
-use retcd_raft_node::membership::DowngradeInfo;
+use retcd_raft_node::membership::{Change, DowngradeInfo, Member, MembershipError};
 use retcd_storage::backend::Bucket;
-use slog::{info, warn};
+use slog::{error, info, warn};
 
 use super::dispatch::Done;
 use super::{Applier, Fatal};
 use crate::api::major_minor;
 use crate::conf_state::{self, CONF_STATE};
 use crate::error::Error;
+use crate::member::Ending;
 use crate::schema::{self, Relabel, STORAGE_VERSION, V3_6, Version};
 use crate::wait::Reply;
+
+/// How long a removed member goes on; etcd's value.
+const LEAVING: Duration = Duration::from_secs(1);
+
+/// What a client is told of a change that every member rejects.
+fn refused(error: &MembershipError) -> Error {
+    match error {
+        MembershipError::IdRemoved | MembershipError::IdNotFound => Error::MemberNotFound,
+        MembershipError::IdExists => Error::MemberExist,
+        MembershipError::PeerUrlExists => Error::PeerUrlExist,
+        MembershipError::NotLearner => Error::MemberNotLearner,
+        MembershipError::TooManyLearners => Error::TooManyLearners,
+        other => Error::Membership(other.to_string()),
+    }
+}
 
 impl Applier {
     /// A member said its name and where its clients reach it.
@@ -134,9 +154,11 @@ impl Applier {
                 })?;
         self.snapshots.conf_changed(index, &state);
         if let Err(error) = valid {
-            warn!(self.member.logger, "Validation on configuration change failed"; "error" => %error);
-            return Ok((id, Err(Error::Membership(error.to_string()))));
+            error!(self.member.logger, "Validation on configuration change failed";
+                "shouldApplyV3" => true, "error" => %error);
+            return Ok((id, Err(refused(&error))));
         }
+        let before = self.cluster.member(change.node_id()).cloned();
         let applied = self.cluster.apply(&change).map_err(|error| Fatal::Entry {
             index,
             reason: error.to_string(),
@@ -145,13 +167,61 @@ impl Applier {
         self.cluster.store(&applied, backend);
         backend.put(Bucket::Meta, CONF_STATE, conf_state::to_json(&state));
         self.publish_cluster();
-        Ok((id, Ok(Reply::Done)))
+        self.say(&applied, before.as_ref());
+        self.member.follow(&applied);
+        if applied == Change::Removed(self.member.id) {
+            self.leave();
+        }
+        let members = self.cluster.members().cloned().collect();
+        Ok((id, Ok(Reply::Members(members))))
+    }
+
+    fn say(&self, change: &Change, before: Option<&Member>) {
+        let logger = &self.member.logger;
+        let ids = slog::o!(
+            "cluster-id" => format!("{:x}", self.member.cluster_id),
+            "local-member-id" => format!("{:x}", self.member.id));
+        let id = |id: u64| format!("{id:x}");
+        let urls = |member: &Member| slog::Serde(member.peer_urls.clone());
+        match change {
+            Change::Added(member) => info!(logger, "added member"; ids,
+                "added-peer-id" => id(member.id),
+                "added-peer-peer-urls" => urls(member),
+                "added-peer-is-learner" => member.is_learner),
+            Change::Promoted(member) => info!(logger, "promote member"; ids,
+                "promoted-member-id" => id(member.id)),
+            Change::Updated(member) => info!(logger, "updated member"; ids,
+                "updated-remote-peer-id" => id(member.id),
+                "updated-remote-peer-urls" => urls(member),
+                "updated-remote-peer-is-learner" => member.is_learner),
+            Change::Removed(gone) => {
+                let unknown = Member::default();
+                let member = before.unwrap_or(&unknown);
+                info!(logger, "removed member"; ids,
+                    "removed-remote-peer-id" => id(*gone),
+                    "removed-remote-peer-urls" => urls(member),
+                    "removed-remote-peer-is-learner" => member.is_learner);
+            }
+        }
+    }
+
+    /// This member is none any more. It goes on for a moment, as etcd does, so that others learn of the change from
+    /// it and the client gets its answer.
+    fn leave(&self) {
+        let member = Arc::downgrade(&self.member);
+        let leaving = thread::Builder::new().name("leave".into()).spawn(move || {
+            thread::sleep(LEAVING);
+            if let Some(member) = member.upgrade() {
+                member.end(Ending::Removed);
+            }
+        });
+        if leaving.is_err() {
+            self.member.end(Ending::Removed);
+        }
     }
 
     /// Lets everybody else see the members.
     fn publish_cluster(&self) {
-        self.member
-            .cluster
-            .store(std::sync::Arc::new(self.cluster.clone()));
+        self.member.cluster.store(Arc::new(self.cluster.clone()));
     }
 }

@@ -197,7 +197,10 @@ impl Applier {
         let mut op = None;
         let done = match kind {
             // A new leader confirms its term.
-            raftpb::EntryType::EntryNormal if data.is_empty() => None,
+            raftpb::EntryType::EntryNormal if data.is_empty() => {
+                self.member.term_began.notify_one();
+                None
+            }
             raftpb::EntryType::EntryNormal => self.apply_normal(index, data, &mut op)?,
             raftpb::EntryType::EntryConfChange => Some(self.apply_conf_change(index, data)?),
             raftpb::EntryType::EntryConfChangeV2 => {

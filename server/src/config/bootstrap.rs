@@ -39,15 +39,6 @@ pub enum BootstrapError {
     #[error("initial cluster {0} has duplicate url")]
     DuplicateUrl(String),
     #[error(
-        "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
-    )]
-    NoPeers,
-    #[error(
-        "--initial-cluster={0:?} names more than one member, which retcd does not implement yet: \
-         name this member alone"
-    )]
-    ManyMembers(String),
-    #[error(
         "TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme"
     )]
     ClientTls(Url),
@@ -56,6 +47,22 @@ pub enum BootstrapError {
 }
 
 impl BootstrapError {
+    /// What to do about it, in one sentence, where etcd's text leaves that open.
+    pub fn advice(&self) -> Option<String> {
+        match self {
+            Self::NoLocalName(name) => Some(format!(
+                "the name of this member, {name:?}, is not in --initial-cluster: start it with --name set to one of the \
+                 names there, or add {name}=<its peer URL> to --initial-cluster"
+            )),
+            Self::NotAdvertised { .. } | Self::NotInCluster { .. } => Some(
+                "this member does not advertise the peer URLs that --initial-cluster gives it: make \
+                 --initial-advertise-peer-urls and --initial-cluster agree"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
     /// What etcd logs before it exits with code 1: which part of the start failed, if any had begun, and a fatal line.
     pub fn notices(&self) -> Vec<Notice> {
         let error = || vec![("error", self.to_string().into())];
@@ -101,18 +108,12 @@ impl Resolved {
     /// Resolves host names if `--initial-cluster` and `--initial-advertise-peer-urls` differ in spelling.
     ///
     /// # Errors
-    /// If the cluster does not contain this member as it advertises itself, or more members than this one.
+    /// If the cluster does not contain this member as it advertises itself.
     pub fn bootstrap(&self) -> Result<BTreeMap<String, Vec<Url>>, BootstrapError> {
         let cluster = parse_cluster(&self.initial_cluster)?;
         let existing = self.initial_cluster_state == ClusterState::Existing;
         let advertised = (!existing).then_some(self.initial_advertise_peer_urls.as_slice());
         check_cluster(&self.name, advertised, &cluster)?;
-        if cluster.len() > 1 {
-            return Err(BootstrapError::ManyMembers(self.initial_cluster.clone()));
-        }
-        if existing {
-            return Err(BootstrapError::NoPeers);
-        }
         Ok(cluster)
     }
 }
@@ -194,6 +195,19 @@ fn show_cluster(cluster: &BTreeMap<String, Vec<Url>>) -> String {
         .iter()
         .flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));
     pairs.collect::<Vec<_>>().join(",")
+}
+
+/// Whether peer URLs that a member is known by are those of `b`; host names are resolved if they differ in spelling.
+///
+/// # Errors
+/// What tells them apart, in etcd's words.
+pub(crate) fn same_urls(known: &[String], b: &[Url]) -> Result<(), String> {
+    let parsed: Result<Vec<Url>, UrlError> = known.iter().map(|url| url.parse()).collect();
+    let mut a = parsed.map_err(|error| error.to_string())?;
+    let mut b = b.to_vec();
+    a.sort();
+    b.sort();
+    same_addresses(&a, &b)
 }
 
 /// Equal as text, or after host names became addresses; otherwise what tells them apart.

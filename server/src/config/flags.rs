@@ -321,6 +321,9 @@ impl Reader {
             "initial-election-tick-advance" => {
                 config.initial_election_tick_advance = value::parse_bool(text)?
             }
+            "force-new-cluster" => config.force_new_cluster = value::parse_bool(text)?,
+            "max-learners" => config.max_learners = value::parse_int(text)?,
+            "strict-reconfig-check" => config.strict_reconfig_check = value::parse_bool(text)?,
             "pre-vote" => config.pre_vote = value::parse_bool(text)?,
             "backend-batch-interval" => {
                 config.backend_batch_interval = value::parse_duration(text)?

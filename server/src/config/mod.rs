@@ -13,7 +13,7 @@ mod value;
 use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
-pub(crate) use bootstrap::{check_cluster, parse_cluster};
+pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls};
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
@@ -52,6 +52,12 @@ pub struct Config {
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`.
     pub initial_cluster_token: String,
+    /// `--force-new-cluster`: go on as the only member.
+    pub force_new_cluster: bool,
+    /// `--max-learners`.
+    pub max_learners: i64,
+    /// `--strict-reconfig-check`.
+    pub strict_reconfig_check: bool,
     /// `--snapshot-count`: applied entries.
     pub snapshot_count: u64,
     /// `--snapshot-catchup-entries`: log entries kept behind a snapshot.
@@ -131,6 +137,9 @@ impl Config {
             initial_cluster: None,
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".into(),
+            force_new_cluster: false,
+            max_learners: 1,
+            strict_reconfig_check: true,
             snapshot_count: 10_000,
             snapshot_catchup_entries: 5_000,
             max_wals: 5,

@@ -80,6 +80,10 @@ pub struct Resolved {
     pub initial_election_tick_advance: bool,
     /// Ask before an election.
     pub pre_vote: bool,
+    /// Learners that the cluster may have.
+    pub max_learners: usize,
+    /// Refuse changes of the membership that would endanger the quorum.
+    pub strict_reconfig_check: bool,
     /// Bytes of the store above which writes are refused; `None`: no limit.
     pub quota_backend_bytes: Option<u64>,
     /// Largest request a proposal may hold.
@@ -90,6 +94,8 @@ pub struct Resolved {
     pub max_txn_ops: usize,
 
     // What follows may differ.
+    /// Go on as the only member of the cluster.
+    pub force_new_cluster: bool,
     /// Applied entries between snapshots.
     pub snapshot_count: u64,
     /// Log entries kept behind a snapshot.
@@ -268,6 +274,10 @@ impl Config {
             )?,
             initial_election_tick_advance: self.initial_election_tick_advance,
             pre_vote: self.pre_vote,
+            // Below 0 no learner fits either.
+            max_learners: usize::try_from(self.max_learners).unwrap_or(0),
+            strict_reconfig_check: self.strict_reconfig_check,
+            force_new_cluster: self.force_new_cluster,
             quota_backend_bytes: match self.quota_backend_bytes {
                 0 => Some(DEFAULT_QUOTA),
                 quota => u64::try_from(quota).ok(),

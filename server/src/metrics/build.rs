@@ -3,7 +3,7 @@
 use prometheus::core::Collector;
 use prometheus::{
     Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    Opts, Registry, exponential_buckets,
+    IntGaugeVec, Opts, Registry, exponential_buckets,
 };
 
 use super::{ByOp, ClientRequests, Disk, Mvcc, Server, bool_label};
@@ -36,13 +36,22 @@ impl Builder<'_> {
         self.add(IntGauge::new(name, help)?)
     }
 
-    fn gauges(
+    pub(super) fn gauges(
         &self,
         name: &str,
         help: &str,
         labels: &[&str],
     ) -> Result<GaugeVec, prometheus::Error> {
         self.add(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    pub(super) fn int_gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, prometheus::Error> {
+        self.add(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
     /// A gauge that is always 1 and says something by its label.
@@ -70,7 +79,7 @@ impl Builder<'_> {
         self.add(Histogram::with_opts(options(name, help, exp)?)?)
     }
 
-    fn histograms(
+    pub(super) fn histograms(
         &self,
         name: &str,
         help: &str,
@@ -143,6 +152,15 @@ impl Builder<'_> {
             health_success: self.counter("etcd_server_health_success", "Health checks passed.")?,
             health_failures: self
                 .counter("etcd_server_health_failures", "Health checks failed.")?,
+            learner_promote_successes: self.counter(
+                "etcd_server_learner_promote_successes",
+                "Learners promoted while this member led.",
+            )?,
+            learner_promote_failures: self.counters(
+                "etcd_server_learner_promote_failures",
+                "Learners not promoted while this member led, by reason.",
+                &["Reason"],
+            )?,
             quota_backend_bytes: self.gauge(
                 "etcd_server_quota_backend_bytes",
                 "Quota of the store in bytes.",
@@ -262,6 +280,16 @@ impl Builder<'_> {
             defrag_inflight: self.gauge(
                 "etcd_disk_defrag_inflight",
                 "1 while a defragmentation runs.",
+            )?,
+            snap_db_save: self.histogram(
+                "etcd_snap_db_save_total_duration_seconds",
+                "Databases that came from a leader, from their first byte to their place.",
+                (0.1, 2.0, 10),
+            )?,
+            snap_db_fsync: self.histogram(
+                "etcd_snap_db_fsync_duration_seconds",
+                "Syncs of databases that came from a leader.",
+                MILLIS,
             )?,
             backend_snapshot: self.histogram(
                 "etcd_disk_backend_snapshot_duration_seconds",

@@ -10,6 +10,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use retcd_raft_node::transport::WriteDeadline;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -56,8 +57,16 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, drain: Drain) {
     if is_http2 {
         let reader = Authorities::new(reader, PREFACE.len());
         serve_http2(tokio::io::join(reader, writer), site, drain).await;
-    } else {
-        serve_http1(tokio::io::join(reader, writer), site, drain).await;
+        return;
+    }
+    let io = tokio::io::join(reader, writer);
+    match site.surface {
+        Surface::Client => serve_http1(io, site, drain).await,
+        // A stream to a peer lasts; one that takes nothing must not.
+        Surface::Peer => {
+            let io = WriteDeadline::new(io, site.settings.peer_write_timeout);
+            serve_http1(io, site, drain).await;
+        }
     }
 }
 
@@ -122,6 +131,15 @@ fn answer(
     site: Arc<Site>,
     request: Request<Incoming>,
 ) -> Boxed<'static, Result<Response<Body>, Infallible>> {
-    let (head, _body) = request.into_parts();
-    Box::pin(async move { Ok(plain::serve(&site, &head).await) })
+    Box::pin(async move {
+        let request = match site.surface {
+            Surface::Client => request,
+            Surface::Peer => match site.services.peer(request).await {
+                Ok(response) => return Ok(response),
+                Err(other) => other,
+            },
+        };
+        let (head, _body) = request.into_parts();
+        Ok(plain::serve(&site, &head).await)
+    })
 }

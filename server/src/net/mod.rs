@@ -28,6 +28,7 @@ use std::{io, thread};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub(crate) use self::body::Body;
 pub(crate) use self::grpc::Method;
 pub(crate) use self::listen::Listener;
 use self::listen::{DescriptorLimit, connection_limit};
@@ -55,6 +56,8 @@ pub(crate) struct Settings {
     pub(crate) cors: Vec<String>,
     /// `--host-whitelist`: host names a plain HTTP request may be for; `*` or none for all.
     pub(crate) host_whitelist: Vec<String>,
+    /// Time for one write to a peer to make progress.
+    pub(crate) peer_write_timeout: Duration,
     /// Told of every call.
     pub(crate) observer: Arc<dyn CallObserver>,
     /// Where trouble with accepting connections is reported.
@@ -74,6 +77,7 @@ impl Settings {
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
             header_timeout: Duration::from_secs(5 * 60),
+            peer_write_timeout: Duration::from_secs(5),
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
             observer: Arc::new(NoObserver),

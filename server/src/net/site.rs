@@ -3,7 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::{Request, Response};
+use hyper::body::Incoming;
+
 use super::Settings;
+use super::body::Body;
 use super::grpc::{Call, Method, Pending, Serving};
 
 /// A future of a dynamic call.
@@ -59,6 +63,12 @@ pub(crate) trait Services: Send + Sync + 'static {
 
     /// `/metrics`: Prometheus text.
     fn metrics(&self) -> String;
+
+    /// Answers what only other members ask, on a peer URL; gives back what is nothing of that.
+    fn peer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Boxed<'static, Result<Response<Body>, Request<Incoming>>>;
 }
 
 /// Which paths a listener answers.
@@ -66,7 +76,7 @@ pub(crate) trait Services: Send + Sync + 'static {
 pub(crate) enum Surface {
     /// A client URL: gRPC, health, version, metrics.
     Client,
-    /// A peer URL: version.
+    /// A peer URL: version, and what [`Services::peer`] answers.
     Peer,
 }
 

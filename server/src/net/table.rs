@@ -1,11 +1,15 @@
 //! The one table from methods to the member's services.
 
 use futures_util::FutureExt as _;
+use http::{Request, Response};
+use hyper::body::Incoming;
 use tonic::Code;
 
+use super::body::Body;
 use super::grpc::{Call, Metadata, Method, Pending, Status};
 use super::site::{Boxed, Check, Probe, Services};
 use crate::api::{Api, Caller};
+use crate::peers;
 
 impl From<Metadata> for Caller {
     fn from(metadata: Metadata) -> Self {
@@ -56,7 +60,13 @@ impl Services for Api {
             Method::Defragment => unary!(defragment),
             Method::Snapshot => server_stream!(snapshot),
 
+            Method::MoveLeader => unary!(move_leader),
+
             Method::MemberList => unary!(member_list),
+            Method::MemberAdd => unary!(member_add),
+            Method::MemberRemove => unary!(member_remove),
+            Method::MemberUpdate => unary!(member_update),
+            Method::MemberPromote => unary!(member_promote),
 
             // Not served yet.
             Method::LeaseGrant
@@ -64,11 +74,6 @@ impl Services for Api {
             | Method::LeaseKeepAlive
             | Method::LeaseTimeToLive
             | Method::LeaseLeases
-            | Method::MemberAdd
-            | Method::MemberRemove
-            | Method::MemberUpdate
-            | Method::MemberPromote
-            | Method::MoveLeader
             | Method::Downgrade
             | Method::AuthEnable
             | Method::AuthDisable
@@ -134,6 +139,13 @@ impl Services for Api {
 
     fn metrics(&self) -> String {
         Self::metrics(self)
+    }
+
+    fn peer(
+        &self,
+        request: Request<Incoming>,
+    ) -> Boxed<'static, Result<Response<Body>, Request<Incoming>>> {
+        Box::pin(peers::answer(self.member().clone(), request))
     }
 }
 

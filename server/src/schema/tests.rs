@@ -10,12 +10,24 @@ fn version(text: &str) -> Version {
 }
 
 fn cluster(version: Option<&str>, downgrade_to: Option<&str>) -> Option<String> {
+    let next = decided(version, downgrade_to, Some("3.7.0"));
+    next.ok().flatten().map(|version| version.to_string())
+}
+
+fn decided(
+    version: Option<&str>,
+    downgrade_to: Option<&str>,
+    lowest: Option<&str>,
+) -> Result<Option<Version>, ImpossibleDowngrade> {
     let info = downgrade_to.map(|target| DowngradeInfo {
         enabled: true,
         target_version: target.to_owned(),
     });
-    let next = next_cluster_version(version.and_then(Version::parse), info.as_ref());
-    next.map(|version| version.to_string())
+    next_cluster_version(
+        version.and_then(Version::parse),
+        info.as_ref(),
+        lowest.and_then(Version::parse),
+    )
 }
 
 #[test]
@@ -92,6 +104,31 @@ fn a_leader_decides_the_clusters_version_as_etcd_does() {
     assert_eq!(cluster(Some("3.7.0"), Some("3.5.0")), None);
     assert_eq!(cluster(Some("3.6.0"), Some("3.5.0")), None);
     assert_eq!(cluster(Some("3.7.0"), Some("nonsense")), None);
+}
+
+#[test]
+fn the_oldest_member_decides() {
+    let undecided = Version::parse("3.0.0");
+    assert_eq!(
+        decided(None, None, Some("3.5.0")),
+        Ok(Version::parse("3.5.0"))
+    );
+    assert_eq!(decided(None, None, None), Ok(undecided));
+    assert_eq!(decided(Some("3.5.0"), None, None), Ok(None));
+    assert_eq!(
+        decided(Some("3.5.0"), None, Some("3.6.0")),
+        Ok(Version::parse("3.6.0"))
+    );
+    assert_eq!(decided(Some("3.6.0"), None, Some("3.5.0")), Ok(None));
+    // All members must have the release that a downgrade starts from.
+    let refused = decided(Some("3.7.0"), Some("3.6.0"), Some("3.6.0")).unwrap_err();
+    assert_eq!(refused.from, version("3.6.0"));
+}
+
+#[test]
+fn what_can_be_joined_depends_on_a_downgrade() {
+    assert_eq!(joinable(false), (version("3.0.0"), OWN));
+    assert_eq!(joinable(true), (version("3.8.0"), version("3.8.0")));
 }
 
 /// A directory with databases: name and index.

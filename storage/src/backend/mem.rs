@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::overlay::Key;
-use super::{Backend, Batch, Bucket, DatabaseCopy, Error, Op, View, codec};
+use super::{Backend, Batch, Bucket, Error, Op, View, codec};
 use crate::cow_tree::{CowTree, Weight};
 use crate::fs::{Fs, OpenMode, durable_rename, read_all};
 
@@ -208,12 +208,6 @@ impl Backend for MemBackend {
 
     fn defragment(&self) -> Result<(), Error> {
         self.commit(&Batch::default())
-    }
-
-    fn copy(&self) -> Result<DatabaseCopy, Error> {
-        Err(Error::CopyUnsupported {
-            engine: self.name(),
-        })
     }
 
     fn name(&self) -> &'static str {

@@ -219,7 +219,19 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// [`Error::CopyUnsupported`] where the engine has another format.
-    fn copy(&self) -> Result<DatabaseCopy, Error>;
+    fn copy(&self) -> Result<DatabaseCopy, Error> {
+        Ok(self.view_and_copy()?.1)
+    }
+
+    /// The committed state at this moment, and a copy of the very same one.
+    ///
+    /// # Errors
+    /// As [`Backend::copy`].
+    fn view_and_copy(&self) -> Result<(Arc<dyn View>, DatabaseCopy), Error> {
+        Err(Error::CopyUnsupported {
+            engine: self.name(),
+        })
+    }
 
     /// Gives a bounded amount of space back without being asked; true if there may be more to do. Commits wait
     /// meanwhile, for milliseconds.

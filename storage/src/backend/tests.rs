@@ -86,8 +86,8 @@ impl Backend for Engine {
         self.inner.defragment()
     }
 
-    fn copy(&self) -> Result<DatabaseCopy, Error> {
-        self.inner.copy()
+    fn view_and_copy(&self) -> Result<(Arc<dyn View>, DatabaseCopy), Error> {
+        self.inner.view_and_copy()
     }
 
     fn name(&self) -> &'static str {

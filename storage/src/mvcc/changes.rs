@@ -97,8 +97,9 @@ impl StoreReader {
     ) -> Result<History, Error> {
         // In this order. A revision appears after its records, so the view has all up to `current`. And a
         // compaction is announced before its first deletion, so with `from` not below it none is in the view.
-        let current = self.rev();
-        let view = self.shared.backend.view()?;
+        let version = self.shared.published.load_full();
+        let current = version.rev;
+        let view = version.base.backend.view()?;
         if from < self.compact_rev() {
             return Err(Error::Compacted);
         }

@@ -167,7 +167,7 @@ impl Store {
                 self.writer.delete(Bucket::Key, revision.tombstone_key());
             } else {
                 self.writer.delete(Bucket::Key, revision.key());
-                self.shared.values.remove(revision);
+                self.base.values.remove(revision);
             }
         }
         let finished = job.walked && job.dropped.is_empty();
@@ -179,7 +179,7 @@ impl Store {
             return Ok(Compaction::More);
         }
         if let Some(hash) = job.hash.take() {
-            self.shared.hashes.lock().push(hash);
+            self.base.hashes.lock().push(hash);
         }
         Ok(Compaction::Finished(rev))
     }

@@ -64,8 +64,9 @@ impl StoreReader {
     /// # Errors
     /// `Backend`.
     pub fn hash(&self) -> Result<u32, Error> {
-        self.shared.backend.commit()?;
-        let view = self.shared.backend.view()?;
+        let backend = self.backend();
+        backend.commit()?;
+        let view = backend.view()?;
         let mut hash = 0;
         for bucket in Bucket::ALL {
             hash = crc32c::crc32c_append(hash, bucket.name().as_bytes());
@@ -87,7 +88,7 @@ impl StoreReader {
     /// # Errors
     /// `FutureRev`, `Compacted` (below the compacted revision, which itself is allowed), `Corrupt`, `Backend`.
     pub fn hash_kv(&self, rev: i64) -> Result<HashKv, Error> {
-        let stored = self.shared.hashes.lock().get(rev);
+        let stored = self.shared.base().hashes.lock().get(rev);
         if let Some(CompactionHash {
             hash,
             rev,
@@ -105,7 +106,7 @@ impl StoreReader {
         loop {
             let version = self.shared.published.load_full();
             let rev = resolve(rev, version.rev, version.compact_rev)?;
-            let view = self.shared.backend.view()?;
+            let view = version.base.backend.view()?;
             // A compaction that began in between may have deleted what this version still needs.
             if self.compact_rev() == version.compact_rev {
                 let records = Records::new(&version.index, rev, version.compact_rev);
@@ -130,9 +131,11 @@ pub(crate) fn of_compaction(
     cancelled: &AtomicBool,
 ) -> Result<Option<CompactionHash>, Error> {
     // etcd makes the mark of the scheduled compaction durable before it deletes anything.
-    shared.backend.commit()?;
+    // Another database can only take this one's place when this has ended.
+    let base = shared.base();
+    base.backend.commit()?;
     let version = shared.published.load_full();
-    let view = shared.backend.view()?;
+    let view = base.backend.view()?;
     let mut records = Records::new(&version.index, rev, compact_rev);
     if records.fallback && has_tombstone_at(&*view, rev)? {
         // Tombstones at the compacted revision are kept by the compaction though not by `Index::keep`.

@@ -48,6 +48,8 @@ pub(crate) struct Published {
     pub(crate) rev: i64,
     /// -1 when never compacted.
     pub(crate) compact_rev: i64,
+    /// Where its values are.
+    pub(crate) base: Arc<Base>,
 }
 
 /// What the store and its readers share.
@@ -55,6 +57,11 @@ pub(crate) struct Shared {
     /// Replaced after the backend published the same changes: whoever sees a revision here finds its
     /// values there. And a compaction's revision is here before the backend sees its first deletion.
     pub(crate) published: ArcSwap<Published>,
+}
+
+/// A database and what is known of it. Another one takes its place when a leader's snapshot is installed; it is
+/// closed when the last version that is read from it is gone.
+pub(crate) struct Base {
     pub(crate) backend: backend::Reader,
     pub(crate) values: Values,
     /// Guards ten small numbers per compaction; held for a copy of them.
@@ -120,6 +127,13 @@ fn without_value(key: &[u8], found: &Found) -> Bytes {
 }
 
 impl Shared {
+    /// The database of the newest version.
+    pub(crate) fn base(&self) -> Arc<Base> {
+        self.published.load().base.clone()
+    }
+}
+
+impl Base {
     /// The stored key-value of a revision: from the cache, else by `load`, which is given its backend key.
     /// `None` if the backend does not have it.
     pub(crate) fn fetch(
@@ -196,9 +210,10 @@ impl StoreReader {
         }
     }
 
-    /// The backend's published state, for the other buckets.
-    pub fn backend(&self) -> &backend::Reader {
-        &self.shared.backend
+    /// The backend's published state, for the other buckets. Installing a leader's snapshot gives the store another
+    /// backend: ask again for each request.
+    pub fn backend(&self) -> backend::Reader {
+        self.shared.published.load().base.backend.clone()
     }
 }
 
@@ -237,12 +252,13 @@ impl ReadView {
             index,
             rev,
             compact_rev,
+            base,
         } = &*self.published;
         let at = resolve(query.rev, *rev, *compact_rev)?;
         let (kvs, count) = select(index, at, query, |key, found| {
             let revision = found.modified;
-            let load = |key: &[u8]| self.shared.backend.get(Bucket::Key, key);
-            match self.shared.fetch(key, revision, load)? {
+            let load = |key: &[u8]| base.backend.get(Bucket::Key, key);
+            match base.fetch(key, revision, load)? {
                 Some(encoded) => Ok(encoded),
                 None => Err(self.vanished(revision, query.rev)),
             }
@@ -254,7 +270,8 @@ impl ReadView {
         })
     }
 
-    /// Why the backend lacks a revision that this version has.
+    /// Why the backend lacks a revision that this version has. Should the newest version be of another database, that
+    /// one is later in the same history, and at least as much of it is compacted.
     fn vanished(&self, revision: Revision, asked: i64) -> Error {
         let compacted = self.shared.published.load().compact_rev;
         if compacted <= self.published.compact_rev || revision.main > compacted {

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::compaction::Compactions;
 use super::index::Index;
-use super::read::{Published, Shared, StoreReader};
+use super::read::{Base, Published, Shared, StoreReader};
 use super::restore::{self, Restored};
 use super::values::Values;
 use super::write::WriteTxn;
@@ -40,6 +40,8 @@ pub struct Store {
     // Dropped before the writer, whose flusher a running hash may wait for.
     pub(super) compactions: Compactions,
     pub(super) shared: Arc<Shared>,
+    /// The database that is written to.
+    pub(super) base: Arc<Base>,
     pub(super) index: Index,
     pub(super) rev: i64,
     pub(super) compact_rev: i64,
@@ -72,20 +74,24 @@ impl Store {
         if interrupted {
             compactions.resume(compact_rev);
         }
-        let published = Published {
-            index: index.clone(),
-            rev,
-            compact_rev,
-        };
-        let shared = Arc::new(Shared {
-            published: ArcSwap::from_pointee(published),
+        let base = Arc::new(Base {
             backend: reader,
             values: Values::new(options.value_cache_bytes),
             hashes: Default::default(),
         });
+        let published = Published {
+            index: index.clone(),
+            rev,
+            compact_rev,
+            base: base.clone(),
+        };
+        let shared = Arc::new(Shared {
+            published: ArcSwap::from_pointee(published),
+        });
         Ok(Store {
             compactions,
             shared,
+            base,
             index,
             rev,
             compact_rev,
@@ -151,12 +157,56 @@ impl Store {
     pub fn publish(&mut self) -> Result<(), Error> {
         self.writer.publish()?;
         if std::mem::take(&mut self.dirty) {
-            self.shared.published.store(Arc::new(Published {
-                index: self.index.clone(),
-                rev: self.rev,
-                compact_rev: self.compact_rev,
-            }));
+            self.show();
         }
+        Ok(())
+    }
+
+    fn show(&self) {
+        self.shared.published.store(Arc::new(Published {
+            index: self.index.clone(),
+            rev: self.rev,
+            compact_rev: self.compact_rev,
+            base: self.base.clone(),
+        }));
+    }
+
+    /// Becomes the store `new`, which was opened on another database: one that came from the leader, later in the same
+    /// history. Readers go over to it in one step; who reads a version of the old database goes on to do so, and
+    /// when the last of them is gone the old database is closed. Changes that were not taken are dropped: what
+    /// happened between the two databases is in the history of the new one. A compaction under way ends; the new
+    /// database knows of it, or of its successor.
+    ///
+    /// # Errors
+    /// As [`commit`](Store::commit), about the old database; readers still have that one then.
+    pub fn replace(&mut self, new: Store) -> Result<(), Error> {
+        // A hash under way reads the newest version and takes it for one of its own database.
+        self.compactions = Compactions::default();
+        self.publish()?;
+        let Store {
+            compactions,
+            shared: _,
+            base,
+            index,
+            rev,
+            compact_rev,
+            dirty: _,
+            writer,
+            leases,
+            changes: _,
+        } = new;
+        // Whoever waits for a commit of it gets an answer.
+        std::mem::replace(&mut self.writer, writer).close()?;
+        self.compactions = compactions;
+        self.base = base;
+        self.index = index;
+        (self.rev, self.compact_rev) = (rev, compact_rev);
+        self.leases = leases;
+        if let Some(changes) = &mut self.changes {
+            changes.clear();
+        }
+        self.dirty = false;
+        self.show();
         Ok(())
     }
 

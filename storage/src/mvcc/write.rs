@@ -65,7 +65,7 @@ impl<'a> WriteTxn<'a> {
     fn fetch(&self, key: &[u8], revision: Revision) -> Result<Bytes, Error> {
         let load = |key: &[u8]| self.store.writer.get(Bucket::Key, key);
         self.store
-            .shared
+            .base
             .fetch(key, revision, load)?
             .ok_or_else(|| read::missing(revision))
     }
@@ -87,7 +87,7 @@ impl<'a> WriteTxn<'a> {
         }
         .encode();
         let store = &mut *self.store;
-        store.shared.values.insert(revision, encoded.clone());
+        store.base.values.insert(revision, encoded.clone());
         if let Some(changes) = &mut store.changes {
             changes.push(Change {
                 revision,

@@ -11,14 +11,16 @@ mod verify;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 use retcd_proto::{raftpb, snappb, walpb};
 
-pub use self::receive::{Received, receive};
-pub use self::swap::{install, release, remove_leftovers};
+pub use self::receive::{Received, receive, received_path};
+pub use self::swap::{install, place, release, remove_leftovers};
 use crate::backend;
+use crate::clock::{Clock, SystemClock};
 use crate::fs::{Fs, OpenMode, durable_rename, read_all};
 
 const SUFFIX: &str = ".snap";
@@ -121,6 +123,33 @@ pub enum Error {
         index: u64,
     },
 
+    /// A database that came with a snapshot has entries that the snapshot does not stand for.
+    #[error(
+        "snap: the database that came with the snapshot at index {index} stands at index {found}: entries between them would be applied twice; nothing was kept, its sender will try again"
+    )]
+    Newer {
+        /// The consistent index in it.
+        found: u64,
+        /// The index of the snapshot.
+        index: u64,
+    },
+
+    /// A database that is being received would fill the disk.
+    #[error(
+        "snap: the database of the snapshot at index {index} was refused after {received} bytes: only {available} bytes are left on the file system of {}, which the log needs; free space there",
+        dir.display()
+    )]
+    TooLarge {
+        /// The index of the snapshot.
+        index: u64,
+        /// Bytes that came.
+        received: u64,
+        /// Bytes that are free.
+        available: u64,
+        /// Where it would be.
+        dir: PathBuf,
+    },
+
     /// The database that came with a snapshot is not there.
     #[error(
         "snap: snapshot file doesn't exist: {} is needed, because the database is older than the newest snapshot; restore the file, or remove this member from the cluster and add it anew",
@@ -148,10 +177,38 @@ impl Error {
     }
 }
 
+/// A snapshot file that was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saved {
+    /// Where it is.
+    pub path: PathBuf,
+    /// How long all of it took.
+    pub took: Duration,
+    /// How long encoding it took.
+    pub encoding: Duration,
+    /// How long the sync of the file took.
+    pub sync: Duration,
+}
+
 /// Writes `<term>-<index>.snap` and makes it durable. Returns its path.
 ///
 /// The log's record of the snapshot is to be written after this, never before (etcd #10219).
 pub fn save(fs: &dyn Fs, dir: &Path, snapshot: &raftpb::Snapshot) -> Result<PathBuf, Error> {
+    Ok(save_measured(fs, &SystemClock, dir, snapshot)?.path)
+}
+
+/// As [`save`], and says how long it took.
+///
+/// # Errors
+/// As there.
+pub fn save_measured(
+    fs: &dyn Fs,
+    clock: &dyn Clock,
+    dir: &Path,
+    snapshot: &raftpb::Snapshot,
+) -> Result<Saved, Error> {
+    let begin = clock.now();
+    let since = |begin: Duration| clock.now().saturating_sub(begin);
     let metadata = snapshot.metadata.clone().unwrap_or_default();
     let name = file_name(metadata.term(), metadata.index());
     let path = dir.join(&name);
@@ -163,14 +220,22 @@ pub fn save(fs: &dyn Fs, dir: &Path, snapshot: &raftpb::Snapshot) -> Result<Path
         data: Some(data.into()),
     }
     .encode_to_vec();
+    let encoding = since(begin);
     let file = fs
         .open(&building, OpenMode::CreateOrTruncate)
         .map_err(Error::io("create", &building))?;
     file.write_all_at(&bytes, 0)
         .map_err(Error::io("write", &building))?;
+    let sync_begin = clock.now();
     file.sync_all().map_err(Error::io("sync", &building))?;
+    let sync = since(sync_begin);
     durable_rename(fs, &building, &path).map_err(Error::io("rename into place", &path))?;
-    Ok(path)
+    Ok(Saved {
+        path,
+        took: since(begin),
+        encoding,
+        sync,
+    })
 }
 
 /// Reads one snapshot file.
@@ -239,18 +304,19 @@ pub fn load_newest(
     Ok(None)
 }
 
-/// Removes the oldest `.snap` and `.snap.db` files beyond the newest `keep` of each; 0 keeps all.
-/// Returns the removed names.
+/// Removes the oldest `.snap` files beyond the newest `keep`; 0 keeps all. Returns the removed names.
+///
+/// Databases that came with snapshots are not counted: what is not installed yet may not go, however many are newer,
+/// and what is not needed any more goes at once ([`release`]).
+///
+/// # Errors
+/// Those of the file system.
 pub fn purge(fs: &dyn Fs, dir: &Path, keep: usize) -> Result<Vec<String>, Error> {
-    let mut removed = Vec::new();
     if keep == 0 {
-        return Ok(removed);
+        return Ok(Vec::new());
     }
-    for suffix in [SUFFIX, DB_SUFFIX] {
-        let mut names = list(fs, dir, suffix)?;
-        names.truncate(names.len().saturating_sub(keep));
-        removed.extend(names);
-    }
+    let mut removed = list(fs, dir, SUFFIX)?;
+    removed.truncate(removed.len().saturating_sub(keep));
     remove(fs, dir, &removed)?;
     Ok(removed)
 }

@@ -37,12 +37,12 @@ pub struct Received {
 
 /// Writes a database to `<index>.snap.db` in `dir`, durably and whole, or leaves nothing.
 ///
-/// `len` is its length where the sender tells it. An earlier file of this name is replaced; it
-/// holds the same.
+/// `len` is its length where the sender tells it. `spare` bytes of the file system stay free. An
+/// earlier file of this name stays, for it holds the same and may be open already.
 ///
 /// # Errors
-/// A body that breaks off or has another length, a database that is damaged or older than `index`,
-/// and those of the file system. What was written is removed; should that fail too, or the process
+/// A body that breaks off or has another length, a database that is damaged or does not stand at
+/// `index`, and those of the file system. What was written is removed; should that fail too, or the process
 /// end before, [`remove_leftovers`](super::remove_leftovers) does it at the next start.
 pub fn receive(
     fs: &dyn Fs,
@@ -50,18 +50,28 @@ pub fn receive(
     dir: &Path,
     index: u64,
     len: Option<u64>,
+    spare: u64,
     body: &mut dyn Read,
 ) -> Result<Received, Error> {
     let begin = clock.now();
-    let path = database_path(dir, index);
+    let path = received_path(dir, index);
+    let room = |received| check_room(fs, dir, index, received, spare);
+    room(0)?;
     let (building, file) = create(fs, dir, index)?;
-    let done = fill(&*file, &building, len, body).and_then(|bytes| {
+    let done = fill(&*file, &building, len, body, room).and_then(|bytes| {
         // Of what comes over the network each page is looked at, while it is in the page cache.
         verify(fs, &building, index, Depth::Pages)?;
         let begin = clock.now();
         file.sync_all().map_err(Error::io("sync", &building))?;
         let sync = clock.now().saturating_sub(begin);
-        durable_rename(fs, &building, &path).map_err(Error::io("rename into place", &building))?;
+        if fs.exists(&path).map_err(Error::io("look for", &path))? {
+            fs.remove_file(&building)
+                .map_err(Error::io("remove", &building))?;
+            fs.sync_dir(dir).map_err(Error::io("sync", dir))?;
+        } else {
+            durable_rename(fs, &building, &path)
+                .map_err(Error::io("rename into place", &building))?;
+        }
         Ok((bytes, sync))
     });
     drop(file);
@@ -80,9 +90,28 @@ pub fn receive(
     }
 }
 
-/// `<index>.snap.db`, 16 hex digits.
-pub(super) fn database_path(dir: &Path, index: u64) -> PathBuf {
+/// Where the database of the snapshot at `index` is: `<index>.snap.db`, 16 hex digits.
+pub fn received_path(dir: &Path, index: u64) -> PathBuf {
     dir.join(format!("{index:016x}{DB_SUFFIX}"))
+}
+
+/// The log is on the same disk: it must not end because a database came.
+fn check_room(fs: &dyn Fs, dir: &Path, index: u64, received: u64, spare: u64) -> Result<(), Error> {
+    if spare == 0 {
+        return Ok(());
+    }
+    let available = fs
+        .available(dir)
+        .map_err(Error::io("ask for the free space of", dir))?;
+    if available < spare {
+        return Err(Error::TooLarge {
+            index,
+            received,
+            available,
+            dir: dir.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 /// A file that is nobody else's: two senders may be at it at once.
@@ -101,7 +130,13 @@ fn create(fs: &dyn Fs, dir: &Path, index: u64) -> Result<(PathBuf, Box<dyn File>
 }
 
 /// Writes the body; returns its length.
-fn fill(file: &dyn File, path: &Path, len: Option<u64>, body: &mut dyn Read) -> Result<u64, Error> {
+fn fill(
+    file: &dyn File,
+    path: &Path,
+    len: Option<u64>,
+    body: &mut dyn Read,
+    room: impl Fn(u64) -> Result<(), Error>,
+) -> Result<u64, Error> {
     if let Some(len) = len {
         // If there is no room for it, this is the time to know.
         file.allocate(len)
@@ -129,6 +164,7 @@ fn fill(file: &dyn File, path: &Path, len: Option<u64>, body: &mut dyn Read) -> 
         if received - synced >= SYNC_EVERY {
             file.sync_data().map_err(Error::io("sync", path))?;
             synced = received;
+            room(received)?;
         }
     }
     match len {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::receive::database_path;
+use super::receive::received_path;
 use super::verify::{Depth, verify};
 use super::{DB_SUFFIX, Error, list};
 use crate::fs::{Fs, durable_rename};
@@ -19,7 +19,7 @@ const DATABASE: &str = "db";
 /// [`Error::NoDatabase`] if none was received; [`Error::Database`] or [`Error::Older`] if it is not
 /// what it should be. Then the old one stays.
 pub fn install(fs: &dyn Fs, dir: &Path, index: u64) -> Result<(), Error> {
-    let received = database_path(dir, index);
+    let received = received_path(dir, index);
     if !fs
         .exists(&received)
         .map_err(Error::io("look for", &received))?
@@ -29,6 +29,15 @@ pub fn install(fs: &dyn Fs, dir: &Path, index: u64) -> Result<(), Error> {
     // Go etcd writes such files too, and checks nothing when it does. The pages are for the engine
     // to check when it reads them: a start should not take as long as reading all of them.
     verify(fs, &received, index, Depth::Head)?;
+    place(fs, dir, index)
+}
+
+/// The last step of [`install`], for a running member that has the received database open, checked and locked.
+///
+/// # Errors
+/// Those of the file system.
+pub fn place(fs: &dyn Fs, dir: &Path, index: u64) -> Result<(), Error> {
+    let received = received_path(dir, index);
     durable_rename(fs, &received, &dir.join(DATABASE))
         .map_err(Error::io("rename into place", &received))
 }

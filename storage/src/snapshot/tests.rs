@@ -192,10 +192,10 @@ fn purge_keeps_the_newest() {
     assert!(purge(&fs, dir(), 0).expect("purge").is_empty());
     assert!(purge(&fs, dir(), 7).expect("purge").is_empty());
     let removed = purge(&fs, dir(), 2).expect("purge");
-    assert_eq!(removed.len(), 6);
+    assert_eq!(removed.len(), 5);
     assert_eq!(removed[0], "0000000000000001-0000000000000001.snap");
-    assert_eq!(removed[5], "0000000000000001.snap.db");
-    assert_eq!(fs.crash().read_dir(dir()).expect("list").len(), 4);
+    // Databases may be waiting to be installed.
+    assert_eq!(fs.crash().read_dir(dir()).expect("list").len(), 5);
 }
 
 #[test]

@@ -15,10 +15,11 @@ pub(super) enum Depth {
     Pages,
 }
 
-/// Checks that a file is a database with the effects of all entries up to `index`.
+/// Checks that a file is a database with the effects of all entries up to `index`, and with [`Depth::Pages`] of no
+/// others.
 ///
 /// # Errors
-/// [`Error::Database`], [`Error::Older`].
+/// [`Error::Database`], [`Error::Older`], [`Error::Newer`].
 pub(super) fn verify(fs: &dyn Fs, path: &Path, index: u64, depth: Depth) -> Result<(), Error> {
     let database = BoltFile::open(fs, path)?;
     if depth == Depth::Pages {
@@ -33,6 +34,9 @@ pub(super) fn verify(fs: &dyn Fs, path: &Path, index: u64, depth: Depth) -> Resu
             found,
             index,
         });
+    }
+    if found > index && depth == Depth::Pages {
+        return Err(Error::Newer { found, index });
     }
     Ok(())
 }

@@ -135,7 +135,14 @@ impl State {
     }
 
     /// A later record of an index behind `start` replaces the earlier one and all entries behind it.
+    ///
+    /// Terms do not go down in a log. So an entry behind the snapshot with a lower term than its is
+    /// left over from before a leader's snapshot replaced the log, and is no part of it any more. A
+    /// member that took it for its last one could help to elect a leader that lacks the snapshot.
     fn place(&mut self, entry: raftpb::Entry, start: &walpb::Snapshot) -> Result<(), Problem> {
+        if entry.term() < start.term() {
+            return Ok(());
+        }
         let len = self.entries.len();
         match usize::try_from(entry.index() - start.index() - 1) {
             Ok(at) if at <= len => {

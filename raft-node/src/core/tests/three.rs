@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use super::*;
 
 /// Three members and a network that delivers, or loses, what a test says.
-struct Cluster {
-    cores: BTreeMap<u64, Core>,
-    network: VecDeque<raftpb::Message>,
-    cut_off: Vec<u64>,
-    applied: BTreeMap<u64, Vec<String>>,
+pub(super) struct Cluster {
+    pub(super) cores: BTreeMap<u64, Core>,
+    pub(super) network: VecDeque<raftpb::Message>,
+    pub(super) cut_off: Vec<u64>,
+    pub(super) applied: BTreeMap<u64, Vec<String>>,
     reads: Vec<(u64, u64, u64)>,
 }
 
 impl Cluster {
-    fn new() -> Cluster {
+    pub(super) fn new() -> Cluster {
         let ids = [1, 2, 3];
         Cluster {
             cores: ids.map(|id| (id, core_with(id, &ids, 3))).into(),
@@ -25,7 +25,7 @@ impl Cluster {
         }
     }
 
-    fn core(&mut self, id: u64) -> &mut Core {
+    pub(super) fn core(&mut self, id: u64) -> &mut Core {
         self.cores.get_mut(&id).unwrap()
     }
 
@@ -57,7 +57,7 @@ impl Cluster {
     }
 
     /// Delivers until nobody has anything to say.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let ids: Vec<u64> = self.cores.keys().copied().collect();
         loop {
             ids.iter().for_each(|id| self.execute(*id));
@@ -73,7 +73,7 @@ impl Cluster {
         }
     }
 
-    fn tick(&mut self, ids: &[u64], ticks: usize) {
+    pub(super) fn tick(&mut self, ids: &[u64], ticks: usize) {
         for _ in 0..ticks {
             for id in ids {
                 self.core(*id).tick();
@@ -82,7 +82,7 @@ impl Cluster {
         }
     }
 
-    fn leader(&mut self) -> u64 {
+    pub(super) fn leader(&mut self) -> u64 {
         for _ in 0..100 {
             self.tick(&[1, 2, 3], 1);
             let cut_off = self.cut_off.clone();
@@ -167,10 +167,11 @@ fn a_member_far_behind_gets_a_snapshot() {
             .unwrap();
         cluster.settle();
     }
+    let others: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != behind).collect();
+    assert_eq!(cluster.core(leader).first_index(), 1, "kept for a while");
+    cluster.tick(&others, 30);
     let index = cluster.core(leader).committed();
-    cluster
-        .core(leader)
-        .snapshot_saved(index, &voters(&[1, 2, 3]), Bytes::from_static(b"{}"));
+    cluster.core(leader).snapshot_saved(index);
     assert_eq!(cluster.core(leader).first_index(), index - 2);
     cluster
         .core(leader)
@@ -181,13 +182,18 @@ fn a_member_far_behind_gets_a_snapshot() {
     for _ in 0..30 {
         cluster.tick(&[leader], 1);
     }
-    let core = cluster.core(behind);
     assert_eq!(
-        core.first_index(),
-        index + 1,
-        "the log starts after the snapshot"
+        cluster.core(behind).first_index(),
+        index + 2,
+        "the log starts after a snapshot of all that was applied"
     );
-    assert_eq!(cluster.applied[&behind], ["y"]);
+    cluster
+        .core(leader)
+        .propose(&[Bytes::from_static(b"z")])
+        .unwrap();
+    cluster.settle();
+    cluster.tick(&[leader], 2);
+    assert_eq!(cluster.applied[&behind], ["z"]);
 }
 
 #[test]

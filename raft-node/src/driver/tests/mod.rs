@@ -2,6 +2,8 @@
 
 mod cluster;
 mod crash;
+mod leads;
 mod life;
+mod received;
 mod rig;
 mod stall;

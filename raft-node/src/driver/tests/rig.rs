@@ -132,7 +132,7 @@ impl Rig {
         let (mut config, ears) = config(fs, dir);
         change(&mut config);
         let applied = match &start {
-            Start::New { .. } => 0,
+            Start::New { .. } | Start::Join { .. } => 0,
             Start::Restart {
                 consistent_index, ..
             } => *consistent_index,

@@ -13,11 +13,11 @@ use retcd_storage::fs::{File, Fs, OpenMode, SimFs};
 use super::rig::{Rig, new_member, wait_for};
 
 #[derive(Debug, Default)]
-struct Gate {
+pub(super) struct Gate {
     closed: Mutex<bool>,
     opened: Condvar,
     /// Syncs that have come to the gate while it was closed.
-    stalled: AtomicU64,
+    pub(super) stalled: AtomicU64,
 }
 
 impl Gate {
@@ -31,14 +31,14 @@ impl Gate {
         }
     }
 
-    fn set(&self, closed: bool) {
+    pub(super) fn set(&self, closed: bool) {
         *self.closed.lock() = closed;
         self.opened.notify_all();
     }
 }
 
 /// Opens the gate also when a test fails, or the node could not be stopped.
-struct OpenAtEnd(Arc<Gate>);
+pub(super) struct OpenAtEnd(pub(super) Arc<Gate>);
 
 impl Drop for OpenAtEnd {
     fn drop(&mut self) {
@@ -48,7 +48,7 @@ impl Drop for OpenAtEnd {
 
 /// File syncs wait at the gate.
 #[derive(Debug)]
-struct GatedFs(SimFs, Arc<Gate>);
+pub(super) struct GatedFs(pub(super) SimFs, pub(super) Arc<Gate>);
 
 #[derive(Debug)]
 struct GatedFile(Box<dyn File>, Arc<Gate>);

@@ -263,7 +263,7 @@ fn lines_are_those_of_etcd() {
     );
     let fatal = (Level::Critical, "discovery failed");
     assert_eq!(
-        lines(BootstrapError::NoPeers.notices()),
+        lines(BootstrapError::DuplicateUrl(String::new()).notices()),
         [(Level::Error, "bootstrap failed"), fatal]
     );
     assert_eq!(
@@ -426,19 +426,23 @@ fn a_cluster_without_this_member_is_refused() {
 }
 
 #[test]
-fn more_members_are_refused_for_now() {
-    let two = "default=http://localhost:2380,b=http://localhost:2381";
-    let error = bootstrap(|c| c.initial_cluster = Some(two.into())).expect_err("two members");
-    assert!(
-        error.contains("names more than one member, which retcd does not implement yet"),
-        "{error}"
-    );
-    let error =
-        bootstrap(|c| c.initial_cluster_state = ClusterState::Existing).expect_err("nobody to ask");
-    assert_eq!(
-        error,
-        "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs"
-    );
+fn more_members_are_read_by_name() {
+    let three = "b=http://localhost:2381,default=http://localhost:2380,b=http://localhost:2382";
+    let cluster = bootstrap(|c| c.initial_cluster = Some(three.into())).expect("sound");
+    let shown: Vec<_> = cluster
+        .iter()
+        .map(|(name, urls)| (name.as_str(), url::join(urls)))
+        .collect();
+    let b = "http://localhost:2381,http://localhost:2382";
+    let own = "http://localhost:2380";
+    assert_eq!(shown, [("b", b.into()), ("default", own.into())]);
+
+    // Who joins may be listed as anything: the cluster's word counts.
+    let joins = bootstrap(|c| {
+        c.initial_cluster_state = ClusterState::Existing;
+        c.initial_cluster = Some("default=http://localhost:9,b=http://localhost:2381".into());
+    });
+    assert!(joins.is_ok(), "{joins:?}");
 }
 
 #[test]

@@ -132,6 +132,16 @@ impl Services for Member {
         ("3.7.1".to_owned(), cluster, "3.6.0".to_owned())
     }
 
+    fn peer(
+        &self,
+        request: http::Request<hyper::body::Incoming>,
+    ) -> Boxed<
+        'static,
+        Result<http::Response<crate::net::Body>, http::Request<hyper::body::Incoming>>,
+    > {
+        Box::pin(std::future::ready(Err(request)))
+    }
+
     fn metrics(&self) -> String {
         "up 1\n".to_owned()
     }

@@ -161,6 +161,11 @@ impl BoltBackend {
         Ok(())
     }
 
+    /// Tells that the file has another name now, for what is said about it. The file itself stays open, and locked.
+    pub fn renamed(&self, path: &Path) {
+        self.shared.pager.renamed(path);
+    }
+
     /// Publishes the sizes.
     fn measure(&self, writer: &Writer) {
         let page_size = self.shared.pager.page_size() as u64;
@@ -239,7 +244,7 @@ impl Backend for BoltBackend {
         }
     }
 
-    fn copy(&self) -> Result<DatabaseCopy, Error> {
+    fn view_and_copy(&self) -> Result<(Arc<dyn View>, DatabaseCopy), Error> {
         let (state, unused) = {
             let writer = self.writer.lock();
             writer.usable()?;
@@ -248,11 +253,16 @@ impl Backend for BoltBackend {
             unused.sort_unstable();
             (self.shared.current.load_full(), unused)
         };
+        let view = BoltView {
+            state: state.clone(),
+            shared: self.shared.clone(),
+        };
         let copy = Copy::new(self.shared.clone(), state, unused);
-        Ok(DatabaseCopy {
+        let copy = DatabaseCopy {
             len: copy.len(),
             bytes: Box::new(copy),
-        })
+        };
+        Ok((Arc::new(view), copy))
     }
 
     fn name(&self) -> &'static str {

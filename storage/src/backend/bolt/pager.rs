@@ -5,6 +5,7 @@
 //! the leaves, a cache of ours the branches, parsed.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use quick_cache::Weighter;
@@ -34,7 +35,10 @@ impl Weighter<PageId, Page> for Weight {
 #[derive(Debug)]
 pub(super) struct Pager {
     file: Box<dyn File>,
+    /// The name it was opened by.
     path: PathBuf,
+    /// The name that it was given since.
+    renamed: OnceLock<PathBuf>,
     page_size: usize,
     /// Sound branches. A page is forgotten when it is written; whoever puts it back still reads a commit that has it.
     branches: Cache<PageId, Page, Weight>,
@@ -65,6 +69,7 @@ impl Pager {
         let pager = Pager {
             file,
             path: path.to_owned(),
+            renamed: OnceLock::new(),
             page_size,
             branches: Cache::with_weighter(
                 (CACHE_BYTES / TYPICAL_PAGE) as usize,
@@ -84,13 +89,18 @@ impl Pager {
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.path
+        self.renamed.get().unwrap_or(&self.path)
+    }
+
+    /// A database gets its final name once; a second one is not taken.
+    pub(super) fn renamed(&self, path: &Path) {
+        self.renamed.get_or_init(|| path.to_owned());
     }
 
     /// An error about page `id`.
     pub(super) fn corrupt(&self, id: PageId, detail: impl std::fmt::Display) -> Error {
         Error::Corrupt {
-            path: self.path.clone(),
+            path: self.path().to_owned(),
             detail: format!("page {id}: {detail}"),
         }
     }
@@ -136,7 +146,7 @@ impl Pager {
 
     fn fill(&self, bytes: &mut [u8], id: PageId) -> Result<(), Error> {
         let offset = id * self.page_size as u64;
-        let read = read_full(&*self.file, bytes, offset).map_err(Error::io("read", &self.path))?;
+        let read = read_full(&*self.file, bytes, offset).map_err(Error::io("read", self.path()))?;
         if read < bytes.len() {
             return Err(self.corrupt(id, "the file ends before it; somebody else has cut it"));
         }

@@ -33,7 +33,7 @@ use self::directory::Directory;
 use self::store::{Mark, Store, stored_key};
 use self::views::Core;
 use super::journal::Journal;
-use super::{Backend, Batch, Bucket, DatabaseCopy, Error, Op, View};
+use super::{Backend, Batch, Bucket, Error, Op, View};
 use crate::fs::Fs;
 
 /// Journal bytes after which sled's files are synced and the journal starts again.
@@ -195,12 +195,6 @@ impl Backend for SledBackend {
     fn defragment(&self) -> Result<(), Error> {
         let _one = self.defragment.lock();
         self.rewrite()
-    }
-
-    fn copy(&self) -> Result<DatabaseCopy, Error> {
-        Err(Error::CopyUnsupported {
-            engine: self.name(),
-        })
     }
 
     fn name(&self) -> &'static str {

@@ -40,7 +40,7 @@ fn database(index: u64, keys: u64) -> Vec<u8> {
 }
 
 fn take(fs: &dyn Fs, index: u64, len: Option<u64>, body: &mut dyn Read) -> Result<Received, Error> {
-    receive(fs, &SystemClock, dir(), index, len, body)
+    receive(fs, &SystemClock, dir(), index, len, 0, body)
 }
 
 fn names(fs: &SimFs) -> Vec<String> {
@@ -175,7 +175,63 @@ fn an_older_database_is_refused() {
         "{error}"
     );
     assert_eq!(names(&fs), [""; 0]);
-    take(&fs, 40, None, &mut &bytes[..]).unwrap();
+}
+
+/// Raft would be told of entries that it has not seen yet.
+#[test]
+fn a_newer_database_is_refused() {
+    let fs = new_fs();
+    let bytes = database(41, 3);
+    let error = take(&fs, 40, None, &mut &bytes[..])
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("the snapshot at index 40 stands at index 41"),
+        "{error}"
+    );
+    assert_eq!(names(&fs), [""; 0]);
+    take(&fs, 41, None, &mut &bytes[..]).unwrap();
+}
+
+/// The log, which is on the same disk, keeps its room.
+#[test]
+fn a_database_leaves_room_for_the_log() {
+    let bytes = database(7, 400);
+    let len = bytes.len() as u64;
+    let spare = 64 << 10;
+    for (capacity, fits) in [
+        (spare - 1, false),
+        (spare + len / 2, false),
+        (spare + len + 8192, true),
+    ] {
+        let fs = new_fs();
+        fs.set_capacity(capacity);
+        let mut body = Pieces(&bytes, 3000);
+        match receive(&fs, &SystemClock, dir(), 7, None, spare, &mut body) {
+            Ok(_) => assert!(fits, "{capacity}"),
+            Err(error) => {
+                assert!(!fits, "{capacity}: {error}");
+                assert!(matches!(error, Error::TooLarge { .. }), "{error}");
+                assert!(error.to_string().contains("free space"), "{error}");
+                assert_eq!(names(&fs), [""; 0]);
+            }
+        }
+    }
+}
+
+/// Whoever has the first file open must find it under its name.
+#[test]
+fn a_file_that_is_there_stays() {
+    let fs = new_fs();
+    let bytes = database(7, 60);
+    take(&fs, 7, None, &mut &bytes[..]).unwrap();
+    let path = received_path(dir(), 7);
+    let open = fs.open(&path, OpenMode::Read).unwrap();
+    assert!(open.try_lock().unwrap());
+    take(&fs, 7, None, &mut &bytes[..]).unwrap();
+    let named = fs.open(&path, OpenMode::Read).unwrap();
+    assert!(!named.try_lock().unwrap(), "it is another file");
+    assert_eq!(names(&fs), ["0000000000000007.snap.db"]);
 }
 
 #[test]

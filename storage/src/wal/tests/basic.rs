@@ -445,3 +445,35 @@ fn fs_used(fs: &SimFs) -> u64 {
     fs.set_capacity(1 << 30);
     (1 << 30) - fs.available(dir()).expect("available")
 }
+
+/// A leader's snapshot replaced the log: what had been behind its index, of older terms, is no part
+/// of the log that begins with it. What a member's own snapshot has behind it is.
+#[test]
+fn entries_that_a_snapshot_replaced_are_left_out() {
+    let fs = SimFs::new();
+    let mut wal = create(&fs, 1 << 20);
+    let stale: Vec<_> = (1..=9).map(|i| entry(2, i, b"stale")).collect();
+    wal.append(Some(&state(2, 1, 3)), &stale).expect("append");
+    let snapshot = walpb::Snapshot {
+        index: Some(5),
+        term: Some(4),
+        conf_state: None,
+    };
+    wal.append_snapshot(&snapshot).expect("append");
+    wal.append(Some(&state(4, 1, 5)), &[]).expect("append");
+    wal.flush().expect("flush");
+    let replayed = || {
+        let options = options(1 << 20);
+        let (wal, replay) =
+            Wal::open(Arc::new(fs.clone()), dir(), &snapshot, options).expect("open");
+        (wal, replay.entries)
+    };
+    drop(wal);
+    let (mut wal, entries) = replayed();
+    assert_eq!(entries, []);
+    wal.append(Some(&state(4, 1, 5)), &[entry(4, 6, b"new")])
+        .expect("append");
+    wal.flush().expect("flush");
+    drop(wal);
+    assert_eq!(replayed().1, [entry(4, 6, b"new")]);
+}

@@ -1,0 +1,59 @@
+//! What all parts of one transport share.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::header::HeaderMap;
+use tokio::sync::Semaphore;
+
+use super::{MIN_CLUSTER_VERSION, Member, Options, hex};
+
+/// Snapshots that are sent at a time, over all peers. etcd's queue of them has as many places.
+pub(super) const MAX_SNAPSHOTS_SENT: usize = 16;
+/// Databases that are received at a time; there is one leader.
+const MAX_SNAPSHOTS_RECEIVED: usize = 4;
+
+pub(super) struct Context {
+    pub(super) options: Options,
+    pub(super) member: Arc<dyn Member>,
+    /// Own id.
+    pub(super) local: String,
+    /// The cluster's id.
+    pub(super) cluster: String,
+    /// What every request under `/raft` carries.
+    pub(super) headers: HeaderMap,
+    pub(super) sending: Arc<Semaphore>,
+    pub(super) receiving: Arc<Semaphore>,
+}
+
+impl Context {
+    pub(super) fn new(options: Options, member: Arc<dyn Member>) -> Context {
+        let local = hex(options.local_id);
+        let cluster = hex(options.cluster_id);
+        let urls = options.peer_urls.join(",");
+        let mut headers = HeaderMap::new();
+        for (name, text) in [
+            ("x-server-from", local.as_str()),
+            ("x-server-version", options.server_version.as_str()),
+            ("x-min-cluster-version", MIN_CLUSTER_VERSION),
+            ("x-etcd-cluster-id", cluster.as_str()),
+            ("x-peerurls", urls.as_str()),
+        ] {
+            // A URL with a control character would have been refused as a flag.
+            if let Ok(value) = HeaderValue::from_str(text)
+                && !text.is_empty()
+            {
+                headers.insert(name, value);
+            }
+        }
+        Context {
+            options,
+            member,
+            local,
+            cluster,
+            headers,
+            sending: Arc::new(Semaphore::new(MAX_SNAPSHOTS_SENT)),
+            receiving: Arc::new(Semaphore::new(MAX_SNAPSHOTS_RECEIVED)),
+        }
+    }
+}

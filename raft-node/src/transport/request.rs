@@ -1,0 +1,97 @@
+//! Requests to the other endpoints of a peer.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tokio::time::timeout;
+
+use super::Connector;
+use super::client::{self, ClientError};
+use super::url::{BadUrl, PeerUrl};
+
+/// Why a request got no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The URL is not one.
+    #[error(transparent)]
+    Url(#[from] BadUrl),
+    /// Nothing within the deadline.
+    #[error("no answer from {url} within {deadline:?}")]
+    Deadline {
+        /// The peer's URL.
+        url: String,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The answer is longer than the limit.
+    #[error("the answer of {url} is longer than {limit} bytes")]
+    TooLong {
+        /// The peer's URL.
+        url: String,
+        /// The limit.
+        limit: usize,
+    },
+    /// No connection, or it broke.
+    #[error("{url}: {text}")]
+    Connection {
+        /// The peer's URL.
+        url: String,
+        /// What happened.
+        text: String,
+    },
+}
+
+/// One HTTP/1.1 request to a peer: `url` is one of its peer URLs, the path and the query are those
+/// of `request`. Never follows a redirect. `deadline` is for all of it, `limit` for the body of
+/// the answer. To be called within a tokio runtime.
+///
+/// # Errors
+/// See [`RequestError`]; an answer is none, whatever its status.
+pub async fn request(
+    connector: Option<&dyn Connector>,
+    url: &str,
+    request: Request<Bytes>,
+    deadline: Duration,
+    limit: usize,
+) -> Result<Response<Bytes>, RequestError> {
+    let target = PeerUrl::parse(url)?;
+    match timeout(
+        deadline,
+        exchange(connector, &target, request, deadline, limit),
+    )
+    .await
+    {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(ClientError::AnswerTooLong(limit))) => Err(RequestError::TooLong {
+            url: url.to_owned(),
+            limit,
+        }),
+        Ok(Err(error)) => Err(RequestError::Connection {
+            url: url.to_owned(),
+            text: error.to_string(),
+        }),
+        Err(_) => Err(RequestError::Deadline {
+            url: url.to_owned(),
+            deadline,
+        }),
+    }
+}
+
+async fn exchange(
+    connector: Option<&dyn Connector>,
+    url: &PeerUrl,
+    request: Request<Bytes>,
+    deadline: Duration,
+    limit: usize,
+) -> Result<Response<Bytes>, ClientError> {
+    let mut connection = client::connect(connector, url, deadline).await?;
+    let (mut head, body) = request.into_parts();
+    if !body.is_empty() {
+        client::length(&mut head.headers, body.len());
+    }
+    let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = client::build(head.method, url, path, head.headers, client::full(body))?;
+    let response = connection.send(request).await?;
+    client::read_answer(response, limit).await
+}

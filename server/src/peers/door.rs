@@ -1,0 +1,150 @@
+//! The member as the transport sees it, and the transport as the member does.
+
+use std::io::Read;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use retcd_proto::raftpb;
+use retcd_raft_node::ProposeError;
+use retcd_raft_node::membership::Change;
+use retcd_raft_node::transport::{self, Peers, ProcessError};
+use retcd_storage::backend::DatabaseCopy;
+use slog::warn;
+
+use super::Files;
+use crate::member::{Ending, Member};
+
+/// What the transport holds of the member: not the member itself, which must end before it.
+#[derive(Debug)]
+pub(crate) struct Door {
+    member: Weak<Member>,
+    files: Files,
+}
+
+impl Door {
+    pub(crate) fn new(member: &Arc<Member>, files: Files) -> Self {
+        Self {
+            member: Arc::downgrade(member),
+            files,
+        }
+    }
+}
+
+impl transport::Member for Door {
+    fn process(&self, message: raftpb::Message) -> Result<(), ProcessError> {
+        let member = self.member.upgrade().ok_or(ProcessError::Stopped)?;
+        let from = message.from();
+        if member.cluster.load().is_removed(from) {
+            warn!(member.logger, "rejected Raft message from removed member";
+                "local-member-id" => format!("{:x}", member.id),
+                "removed-member-id" => format!("{from:x}"));
+            return Err(ProcessError::Removed);
+        }
+        if message.to() != member.id {
+            warn!(member.logger, "rejected Raft message to mismatch member";
+                "local-member-id" => format!("{:x}", member.id),
+                "mismatch-member-id" => format!("{:x}", message.to()));
+            return Err(ProcessError::Mismatch);
+        }
+        let Some(node) = member.node.get() else {
+            return Err(ProcessError::Refused("the member is starting".to_owned()));
+        };
+        node.step(message).map_err(|error| match error {
+            ProposeError::Stopped => ProcessError::Stopped,
+            other => ProcessError::Refused(other.to_string()),
+        })
+    }
+
+    fn is_removed(&self, id: u64) -> bool {
+        let member = self.member.upgrade();
+        member.is_some_and(|member| member.cluster.load().is_removed(id))
+    }
+
+    fn report_unreachable(&self, id: u64) {
+        if let Some(node) = self.member.upgrade().as_ref().and_then(|m| m.node.get()) {
+            // Raft learns it from silence as well.
+            let _ = node.report_unreachable(id);
+        }
+    }
+
+    fn report_snapshot(&self, id: u64, sent: bool) {
+        if let Some(node) = self.member.upgrade().as_ref().and_then(|m| m.node.get()) {
+            // A node that has stopped needs no reports.
+            let _ = node.report_snapshot(id, sent);
+        }
+    }
+
+    fn removed(&self, by: u64) {
+        if let Some(member) = self.member.upgrade() {
+            warn!(member.logger, "a peer says that this member was removed from the cluster";
+                "local-member-id" => format!("{:x}", member.id),
+                "remote-peer-id" => format!("{by:x}"));
+            member.end(Ending::Removed);
+        }
+    }
+
+    fn database_to_send(
+        &self,
+        message: raftpb::Message,
+    ) -> Result<(raftpb::Message, DatabaseCopy), String> {
+        let member = self.member.upgrade().ok_or("the member has stopped")?;
+        let _ = message;
+        Err(format!("member {:x} has no database to send", member.id))
+    }
+
+    fn database_received(&self, index: u64, body: &mut dyn Read) -> Result<u64, String> {
+        let member = self.member.upgrade().ok_or("the member has stopped")?;
+        self.files.receive(&member, index, body)
+    }
+}
+
+impl Member {
+    fn peers(&self) -> Option<&Arc<Peers>> {
+        self.peers.get()
+    }
+
+    /// Connects to who came, lets go of who went.
+    pub(crate) fn follow(&self, change: &Change) {
+        let Some(peers) = self.peers() else {
+            return;
+        };
+        match change {
+            Change::Added(member) if member.id != self.id => {
+                peers.add_peer(member.id, &member.peer_urls);
+            }
+            Change::Updated(member) if member.id != self.id => {
+                peers.update_peer(member.id, &member.peer_urls);
+            }
+            Change::Removed(id) if *id != self.id => peers.remove_peer(*id),
+            _ => {}
+        }
+    }
+
+    /// Connects to the members that there are, and to no others.
+    pub(crate) fn reconnect(&self) {
+        if let Some(peers) = self.peers() {
+            peers.remove_all();
+            for member in self.cluster.load().members() {
+                if member.id != self.id {
+                    peers.add_peer(member.id, &member.peer_urls);
+                }
+            }
+        }
+    }
+
+    /// For how long a peer has been reachable without interruption; `None` if it is not.
+    pub(crate) fn active_for(&self, id: u64) -> Option<Duration> {
+        let since = self.peers()?.active_since(id)?;
+        Some(self.clock.now().saturating_sub(since))
+    }
+
+    /// Peers that are reachable.
+    pub(crate) fn active_peers(&self) -> usize {
+        self.peers().map_or(0, |peers| peers.active_peers())
+    }
+
+    /// Whether this member, or one that was reachable all the time `since` ago.
+    pub(crate) fn connected_for(&self, id: u64, time: Duration) -> bool {
+        id == self.id || self.active_for(id).is_some_and(|active| active > time)
+    }
+}

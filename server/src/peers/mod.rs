@@ -1,0 +1,21 @@
+//! Other members: starting beside them, asking them, answering them.
+
+mod answer;
+mod door;
+mod files;
+mod introduction;
+mod join;
+mod remote;
+mod verdict;
+
+pub use join::JoinError;
+
+pub(crate) use answer::answer;
+pub(crate) use door::Door;
+pub(crate) use files::Files;
+pub(crate) use introduction::Introduction;
+pub(crate) use join::{Seeker, shown_member};
+pub(crate) use remote::{PromoteError, Remote};
+
+/// The header that names the cluster on what members say to each other.
+pub(crate) const CLUSTER_ID: &str = "x-etcd-cluster-id";
