@@ -47,6 +47,8 @@ struct Client {
     acknowledged: u64,
     unknown: u64,
     revision: i64,
+    /// What it did, for whoever reads a failure.
+    story: Vec<(Bytes, String)>,
 }
 
 impl Model {
@@ -62,6 +64,7 @@ impl Model {
             acknowledged: 0,
             unknown: 0,
             revision: 0,
+            story: Vec::new(),
         });
         Self { clients: clients.collect(), acknowledged: 0, unknown: 0, revision: 0 }
     }
@@ -140,14 +143,14 @@ impl Client {
         let ((place, key), value) = (self.key(), self.value());
         let request = pb::PutRequest { key: key.clone(), value: value.clone(), lease, ..Default::default() };
         let said = self.caller.call::<pb::PutResponse>(at, "KV/Put", &request, PATIENCE).await;
-        self.note(&[(place, key, Some(value))], said.map(|r| r.header));
+        self.note(at, &[(place, key, Some(value))], said.map(|r| r.header));
     }
 
     async fn delete(&mut self, at: SocketAddr) {
         let (place, key) = self.key();
         let request = pb::DeleteRangeRequest { key: key.clone(), ..Default::default() };
         let said = self.caller.call::<pb::DeleteRangeResponse>(at, "KV/DeleteRange", &request, PATIENCE).await;
-        self.note(&[(place, key, None)], said.map(|r| r.header));
+        self.note(at, &[(place, key, None)], said.map(|r| r.header));
     }
 
     /// Two keys at once, if the first is what it must be; it is, so the other branch is never taken.
@@ -180,9 +183,18 @@ impl Client {
         };
         let said = self.caller.call::<pb::TxnResponse>(at, "KV/Txn", &request, PATIENCE).await;
         if let Ok(reply) = &said {
-            assert!(reply.succeeded, "{key_a:?} was not what it must be: {:?}", self.keys.get(&key_a));
+            let must = self.keys.get(&key_a);
+            let get = pb::RangeRequest { key: key_a.clone(), ..Default::default() };
+            let is = if reply.succeeded { None } else { self.caller.call(at, "KV/Range", &get, PATIENCE).await.ok() };
+            let is: Option<pb::RangeResponse> = is;
+            let story: Vec<_> = self.story.iter().filter(|(k, _)| *k == key_a).map(|(_, what)| what).collect();
+            assert!(
+                reply.succeeded,
+                "{at}: {key_a:?} was not what it must be: {must:?}, at {:?}; is {is:?}; {story:#?}",
+                reply.header
+            );
         }
-        self.note(&[(a, key_a, Some(value_a)), (b, key_b, Some(value_b))], said.map(|r| r.header));
+        self.note(at, &[(a, key_a, Some(value_a)), (b, key_b, Some(value_b))], said.map(|r| r.header));
     }
 
     /// Grants, attaches keys that are used for nothing else, or revokes.
@@ -245,7 +257,16 @@ impl Client {
         self.leases.push((id, keys));
     }
 
-    fn note(&mut self, changes: &[(usize, Bytes, Option<Bytes>)], said: Result<Option<pb::ResponseHeader>, Failure>) {
+    fn note(
+        &mut self,
+        at: SocketAddr,
+        changes: &[(usize, Bytes, Option<Bytes>)],
+        said: Result<Option<pb::ResponseHeader>, Failure>,
+    ) {
+        for (_, key, value) in changes {
+            let value = value.as_ref().map(|v| String::from_utf8_lossy(&v[..v.len().min(12)]).into_owned());
+            self.story.push((key.clone(), format!("{value:?} at {at}: {said:?}")));
+        }
         match said {
             Ok(header) => {
                 self.acknowledged += 1;
@@ -279,8 +300,9 @@ fn the_model_bites() {
     let (key, other) = (Bytes::from_static(b"key/0/1/0"), Bytes::from_static(b"key/0/2/0"));
     let header = || Ok(Some(pb::ResponseHeader::default()));
     let client = &mut model.clients[0];
-    client.note(&[(1, key.clone(), Some("a".into()))], header());
-    client.note(&[(2, other.clone(), Some("b".into()))], Err(Failure::Unknown("lost".into())));
+    let at = ([127, 0, 0, 1], 1).into();
+    client.note(at, &[(1, key.clone(), Some("a".into()))], header());
+    client.note(at, &[(2, other.clone(), Some("b".into()))], Err(Failure::Unknown("lost".into())));
     assert_eq!(client.generations[1..3], [0, 1]);
     let store = |pairs: &[(&Bytes, &'static str)]| {
         pairs.iter().map(|(k, v)| ((*k).clone(), Bytes::from_static(v.as_bytes()))).collect::<BTreeMap<_, _>>()
