@@ -115,6 +115,16 @@ pub fn open(script: &[u8]) {
     same_as_view(&fs, options, &content);
 }
 
+/// Bytes of a peer, in pieces whose size the first one says.
+///
+/// # Panics
+/// If a decoder does what it may not.
+pub fn streams(bytes: &[u8]) {
+    if let Some((step, bytes)) = bytes.split_first() {
+        retcd_raft_node::transport::fuzz_streams(bytes, usize::from(*step));
+    }
+}
+
 fn same_as_view(fs: &OneFile, options: BoltOptions, content: &Content) {
     let engine = open_as_member(fs, options).expect("open");
     assert!(read(&engine).expect("read") == *content, "after reopening");

@@ -13,6 +13,7 @@ use retcd_storage::backend::{
 };
 use retcd_storage::fs::{Fs, OpenMode};
 use retcd_storage::mvcc::{Store, StoreOptions};
+use retcd_storage::snapshot;
 use slog::{Logger, info, warn};
 
 use crate::conf_state::{self, CONF_STATE};
@@ -25,12 +26,21 @@ use crate::server::StartError;
 /// The key of the term of the last applied entry, in the bucket `meta` (disk-format 6.3).
 pub(crate) const TERM: &[u8] = b"term";
 
+/// Opens databases: the member's own when it starts, and later those that came from the leader.
+pub(crate) struct Databases {
+    fs: Arc<dyn Fs>,
+    snap_dir: PathBuf,
+    engine: Engine,
+    options: WriterOptions,
+    /// The consistent index that is on disk, as the flusher reports it.
+    durable: Arc<AtomicU64>,
+    logger: Logger,
+}
+
 /// The opened backend and what it says about itself.
 pub(crate) struct Disk {
     pub(crate) store: Store,
     pub(crate) backend: Reader,
-    /// The consistent index that is on disk, as the flusher reports it.
-    pub(crate) durable: Arc<AtomicU64>,
     /// Index and term of the last applied entry.
     pub(crate) applied: (u64, u64),
     /// The raft configuration as of that entry; `None` before there was any.
@@ -80,17 +90,13 @@ pub(crate) fn wait_for_lock(
     Ok(())
 }
 
-impl Disk {
-    pub(crate) fn open(
+impl Databases {
+    pub(crate) fn new(
         resolved: &Resolved,
         fs: Arc<dyn Fs>,
         metrics: &Arc<Metrics>,
         logger: &Logger,
-    ) -> Result<Self, StartError> {
-        let path = database(resolved);
-        let engine = open_engine(resolved.backend_engine, fs, &path)?;
-        info!(logger, "opened backend db"; "path" => %path.display(), "engine" => engine.name());
-
+    ) -> Self {
         let durable = Arc::new(AtomicU64::new(0));
         let report = durable.clone();
         let measured = metrics.clone();
@@ -106,11 +112,96 @@ impl Disk {
             })),
             ..WriterOptions::default()
         };
-        let (writer, backend) = Writer::start(engine, options);
+        Self {
+            fs,
+            snap_dir: resolved.snap_dir.clone(),
+            engine: resolved.backend_engine,
+            options,
+            durable,
+            logger: logger.clone(),
+        }
+    }
 
+    /// The consistent index that the flusher last saw on disk.
+    pub(crate) fn durable(&self) -> &Arc<AtomicU64> {
+        &self.durable
+    }
+
+    /// Opens the member's own database.
+    pub(crate) fn open(&self) -> Result<Disk, StartError> {
+        let path = self.snap_dir.join(self.engine.file());
+        let engine = open_engine(self.engine, self.fs.clone(), &path)?;
+        info!(self.logger, "opened backend db"; "path" => %path.display(), "engine" => engine.name());
+        let disk = Disk::read(engine, self.options.clone(), &self.logger)?;
+        self.durable.store(disk.applied.0, Ordering::Release);
+        Ok(disk)
+    }
+
+    /// Opens the database that came with the snapshot at `index`, where it was received; locks it and looks at every
+    /// page. It is not changed.
+    ///
+    /// # Errors
+    /// What a start would say of it.
+    pub(crate) fn open_received(&self, index: u64) -> Result<ReceivedDatabase, StartError> {
+        let path = snapshot::received_path(&self.snap_dir, index);
+        let fs = self.fs.clone();
+        let engine = Arc::new(BoltBackend::open(fs, &path, BoltOptions::default())?);
+        info!(self.logger, "opened received backend db"; "path" => %path.display());
+        let disk = Disk::read(engine.clone(), self.options.clone(), &self.logger)?;
+        Ok(ReceivedDatabase {
+            disk,
+            engine,
+            index,
+        })
+    }
+
+    /// Gives a received database the name of the member's own, durably. From now on a start opens it.
+    ///
+    /// # Errors
+    /// Those of the file system. Which of the two a start opens is open then.
+    pub(crate) fn place(&self, received: &ReceivedDatabase) -> Result<(), snapshot::Error> {
+        snapshot::place(&*self.fs, &self.snap_dir, received.index)?;
+        let path = self.snap_dir.join(self.engine.file());
+        received.engine.renamed(&path);
+        Ok(())
+    }
+
+    /// Whether the database that came with the snapshot at `index` is there.
+    pub(crate) fn has_received(&self, index: u64) -> Result<bool, backend::Error> {
+        let path = snapshot::received_path(&self.snap_dir, index);
+        self.fs.exists(&path).map_err(|source| backend::Error::Io {
+            action: "look for",
+            path,
+            source: Arc::new(source),
+        })
+    }
+
+    /// Where received databases are.
+    pub(crate) fn snap_dir(&self) -> &Path {
+        &self.snap_dir
+    }
+
+    pub(crate) fn engine(&self) -> Engine {
+        self.engine
+    }
+}
+
+/// A database that came from the leader, open under the name it was received by.
+pub(crate) struct ReceivedDatabase {
+    pub(crate) disk: Disk,
+    engine: Arc<BoltBackend>,
+    index: u64,
+}
+
+impl Disk {
+    fn read(
+        engine: Arc<dyn Backend>,
+        options: WriterOptions,
+        logger: &Logger,
+    ) -> Result<Self, StartError> {
+        let (writer, backend) = Writer::start(engine, options);
         let index = number(&backend, backend::CONSISTENT_INDEX)?;
         let term = number(&backend, TERM)?;
-        durable.store(index, Ordering::Release);
         let conf_state = match backend.get(Bucket::Meta, CONF_STATE)? {
             None => None,
             Some(text) => {
@@ -123,7 +214,6 @@ impl Disk {
         Ok(Self {
             store,
             backend,
-            durable,
             applied: (index, term),
             conf_state,
         })

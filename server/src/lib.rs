@@ -41,6 +41,9 @@ mod reconfigure;
 mod recovery;
 mod schema;
 mod server;
+#[doc(hidden)]
+pub mod simulation;
+mod transfer;
 mod txn;
 mod version_monitor;
 mod wait;

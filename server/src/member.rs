@@ -24,6 +24,7 @@ use crate::metrics::{Metrics, saturating};
 use crate::peers::Remote;
 use crate::read::Reads;
 use crate::schema;
+use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -85,7 +86,10 @@ pub(crate) struct Member {
     pub(crate) limits: Limits,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: StoreReader,
-    pub(crate) backend: backend::Reader,
+    /// Databases on their way to followers.
+    pub(crate) outgoing: Outgoing,
+    /// Databases on their way from the leader.
+    pub(crate) incoming: Incoming,
     pub(crate) waiters: Waiters,
     pub(crate) reads: Reads,
     pub(crate) request_ids: RequestIds,
@@ -131,6 +135,11 @@ impl Member {
         self.node.get().expect("attached before the member serves")
     }
 
+    /// The database. Installing a leader's snapshot puts another one in its place, so a request asks once.
+    pub(crate) fn backend(&self) -> backend::Reader {
+        self.store.backend()
+    }
+
     pub(crate) fn applied(&self) -> u64 {
         self.applied.load(Ordering::Acquire)
     }
@@ -169,14 +178,15 @@ impl Member {
     /// Whether the backend may grow by `cost` bytes. What costs nothing always fits.
     pub(crate) fn has_room(&self, cost: u64) -> bool {
         match self.limits.quota_bytes {
-            Some(quota) if cost > 0 => self.backend.engine().size() + cost < quota,
+            Some(quota) if cost > 0 => self.backend().engine().size() + cost < quota,
             _ => true,
         }
     }
 
     /// The layout of the database, for example `3.7.0`; empty while it is unknown.
     pub(crate) fn storage_version(&self) -> String {
-        let get = |key| self.backend.get(Bucket::Meta, key).ok().flatten();
+        let backend = self.backend();
+        let get = |key| backend.get(Bucket::Meta, key).ok().flatten();
         let label = get(schema::STORAGE_VERSION);
         schema::detect(label.as_deref(), get(disk::TERM).is_some())
             .map(|version| version.to_string())
@@ -217,7 +227,8 @@ impl Member {
             .is_leader
             .set(i64::from(raft.leader == self.id));
         metrics.server.is_learner.set(i64::from(self.is_learner()));
-        let engine = self.backend.engine();
+        let backend = self.backend();
+        let engine = backend.engine();
         metrics.mvcc.db_size.set(saturating(engine.size()));
         metrics
             .mvcc
@@ -235,6 +246,17 @@ impl Member {
     /// Whether the member has stopped by itself.
     pub(crate) fn has_failed(&self) -> bool {
         self.ending.borrow().is_some()
+    }
+
+    /// Whether the member stops, by itself or because it is told to.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.has_failed() || *self.stopping.borrow()
+    }
+
+    /// Tells calls that go on by themselves to end.
+    pub(crate) fn end_calls(&self) {
+        self.stopping.send_replace(true);
+        self.outgoing.close();
     }
 
     /// Waits until the member stops, by itself or because it is told to.
@@ -287,6 +309,7 @@ impl Member {
     pub(crate) fn abandon(&self) {
         self.waiters.abandon();
         self.reads.abandon();
+        self.outgoing.close();
         self.watch.close();
     }
 }

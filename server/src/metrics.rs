@@ -10,6 +10,7 @@ mod grpc;
 mod network;
 mod op;
 mod process;
+mod snap;
 mod watch;
 
 use crate::txn::Tally;
@@ -33,6 +34,8 @@ pub(crate) struct Metrics {
     pub(crate) mvcc: Mvcc,
     /// `etcd_disk_*` and `etcd_snap_*`: time spent on the disk.
     pub(crate) disk: Disk,
+    /// Snapshot files and received databases.
+    pub(crate) snap: snap::Snap,
     /// `etcd_network_client_grpc_*` and `grpc_server_*`.
     pub(crate) grpc: Grpc,
     /// `etcd_debugging_mvcc_*` of watchers.
@@ -139,10 +142,6 @@ pub(crate) struct Disk {
     pub(crate) backend_defrag: Histogram,
     /// 1 while a defragmentation runs.
     pub(crate) defrag_inflight: IntGauge,
-    /// Each database that came from a leader, from its first byte to its place.
-    pub(crate) snap_db_save: Histogram,
-    /// The last sync of each of them.
-    pub(crate) snap_db_fsync: Histogram,
     /// Each copy of the backend for a client, from its first byte to its end.
     pub(crate) backend_snapshot: Histogram,
 }
@@ -182,6 +181,7 @@ impl Metrics {
             server: new.server()?,
             mvcc: new.mvcc()?,
             disk: new.disk()?,
+            snap: new.snap()?,
             watch: new.watch()?,
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use prost::Message as _;
 use retcd_proto::etcdserverpb::InternalRaftRequest;
 use retcd_raft_node::Observer;
+use retcd_storage::snapshot;
 use slog::info;
 use tokio::time::Instant;
 
@@ -97,6 +98,16 @@ impl Observer for Events {
         let disk = &member.metrics.disk;
         disk.wal_write.observe(took.as_secs_f64());
         disk.wal_write_bytes.add(saturating(bytes));
+    }
+
+    fn snapshot_saved(&self, saved: &snapshot::Saved) {
+        let Some(member) = self.0.get() else {
+            return;
+        };
+        let snap = &member.metrics.snap;
+        snap.save.observe(saved.took.as_secs_f64());
+        snap.encoding.observe(saved.encoding.as_secs_f64());
+        snap.fsync.observe(saved.sync.as_secs_f64());
     }
 
     fn wal_fsync(&self, took: Duration) {

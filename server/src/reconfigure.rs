@@ -279,6 +279,10 @@ impl Member {
     /// # Errors
     /// `NotLeader`; `BadLeaderTransferee` for nobody or a learner; `TimeoutLeaderTransfer`.
     pub(crate) async fn move_leader(&self, target: u64) -> Result<(), Error> {
+        self.transfer(target, |leader| leader == target).await
+    }
+
+    async fn transfer(&self, target: u64, done: impl Fn(u64) -> bool) -> Result<(), Error> {
         if self.node().status().leader != self.id {
             return Err(Error::NotLeader);
         }
@@ -296,7 +300,7 @@ impl Member {
             .transfer_leader(target)
             .map_err(|_| Error::Stopped)?;
         let deadline = started + self.limits.request_timeout;
-        match timeout_at(deadline, leader.wait_for(|leader| leader.id == target)).await {
+        match timeout_at(deadline, leader.wait_for(|leader| done(leader.id))).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return Err(Error::Stopped),
             Err(_) => return Err(Error::TimeoutLeaderTransfer),
@@ -326,7 +330,8 @@ impl Member {
             return;
         }
         let moved = match longest {
-            Some(longest) => self.move_leader(longest).await,
+            // Once somebody else leads, or nobody, there is nothing to hand over any more.
+            Some(longest) => self.transfer(longest, |leader| leader != self.id).await,
             None => Err(Error::Unhealthy),
         };
         if let Err(error) = moved {

@@ -12,7 +12,6 @@ use slog::{Logger, info, warn};
 
 use crate::apply::entry;
 use crate::auth::{self, Auth};
-use crate::config::Resolved;
 use crate::disk::{Disk, TERM};
 use crate::schema::{self, STORAGE_VERSION, Version};
 use crate::server::StartError;
@@ -70,11 +69,10 @@ pub(crate) fn recover(
     log: &Log,
     disk: &mut Disk,
     config: &raft_node::Config,
-    resolved: &Resolved,
+    learners: usize,
     logger: &Logger,
 ) -> Result<Recovered, StartError> {
     let (_, cluster_id) = log.ids();
-    let learners = resolved.max_learners;
     let mut cluster = Cluster::load(&disk.backend, cluster_id, learners)?;
     if let Some(version) = cluster.version().and_then(Version::parse) {
         schema::check_cluster(version)?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
+use parking_lot::Mutex;
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_raft_node as raft_node;
 use retcd_raft_node::ids::RequestIds;
@@ -18,6 +19,7 @@ use retcd_storage::backend;
 use retcd_storage::clock::{Clock, SystemClock};
 use retcd_storage::fs::{Fs, RealFs};
 use retcd_storage::mvcc;
+use retcd_storage::snapshot;
 use slog::{Logger, info, o, warn};
 use tokio::sync::{Notify, watch};
 
@@ -31,7 +33,7 @@ use crate::config::{
     BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
-use crate::disk::{self, Disk};
+use crate::disk::{self, Databases, Disk};
 use crate::duties::Duties;
 use crate::error::Error;
 use crate::lease::{self, Lessor};
@@ -40,10 +42,11 @@ use crate::member::{Ending, Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
-use crate::peers::{Door, Files, JoinError, Remote};
+use crate::peers::{Door, JoinError, Remote};
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
+use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -110,6 +113,9 @@ pub enum StartError {
     /// What is in the database is damaged.
     #[error(transparent)]
     Store(#[from] mvcc::Error),
+    /// What an interrupted transfer left cannot be removed.
+    #[error(transparent)]
+    Leftovers(#[from] snapshot::Error),
     /// The log or the snapshots cannot be opened or recovered.
     #[error(transparent)]
     Raft(#[from] raft_node::Error),
@@ -275,19 +281,25 @@ impl Server {
             max_snapshots: resolved.max_snapshots.unwrap_or(0),
             no_fsync: resolved.unsafe_no_fsync,
             wal_segment_size: raft_node::DEFAULT_WAL_SEGMENT_SIZE,
+            wal_prepare: Default::default(),
             logger: logger.new(o!("logger" => "raft")),
             observer: events.clone(),
         };
-        let open_disk = || Disk::open(&resolved, fs.clone(), &metrics, &logger);
+        let databases = Databases::new(&resolved, fs.clone(), &metrics, &logger);
+        let open_disk = || databases.open();
         let (log, mut disk) = open_files(&node_config, &resolved, initialized, open_disk)?;
         recovery::check(&disk, &logger)?;
         let mut old_entries = 0;
+        // What came from a leader and was not installed now is not needed any more: the log, which did not hear of it,
+        // asks for a newer one.
+        snapshot::release(&*fs, &resolved.snap_dir, u64::MAX)?;
         let (opened, cluster, others) = match log {
             Some(mut log) => {
                 let (id, cluster_id) = log.ids();
+                let learners = resolved.max_learners;
                 beginning::check_data(&resolved, &remote, &logger, (id, cluster_id))?;
                 let recovered =
-                    recovery::recover(&log, &mut disk, &node_config, &resolved, &logger)?;
+                    recovery::recover(&log, &mut disk, &node_config, learners, &logger)?;
                 old_entries = recovered.old_entries;
                 let index = disk.applied.0;
                 if resolved.force_new_cluster {
@@ -344,7 +356,18 @@ impl Server {
             limits: limits(&config, &resolved),
             clock: clock.clone(),
             store: disk.store.reader(),
-            backend: disk.backend.clone(),
+            outgoing: Outgoing::new(
+                clock.clone(),
+                logger.clone(),
+                metrics.disk.backend_snapshot.clone(),
+            ),
+            incoming: Incoming {
+                fs: fs.clone(),
+                clock: clock.clone(),
+                snap_dir: resolved.snap_dir.clone(),
+                engine: resolved.backend_engine,
+                busy: Mutex::default(),
+            },
             waiters: Waiters::default(),
             reads: Reads::default(),
             request_ids: RequestIds::new(ids.0, clock.unix().as_millis() as u64),
@@ -368,17 +391,12 @@ impl Server {
         let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
         let mut snapshots = Snapshots::new(
             resolved.snapshot_count,
-            disk.durable,
+            databases.durable().clone(),
             opened.snapshot.0,
             opened.conf_state.clone(),
         );
         snapshots.force(old_entries);
         events.attach(member.clone());
-        let files = Files {
-            fs,
-            clock: clock.clone(),
-            snap_dir: resolved.snap_dir.clone(),
-        };
         let network = metrics
             .network(ids.0)
             .map_err(|e| StartError::NotReady(e.to_string()))?;
@@ -397,7 +415,7 @@ impl Server {
                 logger: logger.clone(),
                 observer: Arc::new(network),
             },
-            Arc::new(Door::new(&member, files)),
+            Arc::new(Door::new(&member)),
         )?;
         let node = opened.run(node_config, peers.clone(), apply, disk.applied.0)?;
         let attached = member.node.set(node.handle().clone()).is_ok()
@@ -419,6 +437,7 @@ impl Server {
                 pause: resolved.compaction_sleep_interval,
             },
             snapshots,
+            databases,
             warn_after: resolved.warning_apply_duration,
             applied: disk.applied,
             compaction_started: None,
@@ -530,7 +549,7 @@ impl Server {
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
-        running.member.stopping.send_replace(true);
+        running.member.end_calls();
         drop(running.duties.join());
         running.node.stop();
         running.peers.stop();
@@ -607,7 +626,7 @@ fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Lo
 
 /// Reads the log and opens the database. There is no log in a new member, and none that counts if its first start
 /// was cut off.
-fn open_files(
+pub(crate) fn open_files(
     config: &raft_node::Config,
     resolved: &Resolved,
     initialized: bool,

@@ -32,6 +32,7 @@ fn config(fs: &SimFs) -> Config {
         max_snapshots: 5,
         no_fsync: false,
         wal_segment_size: DEFAULT_WAL_SEGMENT_SIZE,
+        wal_prepare: Default::default(),
         logger: slog::Logger::root(slog::Discard, slog::o!()),
         observer: Arc::new(Deaf),
     }

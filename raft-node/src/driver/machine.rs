@@ -27,7 +27,7 @@ pub trait Ports {
     fn save(&mut self, snapshot: raftpb::Snapshot) -> bool;
 
     /// Committed work. What there is no room for comes back.
-    fn apply(&mut self, work: Apply) -> Result<(), Apply>;
+    fn apply(&mut self, work: Apply) -> Option<Apply>;
 
     /// An answer to a read-index request.
     fn read_state(&mut self, request: u64, index: u64);
@@ -106,7 +106,7 @@ impl Machine {
             self.execute(output, ports);
         }
         while let Some(next) = self.backlog.pop_front() {
-            if let Err(next) = ports.apply(next) {
+            if let Some(next) = ports.apply(next) {
                 self.backlog.push_front(next);
                 return;
             }

@@ -73,6 +73,8 @@ pub struct Config {
     pub no_fsync: bool,
     /// Size of a WAL segment in bytes, [`DEFAULT_WAL_SEGMENT_SIZE`].
     pub wal_segment_size: u64,
+    /// Where the next WAL segment is prepared; in the background unless a run must repeat exactly.
+    pub wal_prepare: wal::Prepare,
     /// For what the node has to say.
     pub logger: slog::Logger,
     /// Is told what happens.
@@ -100,6 +102,7 @@ impl Config {
         wal::Options {
             segment_size: self.wal_segment_size,
             no_fsync: self.no_fsync,
+            prepare: self.wal_prepare,
             observe: Some(Arc::new(move |seen| match seen {
                 wal::Observed::Fsync(took) => observer.wal_fsync(took),
                 wal::Observed::Write(took, bytes) => observer.wal_write(took, bytes as u64),

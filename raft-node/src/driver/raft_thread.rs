@@ -66,13 +66,13 @@ impl Ports for Outlets {
         !matches!(self.jobs.try_send(snapshot), Err(TrySendError::Full(_)))
     }
 
-    fn apply(&mut self, work: Apply) -> Result<(), Apply> {
+    fn apply(&mut self, work: Apply) -> Option<Apply> {
         match self.apply.try_send(work) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(work)) => Err(work),
+            Ok(()) => None,
+            Err(TrySendError::Full(work)) => Some(work),
             Err(TrySendError::Disconnected(work)) => {
                 self.abandoned = true;
-                Err(work)
+                Some(work)
             }
         }
     }

@@ -81,6 +81,11 @@ impl Cluster {
         self.cluster_id
     }
 
+    /// Learners that there may be.
+    pub fn max_learners(&self) -> usize {
+        self.max_learners
+    }
+
     /// All members, by ascending id.
     pub fn members(&self) -> impl ExactSizeIterator<Item = &Member> {
         self.members.values()

@@ -133,6 +133,7 @@ impl Peer {
     }
 
     /// The first way that is open takes it, or nobody.
+    #[expect(clippy::result_large_err, reason = "the message is moved once")]
     fn push(
         &self,
         kind: MessageType,

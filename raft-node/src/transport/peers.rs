@@ -305,7 +305,7 @@ impl Transport for Peers {
 }
 
 /// Of several acknowledgements the last says what the others do.
-fn drop_superseded(messages: &mut Vec<raftpb::Message>) {
+pub(super) fn drop_superseded(messages: &mut Vec<raftpb::Message>) {
     let is_ack = |m: &raftpb::Message| m.r#type() == MessageType::MsgAppResp && !m.reject();
     if messages.iter().filter(|m| is_ack(m)).count() < 2 {
         return;

@@ -65,6 +65,7 @@ impl Pipeline {
     ///
     /// # Errors
     /// The message, when there is no room for it.
+    #[expect(clippy::result_large_err, reason = "the message is moved once")]
     pub(super) fn push(&self, message: raftpb::Message) -> Result<(), raftpb::Message> {
         let mut queue = self.queue.lock();
         let bytes = message.encoded_len();

@@ -12,7 +12,7 @@ use slog::{debug, info, warn};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::client::{self, ClientError, Connection};
-use super::codec::{AppendDecoder, DecodeError, Decoder, Frame, MessageDecoder, check};
+use super::codec::{AppendDecoder, DecodeError, Decoder, Frame, MessageDecoder, Way, check};
 use super::context::Context;
 use super::outbox::Kind;
 use super::status::Status;
@@ -206,7 +206,7 @@ impl Reader {
         let options = &self.context.options;
         let kind = message.r#type().as_str_name();
         let from = message.from();
-        let refused = match check(&message) {
+        let refused = match check(&message, Way::Alone) {
             Err(unknown) => unknown.to_string(),
             Ok(()) => match self.context.member.process(message) {
                 Ok(()) | Err(ProcessError::Stopped) => return,

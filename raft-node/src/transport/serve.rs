@@ -16,7 +16,7 @@ use retcd_proto::raftpb;
 use slog::{debug, warn};
 use tokio::time::{Instant, timeout_at};
 
-use super::codec::{MAX_MESSAGE, check};
+use super::codec::{MAX_MESSAGE, Way, check};
 use super::context::Context;
 use super::outbox::Kind;
 use super::peers::Peers;
@@ -217,7 +217,7 @@ impl Peers {
         let len = bytes.len() as u64;
         let message = raftpb::Message::decode(bytes)
             .map_err(|e| e.to_string())
-            .and_then(|m| check(&m).map(|()| m).map_err(|e| e.to_string()));
+            .and_then(|m| check(&m, Way::Alone).map(|()| m).map_err(|e| e.to_string()));
         let message = match message {
             Ok(message) => message,
             Err(error) => {

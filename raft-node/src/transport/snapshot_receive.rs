@@ -10,7 +10,7 @@ use slog::{info, warn};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::codec::{Frame, MessageDecoder, check};
+use super::codec::{Frame, MessageDecoder, Way, check};
 use super::context::Context;
 use super::peers::Peers;
 use super::serve::{self, Incoming};
@@ -112,7 +112,7 @@ async fn message<B: Incoming>(
             Some(Frame::Heartbeat) => return Ok((heartbeat(), Bytes::new())),
             Some(Frame::Message(message)) => {
                 if message.r#type() == raftpb::MessageType::MsgSnap {
-                    check(&message).map_err(|e| e.to_string())?;
+                    check(&message, Way::WithDatabase).map_err(|e| e.to_string())?;
                 }
                 let used = piece.len() - input.len();
                 piece.advance(used);

@@ -77,7 +77,8 @@ impl Api {
                 alarm.alarm().as_str_name()
             ));
         }
-        let engine = member.backend.engine();
+        let backend = member.backend();
+        let engine = backend.engine();
         Ok(pb::StatusResponse {
             header: Some(member.header()),
             version: ETCD_VERSION.to_owned(),
@@ -142,12 +143,13 @@ impl Api {
         let member = self.member.clone();
         blocking(move || {
             let (logger, disk) = (&member.logger, &member.metrics.disk);
-            let engine = member.backend.engine();
+            let backend = member.backend();
+            let engine = backend.engine();
             let before = engine.size();
             info!(logger, "starting defragment"; "current-db-size-bytes" => before);
             let timer = disk.backend_defrag.start_timer();
             disk.defrag_inflight.set(1);
-            let done = member.backend.defragment();
+            let done = backend.defragment();
             disk.defrag_inflight.set(0);
             let took = timer.stop_and_record();
             info!(logger, "finished defragment";
@@ -173,7 +175,7 @@ impl Api {
 
     /// Makes everything applied so far durable in the backend.
     pub(super) async fn flush(&self) -> Result<(), Error> {
-        let backend = self.member.backend.clone();
+        let backend = self.member.backend();
         blocking(move || backend.commit())
             .await?
             .map_err(|error| Error::Internal(error.to_string()))

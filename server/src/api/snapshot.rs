@@ -44,7 +44,7 @@ impl Api {
         self.admit_anywhere(caller)?;
         let member = self.member.clone();
         let version = member.storage_version();
-        let backend = member.backend.clone();
+        let backend = member.backend();
         let copy = blocking(move || {
             // What was applied before the call belongs into it.
             backend.commit()?;

@@ -221,7 +221,7 @@ impl Applier {
     }
 
     /// Lets everybody else see the members.
-    fn publish_cluster(&self) {
+    pub(super) fn publish_cluster(&self) {
         self.member.cluster.store(Arc::new(self.cluster.clone()));
     }
 }

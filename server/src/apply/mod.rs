@@ -6,6 +6,7 @@
 mod cluster;
 mod dispatch;
 pub(crate) mod entry;
+mod install;
 mod snapshot;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use slog::{info, warn};
 
 use crate::alarm::Alarms;
 use crate::auth::{self, Auth};
-use crate::disk::TERM;
+use crate::disk::{Databases, TERM};
 use crate::lease::Lessor;
 use crate::member::Member;
 use crate::metrics::saturating;
@@ -30,6 +31,8 @@ use crate::schema::VersionError;
 use crate::wait::{Outcome, Reply};
 
 pub(crate) use snapshot::Snapshots;
+
+use install::InstallError;
 
 /// Entries applied before readers see them and waiters are answered. More amortise the work of a
 /// publication; fewer keep the first of them from waiting for the last.
@@ -51,6 +54,8 @@ pub(crate) enum Fatal {
     Entry { index: u64, reason: String },
     #[error("{0}")]
     Auth(#[from] auth::Enabled),
+    #[error("{0}")]
+    Install(#[from] InstallError),
     #[error("{0}")]
     Version(#[from] VersionError),
     #[error("the raft node stopped")]
@@ -76,6 +81,8 @@ pub(crate) struct Applier {
     pub(crate) auth: Auth,
     pub(crate) pace: CompactionPace,
     pub(crate) snapshots: Snapshots,
+    /// Opens what the leader sends.
+    pub(crate) databases: Databases,
     /// Applies slower than this are logged.
     pub(crate) warn_after: Duration,
     /// Index and term of the last applied entry.
@@ -148,20 +155,31 @@ impl Applier {
         let mut compacting = false;
         let mut count = 0;
         let mut next = Some(first);
-        while let Some(Apply::Entries(batch)) = next.take() {
-            count += batch.len();
-            for entry in batch {
-                compacting |= self.apply_entry(entry, &mut replies)?;
-            }
-            if count < MAX_BATCH {
-                next = more.try_recv().ok();
+        let mut snapshot = None;
+        while let Some(work) = next.take() {
+            match work {
+                Apply::Entries(batch) => {
+                    count += batch.len();
+                    for entry in batch {
+                        compacting |= self.apply_entry(entry, &mut replies)?;
+                    }
+                    if count < MAX_BATCH {
+                        next = more.try_recv().ok();
+                    }
+                }
+                Apply::Snapshot(received) => snapshot = Some(received),
             }
         }
-        self.publish()?;
+        if count > 0 {
+            self.publish()?;
+        }
         for (id, outcome) in replies {
             self.member.waiters.fire(id, outcome);
         }
-        Ok(compacting)
+        match snapshot {
+            Some(snapshot) => self.install(&snapshot),
+            None => Ok(compacting),
+        }
     }
 
     /// Makes everything applied so far one atomic unit with its index, and visible.

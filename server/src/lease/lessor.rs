@@ -69,6 +69,11 @@ impl Lessor {
         orphans
     }
 
+    /// See [`Lessor::load`].
+    pub(crate) fn min_ttl(&self) -> i64 {
+        self.min_ttl
+    }
+
     #[cfg(test)]
     pub(crate) fn lookup(&self, id: i64) -> Option<&Lease> {
         self.leases.get(&id)

@@ -281,16 +281,6 @@ impl Builder<'_> {
                 "etcd_disk_defrag_inflight",
                 "1 while a defragmentation runs.",
             )?,
-            snap_db_save: self.histogram(
-                "etcd_snap_db_save_total_duration_seconds",
-                "Databases that came from a leader, from their first byte to their place.",
-                (0.1, 2.0, 10),
-            )?,
-            snap_db_fsync: self.histogram(
-                "etcd_snap_db_fsync_duration_seconds",
-                "Syncs of databases that came from a leader.",
-                MILLIS,
-            )?,
             backend_snapshot: self.histogram(
                 "etcd_disk_backend_snapshot_duration_seconds",
                 "Copies of the backend for clients.",

@@ -89,8 +89,8 @@ fn explain(member: Arc<Member>, who: Introduction) {
         let members = cluster.members().cloned().collect();
         let cluster = RemoteCluster::new(member.cluster_id, members);
         match verdict::judge(&who, &cluster) {
-            Ok(_) if who.data_of.is_none() => {
-                info!(member.logger, "a member asked for the cluster before its first start";
+            Ok(_) if who.joins && who.data_of.is_none() => {
+                info!(member.logger, "a member asks for the cluster before it joins";
                     "name" => &who.name, "peer-urls" => who.peer_urls.join(","));
             }
             Ok(_) => {}

@@ -6,26 +6,23 @@ use std::time::Duration;
 
 use retcd_proto::raftpb;
 use retcd_raft_node::ProposeError;
-use retcd_raft_node::membership::Change;
+use retcd_raft_node::membership::{Change, Cluster};
 use retcd_raft_node::transport::{self, Peers, ProcessError};
 use retcd_storage::backend::DatabaseCopy;
 use slog::warn;
 
-use super::Files;
 use crate::member::{Ending, Member};
 
 /// What the transport holds of the member: not the member itself, which must end before it.
 #[derive(Debug)]
 pub(crate) struct Door {
     member: Weak<Member>,
-    files: Files,
 }
 
 impl Door {
-    pub(crate) fn new(member: &Arc<Member>, files: Files) -> Self {
+    pub(crate) fn new(member: &Arc<Member>) -> Self {
         Self {
             member: Arc::downgrade(member),
-            files,
         }
     }
 }
@@ -88,13 +85,14 @@ impl transport::Member for Door {
         message: raftpb::Message,
     ) -> Result<(raftpb::Message, DatabaseCopy), String> {
         let member = self.member.upgrade().ok_or("the member has stopped")?;
-        let _ = message;
-        Err(format!("member {:x} has no database to send", member.id))
+        let sent = member.database_to_send(message);
+        sent.map_err(|error| error.to_string())
     }
 
     fn database_received(&self, index: u64, body: &mut dyn Read) -> Result<u64, String> {
         let member = self.member.upgrade().ok_or("the member has stopped")?;
-        self.files.receive(&member, index, body)
+        let received = member.database_received(index, body);
+        received.map_err(|error| error.to_string())
     }
 }
 
@@ -120,14 +118,17 @@ impl Member {
         }
     }
 
-    /// Connects to the members that there are, and to no others.
-    pub(crate) fn reconnect(&self) {
-        if let Some(peers) = self.peers() {
-            peers.remove_all();
-            for member in self.cluster.load().members() {
-                if member.id != self.id {
-                    peers.add_peer(member.id, &member.peer_urls);
-                }
+    /// Follows a change of the whole membership at once, from `old` to what it is now.
+    pub(crate) fn reconnect(&self, old: &Cluster) {
+        let cluster = self.cluster.load();
+        for gone in old.members().filter(|m| cluster.member(m.id).is_none()) {
+            self.follow(&Change::Removed(gone.id));
+        }
+        for member in cluster.members() {
+            self.follow(&Change::Added(member.clone()));
+            let before = old.member(member.id).map(|before| &before.peer_urls);
+            if before != Some(&member.peer_urls) {
+                self.follow(&Change::Updated(member.clone()));
             }
         }
     }

@@ -2,7 +2,6 @@
 
 mod answer;
 mod door;
-mod files;
 mod introduction;
 mod join;
 mod remote;
@@ -12,7 +11,6 @@ pub use join::JoinError;
 
 pub(crate) use answer::answer;
 pub(crate) use door::Door;
-pub(crate) use files::Files;
 pub(crate) use introduction::Introduction;
 pub(crate) use join::{Seeker, shown_member};
 pub(crate) use remote::{PromoteError, Remote};

@@ -46,6 +46,26 @@ impl Flusher {
         Ok(())
     }
 
+    /// Commits all that is pending, in this thread.
+    pub(super) fn drain(&mut self) -> Result<(), Error> {
+        self.shared.check()?;
+        let shared = self.shared.clone();
+        loop {
+            let mut state = shared.state.lock();
+            if state.front.len() == 0 {
+                return Ok(());
+            }
+            let overlay = state.take();
+            shared.layers.store(state.layers());
+            let published = state.published;
+            drop(state);
+            self.commit(&overlay)?;
+            let batch = Taken { overlay, published };
+            self.done(published, batch.consistent_index());
+            self.shared.engine.tidy()?;
+        }
+    }
+
     fn commit(&self, overlay: &Overlay) -> Result<(), Error> {
         let options = &self.shared.options;
         let begin = options.clock.now();

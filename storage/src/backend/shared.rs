@@ -32,6 +32,9 @@ pub struct WriterOptions {
     /// Longest wait of a published change for its commit. Default 100 ms. `Duration::MAX`: only the limits and
     /// explicit commits flush, for simulations that own time.
     pub batch_interval: Duration,
+    /// No thread: commits happen in the calls that ask for them, in the caller's thread, so that a simulation
+    /// repeats exactly. Default false.
+    pub inline: bool,
     /// Touched keys after which a commit begins at once. Default 10,000.
     pub batch_limit: usize,
     /// Told what is durable; the raft log may be trimmed only below it.
@@ -46,6 +49,7 @@ impl Default for WriterOptions {
     fn default() -> Self {
         WriterOptions {
             batch_interval: Duration::from_millis(100),
+            inline: false,
             batch_limit: 10_000,
             on_durable: None,
             observe: None,

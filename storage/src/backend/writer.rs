@@ -64,7 +64,19 @@ pub struct Writer {
 impl Writer {
     /// Starts the flusher thread. Should that fail, every publish and commit says so.
     pub fn start(engine: Arc<dyn Backend>, options: WriterOptions) -> (Writer, Reader) {
+        let inline = options.inline;
         let shared = Arc::new(Shared::new(engine, options));
+        let reader = Reader {
+            shared: shared.clone(),
+        };
+        if inline {
+            let writer = Writer {
+                shared,
+                unit: Unit::default(),
+                flusher: None,
+            };
+            return (writer, reader);
+        }
         let flusher = thread::Builder::new()
             .name("backend-flusher".into())
             .spawn({
@@ -74,9 +86,6 @@ impl Writer {
         let flusher = flusher
             .map_err(|e| shared.fail(Error::Thread(Arc::new(e))))
             .ok();
-        let reader = Reader {
-            shared: shared.clone(),
-        };
         (
             Writer {
                 shared,
@@ -160,7 +169,13 @@ impl Writer {
         let shared = &*self.shared;
         let mut state = shared.state.lock();
         while shared.failed.get().is_none() && shared.crowded(&state) {
-            shared.progress.wait(&mut state);
+            if shared.options.inline {
+                drop(state);
+                self.drain()?;
+                state = shared.state.lock();
+            } else {
+                shared.progress.wait(&mut state);
+            }
         }
         shared.check()?;
 
@@ -177,15 +192,28 @@ impl Writer {
         Ok(())
     }
 
+    /// Commits all that is published in this thread, where there is no other.
+    fn drain(&self) -> Result<(), Error> {
+        Flusher::new(self.shared.clone())
+            .drain()
+            .inspect_err(|error| self.shared.fail(error.clone()))
+    }
+
     /// Publishes, and returns once everything is durable.
     pub fn commit(&mut self) -> Result<(), Error> {
         self.publish()?;
+        if self.shared.options.inline {
+            return self.drain();
+        }
         self.shared.commit()
     }
 
     /// Commits everything and stops the flusher.
     pub fn close(mut self) -> Result<(), Error> {
         let published = self.publish();
+        if self.shared.options.inline {
+            return published.and_then(|()| self.drain());
+        }
         self.stop(Stop::Flush);
         published.and_then(|()| self.shared.commit())
     }

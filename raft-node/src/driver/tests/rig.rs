@@ -96,6 +96,7 @@ pub(super) fn config(fs: Arc<dyn Fs>, dir: &Path) -> (Config, Ears) {
         max_snapshots: 5,
         no_fsync: false,
         wal_segment_size: DEFAULT_WAL_SEGMENT_SIZE,
+        wal_prepare: Default::default(),
         logger: slog::Logger::root(slog::Discard, slog::o!()),
         observer: events.clone(),
     };

@@ -9,15 +9,29 @@ pub(in super::super) enum Unknown {
     MessageType(i32),
     #[error("raft message type {} never travels between members", .0.as_str_name())]
     Local(MessageType),
+    #[error("a snapshot came without its database")]
+    NoDatabase,
+    #[error("a snapshot without an index")]
+    NoIndex,
     #[error("entry {index} has the unknown type {number}")]
     EntryType { index: u64, number: i32 },
     #[error("entry {0} has the type EntryConfChangeV2, which etcd never writes")]
     ConfChangeV2(u64),
 }
 
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Way {
+    /// By itself.
+    Alone,
+    /// In front of a database.
+    WithDatabase,
+}
+
 /// # Errors
-/// The first such value.
-pub(in super::super) fn check(m: &Message) -> Result<(), Unknown> {
+/// The first such value. And a snapshot without its database: raft would take it, and the member
+/// could not go on.
+pub(in super::super) fn check(m: &Message, way: Way) -> Result<(), Unknown> {
     use MessageType as T;
     let number = m.r#type.unwrap_or(0);
     let kind = T::try_from(number).map_err(|_| Unknown::MessageType(number))?;
@@ -27,7 +41,6 @@ pub(in super::super) fn check(m: &Message) -> Result<(), Unknown> {
         | T::MsgAppResp
         | T::MsgVote
         | T::MsgVoteResp
-        | T::MsgSnap
         | T::MsgHeartbeat
         | T::MsgHeartbeatResp
         | T::MsgTransferLeader
@@ -36,6 +49,13 @@ pub(in super::super) fn check(m: &Message) -> Result<(), Unknown> {
         | T::MsgReadIndexResp
         | T::MsgPreVote
         | T::MsgPreVoteResp => {}
+        T::MsgSnap if way == Way::Alone => return Err(Unknown::NoDatabase),
+        T::MsgSnap => {
+            let metadata = m.snapshot.as_ref().and_then(|s| s.metadata.as_ref());
+            if metadata.is_none_or(|metadata| metadata.index() == 0) {
+                return Err(Unknown::NoIndex);
+            }
+        }
         T::MsgHup
         | T::MsgBeat
         | T::MsgUnreachable

@@ -3,7 +3,9 @@
 use prost::Message as _;
 use retcd_proto::raftpb;
 
-use super::{AppendDecoder, AppendEncoder, Decoder, Encoder, Frame, MessageDecoder, Out, check};
+use super::{
+    AppendDecoder, AppendEncoder, Decoder, Encoder, Frame, MessageDecoder, Out, Way, check,
+};
 
 /// Bytes of a hostile peer, in pieces of `step` bytes: whatever they are, both decoders give
 /// messages or an error, the same ones for every `step`, and what they give can be sent on.
@@ -27,7 +29,7 @@ pub fn fuzz_streams(bytes: &[u8], step: usize) {
             .collect();
         for m in &messages {
             // Either is fine.
-            let _ = check(m);
+            let _ = check(m, Way::Alone).or(check(m, Way::WithDatabase));
         }
         resend(&messages);
     }

@@ -20,7 +20,7 @@ use retcd_proto::raftpb;
 pub use self::fuzz::fuzz_streams;
 
 pub(super) use self::append::{AppendDecoder, AppendEncoder};
-pub(super) use self::check::check;
+pub(super) use self::check::{Way, check};
 pub(super) use self::message::{MessageDecoder, encode};
 pub(super) use self::out::Out;
 
@@ -41,6 +41,10 @@ pub(super) enum DecodeError {
 }
 
 /// What a stream brings.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are messages, and each is moved on at once"
+)]
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Frame {
     /// The sender is there.

@@ -6,6 +6,7 @@ mod crash;
 mod hashes;
 mod model;
 mod random;
+mod replace;
 mod rules;
 
 use std::sync::Arc;

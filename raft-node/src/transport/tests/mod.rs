@@ -1,0 +1,5 @@
+mod exchange;
+mod faults;
+mod refusals;
+mod rig;
+mod snapshots;

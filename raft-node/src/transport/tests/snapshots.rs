@@ -1,0 +1,109 @@
+//! A message and a database.
+
+use bytes::Bytes;
+use retcd_proto::raftpb::{ConfState, Message, MessageType, Snapshot, SnapshotMetadata};
+
+use super::rig::{Site, message, wait};
+use crate::driver::Transport as _;
+
+fn snapshot(from: u64, to: u64, index: u64) -> Message {
+    Message {
+        snapshot: Some(Snapshot {
+            data: Some(Bytes::from_static(b"{\"Root\":{}}")),
+            metadata: Some(SnapshotMetadata {
+                conf_state: Some(ConfState {
+                    voters: vec![from, to],
+                    ..ConfState::default()
+                }),
+                index: Some(index),
+                term: Some(2),
+            }),
+        }),
+        ..message(from, to, MessageType::MsgSnap, 0)
+    }
+}
+
+fn pair() -> (Site, Site) {
+    let (a, b) = (Site::start(0xa), Site::start(0xb));
+    a.knows(&b);
+    b.knows(&a);
+    wait("both are active", || a.active(b.id) && b.active(a.id));
+    (a, b)
+}
+
+#[test]
+fn a_database_arrives_whole_and_before_its_message() {
+    let (a, b) = pair();
+    let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| (n / 7) as u8).collect();
+    *a.seen.database.lock() = (bytes.len() as u64, bytes.clone(), None);
+    a.peers.send(vec![snapshot(a.id, b.id, 77)]);
+    wait("it is reported", || {
+        *a.seen.snapshots.lock() == [(b.id, true)]
+    });
+    assert_eq!(*b.seen.received.lock(), [(77, Ok(bytes))]);
+    assert_eq!(*b.seen.messages.lock(), [snapshot(a.id, b.id, 77)]);
+}
+
+#[test]
+fn a_database_that_cannot_be_read_is_no_database() {
+    let (a, b) = pair();
+    let bytes = vec![1; 1_000_000];
+    for broken in [
+        (
+            2_000_000,
+            bytes.clone(),
+            Some("page 7 is damaged".to_owned()),
+        ),
+        // Another length than it said.
+        (2_000_000, bytes.clone(), None),
+        (500_000, bytes, None),
+    ] {
+        *a.seen.database.lock() = broken;
+        a.seen.snapshots.lock().clear();
+        b.seen.received.lock().clear();
+        a.peers.send(vec![snapshot(a.id, b.id, 77)]);
+        wait("it is reported", || {
+            *a.seen.snapshots.lock() == [(b.id, false)]
+        });
+        wait("the receiver ends", || b.seen.received.lock().len() == 1);
+        assert!(b.seen.received.lock()[0].1.is_err());
+        assert_eq!(b.seen.count(), 0);
+    }
+    assert!(a.seen.unreachable() >= 3);
+}
+
+#[test]
+fn a_receiver_without_room_says_so() {
+    let (a, b) = pair();
+    *a.seen.database.lock() = (40_000_000, vec![1; 40_000_000], None);
+    *b.seen.disk_full.lock() = Some("no space left on device".to_owned());
+    a.peers.send(vec![snapshot(a.id, b.id, 77)]);
+    wait("it is reported", || {
+        *a.seen.snapshots.lock() == [(b.id, false)]
+    });
+    assert_eq!(b.seen.count(), 0);
+    // And again with room.
+    *b.seen.disk_full.lock() = None;
+    a.peers.send(vec![snapshot(a.id, b.id, 78)]);
+    wait("it is reported", || a.seen.snapshots.lock().len() == 2);
+    assert_eq!(a.seen.snapshots.lock()[1], (b.id, true));
+    assert_eq!(b.seen.count(), 1);
+}
+
+#[test]
+fn others_are_served_while_a_snapshot_is_on_its_way() {
+    let (a, b) = pair();
+    *a.seen.database.lock() = (60_000_000, vec![1; 60_000_000], None);
+    a.peers
+        .send(vec![snapshot(a.id, b.id, 77), snapshot(a.id, b.id, 78)]);
+    a.peers
+        .send(vec![message(a.id, b.id, MessageType::MsgHeartbeat, 3)]);
+    wait("the message arrives", || {
+        b.seen.messages.lock().iter().any(|m| m.index() == 3)
+    });
+    wait("it is reported", || {
+        *a.seen.snapshots.lock() == [(b.id, true)]
+    });
+    // The second one was dropped: one at a time.
+    assert_eq!(b.seen.received.lock().len(), 1);
+}
