@@ -79,6 +79,8 @@ pub struct Node {
     ports: [Port; 2],
     /// Flags besides name, directory and URLs, for the next start.
     pub flags: Vec<String>,
+    /// The program, if it is another build than that of the kind.
+    pub program: Option<PathBuf>,
     /// Environment, for the next start.
     pub env: Vec<(String, String)>,
     process: Option<Process>,
@@ -90,7 +92,7 @@ impl Node {
     pub(super) fn new(name: String, kind: Kind, dir: PathBuf, place: Place, flags: Vec<String>) -> Self {
         // On a machine of its own the numbers are not used.
         let ports = [Port::take(), Port::take()];
-        Self { name, kind, dir, place, ports, flags, env: Vec::new(), process: None, paused: false, logs: Vec::new() }
+        Self { name, kind, dir, place, ports, flags, program: None, env: Vec::new(), process: None, paused: false, logs: Vec::new() }
     }
 
     /// Whose server it is.
@@ -161,7 +163,7 @@ impl Node {
         for port in &mut self.ports {
             port.release();
         }
-        let program = self.kind.program().expect("looked for before");
+        let program = self.program.clone().or_else(|| self.kind.program()).expect("looked for before");
         let mut command = match &self.place {
             Place::Loopback => Command::new(program),
             Place::Host(host) => host.command(program),
