@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use retcd_proto::{raftpb, walpb};
+use retcd_storage::failpoint::failpoint;
 use retcd_storage::fs::Fs;
 use retcd_storage::snapshot;
 use retcd_storage::wal::Wal;
@@ -119,6 +120,7 @@ impl LogWriter {
         hard_state: raftpb::HardState,
     ) -> Result<u64, Error> {
         snapshot::save(&*self.fs, &self.snap_dir, snapshot)?;
+        failpoint("snapshot-install:file-saved");
         let meta = snapshot.metadata.clone().unwrap_or_default();
         let index = meta.index();
         self.wal.append_snapshot(&walpb::Snapshot {
@@ -141,6 +143,9 @@ impl LogWriter {
     pub fn flush(&mut self, group: Group) -> Result<Vec<Report>, Error> {
         self.wal.flush()?;
         let mut reports: Vec<Report> = group.persisted.map(Report::Persisted).into_iter().collect();
+        if !group.recorded.is_empty() {
+            failpoint("snapshot-install:recorded");
+        }
         for index in group.recorded {
             self.wal.release_to(index)?;
             reports.push(Report::SnapshotRecorded(index));
