@@ -1,5 +1,7 @@
 //! A client of a member in the same process: no socket, no TLS, no encoding of requests.
 
+mod lease;
+mod recipes;
 mod watch;
 
 use std::sync::Weak;
@@ -14,6 +16,8 @@ use crate::api::{Api, Caller};
 use crate::error::Error;
 use crate::member::Member;
 
+pub use lease::KeepAliveStream;
+pub use recipes::ObserveStream;
 pub use watch::WatchStream;
 
 /// Calls the services of a member directly. Cheap to clone; usable from any tokio runtime.

@@ -7,6 +7,8 @@ use std::fmt;
 
 use tonic::Code;
 
+use crate::lease::NotPrimary;
+
 /// What went wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,6 +43,8 @@ pub enum Error {
     LeaseExists,
     /// The lease would be longer than any may be.
     LeaseTtlTooLarge,
+    /// This member does not keep the time of leases. Etcd sends this as `Unknown`.
+    NotPrimary,
     /// Authentication cannot be enabled without a user `root`.
     RootUserNotExist,
     /// Authentication cannot be enabled while the user `root` lacks its role.
@@ -123,6 +127,8 @@ pub enum Error {
     EngineCannot(String),
     /// The request would be logged in the membership module's own words. Sent as `Unknown`.
     Membership(String),
+    /// What the Lock and Election services say, or what they were told by those that they use. Sent as `Unknown`.
+    Recipe(String),
     /// Damaged data or an impossible state, in words for the operator. Sent as `Unknown`.
     Internal(String),
 }
@@ -168,6 +174,7 @@ impl Error {
             Self::LeaseNotFound => (Code::NotFound, "etcdserver: requested lease not found"),
             Self::LeaseExists => (Code::FailedPrecondition, "etcdserver: lease already exists"),
             Self::LeaseTtlTooLarge => (Code::OutOfRange, "etcdserver: too large lease TTL"),
+            Self::NotPrimary => (Code::Unknown, "not a primary lessor"),
             Self::RootUserNotExist => (
                 Code::FailedPrecondition,
                 "etcdserver: root user does not exist",
@@ -277,7 +284,9 @@ impl Error {
                 "RangeStream does not support revision filters",
             ),
             Self::EngineCannot(text) => (Code::Unimplemented, text),
-            Self::Membership(text) | Self::Internal(text) => (Code::Unknown, text),
+            Self::Membership(text) | Self::Recipe(text) | Self::Internal(text) => {
+                (Code::Unknown, text)
+            }
         }
     }
 }
@@ -289,6 +298,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<NotPrimary> for Error {
+    fn from(_: NotPrimary) -> Self {
+        Self::NotPrimary
+    }
+}
 
 impl From<Error> for tonic::Status {
     fn from(error: Error) -> Self {
@@ -411,12 +426,14 @@ mod tests {
                 | TimeoutDueToLeaderFail
                 | Corrupt
                 | NotSupportedForLearner => {}
-                NestedTooDeep
+                NotPrimary
+                | NestedTooDeep
                 | TimeoutLeaderTransfer
                 | StreamSortOrder
                 | StreamRevisionFilter
                 | EngineCannot(_)
                 | Membership(_)
+                | Recipe(_)
                 | Internal(_) => {
                     unreachable!("has its own words")
                 }

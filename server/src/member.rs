@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use crate::disk;
 use crate::error::Error;
+use crate::lease::{Alone, LeaderLeases, Leases};
 use crate::metrics::{Metrics, saturating};
 use crate::peers::Remote;
 use crate::read::Reads;
@@ -41,6 +42,8 @@ pub(crate) struct Limits {
     pub(crate) quota_reported: i64,
     /// `--election-timeout`.
     pub(crate) election_timeout: Duration,
+    /// A raft thread that has not ticked for longer may not know who leads: three heartbeats.
+    pub(crate) active_within: Duration,
     /// `--watch-progress-notify-interval`.
     pub(crate) watch_progress_interval: Duration,
     /// `--strict-reconfig-check`.
@@ -84,7 +87,6 @@ pub(crate) struct Member {
     pub(crate) id: u64,
     pub(crate) cluster_id: u64,
     pub(crate) limits: Limits,
-    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) store: StoreReader,
     /// Databases on their way to followers.
     pub(crate) outgoing: Outgoing,
@@ -101,6 +103,11 @@ pub(crate) struct Member {
     /// The newest compaction that is finished.
     pub(crate) compacted: watch::Sender<i64>,
     pub(crate) watch: Arc<Hub>,
+    pub(crate) leases: Arc<Leases>,
+    /// How to ask the leader about leases, once there is a way to other members.
+    pub(crate) leader_leases: OnceLock<Arc<dyn LeaderLeases>>,
+    /// The raft node's clock.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) logger: Logger,
     /// Why the member stopped by itself, if it did.
@@ -138,6 +145,11 @@ impl Member {
     /// The database. Installing a leader's snapshot puts another one in its place, so a request asks once.
     pub(crate) fn backend(&self) -> backend::Reader {
         self.store.backend()
+    }
+
+    /// The leases of the leader, when that is another member.
+    pub(crate) fn leader_leases(&self) -> &dyn LeaderLeases {
+        self.leader_leases.get().map_or(&Alone, AsRef::as_ref)
     }
 
     pub(crate) fn applied(&self) -> u64 {
@@ -307,6 +319,7 @@ impl Member {
 
     /// Lets go of everybody who waits for the log or for events.
     pub(crate) fn abandon(&self) {
+        self.leases.close();
         self.waiters.abandon();
         self.reads.abandon();
         self.outgoing.close();

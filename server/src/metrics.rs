@@ -7,6 +7,7 @@
 mod build;
 mod clients;
 mod grpc;
+mod lease;
 mod network;
 mod op;
 mod process;
@@ -20,6 +21,7 @@ use prometheus::{
 
 use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
+pub(crate) use lease::Lease as LeaseMetrics;
 pub(crate) use network::Network;
 pub(crate) use op::{ByOp, Op};
 pub(crate) use watch::Watch as WatchMetrics;
@@ -40,6 +42,8 @@ pub(crate) struct Metrics {
     pub(crate) grpc: Grpc,
     /// `etcd_debugging_mvcc_*` of watchers.
     pub(crate) watch: WatchMetrics,
+    /// `etcd_debugging_lease_*`.
+    pub(crate) lease: LeaseMetrics,
     process: process::Process,
     scrapes: Scrapes,
 }
@@ -183,6 +187,7 @@ impl Metrics {
             disk: new.disk()?,
             snap: new.snap()?,
             watch: new.watch()?,
+            lease: new.lease()?,
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,
             scrapes: Scrapes {

@@ -47,6 +47,8 @@ impl Observer for Events {
         info!(member.logger, "raft.node: leader changed";
             "local-member-id" => format!("{:x}", member.id),
             "leader-id" => format!("{leader:x}"), "term" => term, "is-leader" => is_leader);
+        // At once, before anything else: who is deposed renews no lease any more (L2).
+        member.leases.elected(is_leader.then_some(term));
         let before = member.leader.borrow().id;
         let lost = before != 0;
         let new = leader != 0 && leader != before;

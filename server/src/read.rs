@@ -135,20 +135,16 @@ fn answer(readers: Vec<Reader>, result: &Result<(), Error>) {
 }
 
 impl Member {
-    /// Waits until everything that this member knows to be committed now is applied.
-    ///
-    /// # Errors
-    /// `TimeoutWaitAppliedIndex`; `Stopped`.
-    pub(crate) async fn wait_applied(&self, timeout: Duration) -> Result<(), Error> {
-        let committed = self.node().status().committed;
-        let (sender, receiver) = oneshot::channel();
-        if !self.reads.wait_for(committed, sender, || self.applied()) {
+    /// Waits until everything up to `index` is applied here.
+    pub(crate) async fn applied_up_to(&self, index: u64) -> Result<(), Error> {
+        if self.applied() >= index {
             return Ok(());
         }
-        tokio::time::timeout(timeout, receiver)
-            .await
-            .map_err(|_| Error::TimeoutWaitAppliedIndex)?
-            .map_err(|_| Error::Stopped)?
+        let (sender, receiver) = oneshot::channel();
+        if !self.reads.wait_for(index, sender, || self.applied()) {
+            return Ok(());
+        }
+        receiver.await.map_err(|_| Error::Stopped)?
     }
 
     /// Waits until this member has applied everything that was committed when the call came.

@@ -20,8 +20,6 @@ use crate::wait::{Outcome, Reply};
 const HEALTHY: Duration = Duration::from_secs(5);
 /// The part of the leader's log that a learner must have to be promoted, in percent; etcd's value.
 const READY_PERCENT: u64 = 90;
-/// How long a promotion waits for what is committed to be applied; etcd's value.
-const APPLY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Rest between two looks for a leader that would promote a learner.
 const LEADER_LOOK: Duration = Duration::from_millis(50);
 
@@ -241,7 +239,7 @@ impl Member {
     }
 
     async fn may_promote(&self, id: u64) -> Result<(), Error> {
-        self.wait_applied(APPLY_TIMEOUT).await?;
+        self.wait_applied(self.node().status().committed).await?;
         let progress = self.node().progress();
         let Some(own) = progress.member(self.id) else {
             return Err(Error::NotLeader);

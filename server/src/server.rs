@@ -36,13 +36,15 @@ use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Databases, Disk};
 use crate::duties::Duties;
 use crate::error::Error;
-use crate::lease::{self, Lessor};
+use crate::lease::peer::OverHttp;
+use crate::lease::{self, Keeper, Leases, Lessor};
+use crate::listeners::{self, Acceptors, Sockets};
 use crate::log::Log;
 use crate::member::{Ending, Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
-use crate::peers::{Door, JoinError, Remote};
+use crate::peers::{Door, JoinError, LeaderPath, Remote, Secure};
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
@@ -149,6 +151,7 @@ pub struct Server {
     member: Weak<Member>,
     client_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
+    metrics_addresses: Vec<SocketAddr>,
     ending: watch::Receiver<Option<Ending>>,
     ready: watch::Receiver<bool>,
     running: Option<Running>,
@@ -165,6 +168,7 @@ struct Running {
     peer_net: net::Net,
     apply: JoinHandle<()>,
     watching: JoinHandle<()>,
+    keeping: JoinHandle<()>,
     member: Arc<Member>,
     /// Closed when nobody uses the member any more.
     unused: Receiver<()>,
@@ -239,6 +243,8 @@ impl Server {
             notice.log(&logger);
         }
         resolved.check_tls()?;
+        let mut acceptors = Acceptors::default();
+        acceptors.add(&resolved, false, &logger)?;
 
         let fs: Arc<dyn Fs> = Arc::new(RealFs);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -246,7 +252,8 @@ impl Server {
         let initialized = dir.has_log(&*fs)?;
         dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
-        let remote = Remote::new(None, logger.clone());
+        let early = Secure::new(&resolved.tls.peer, true, &logger);
+        let remote = Remote::new(Some(early), logger.clone());
         let beginning = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
             None
@@ -255,14 +262,18 @@ impl Server {
             Some(Beginning::find(&resolved, &remote, &logger)?)
         };
         info!(logger, "configuring peer listeners"; "listen-peer-urls" => list(&resolved.listen_peer_urls));
-        let peer_listeners = bind(&resolved.listen_peers)?;
+        let peer_sockets = listeners::bind(&resolved.listen_peer_urls, &resolved.listen_peers)?;
         info!(logger, "configuring client listeners"; "listen-client-urls" => list(&resolved.listen_client_urls));
-        let clients = bind(&resolved.listen_clients)?;
+        let clients = listeners::bind(&resolved.listen_client_urls, &resolved.listen_clients)?;
+        let metrics_urls = &resolved.listen_metrics_urls;
+        let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics)?;
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
-        resolved.bound(&addresses(&clients));
+        resolved.bound(&listeners::addresses(&clients));
 
         let lock = dir.open(&*fs)?;
+        acceptors.add(&resolved, true, &logger)?;
+        let secure = Secure::new(&resolved.tls.peer, false, &logger);
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
@@ -328,13 +339,15 @@ impl Server {
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
         let min_ttl = lease::min_ttl(resolved.election_ticks, resolved.heartbeat);
-        let mut lessor = Lessor::load(&disk.backend, min_ttl)?;
+        let leases = Leases::new(clock.clone(), resolved.election, metrics.lease.clone());
+        let leases = Arc::new(leases);
+        let mut lessor = Lessor::load(&disk.backend, min_ttl, leases.clone())?;
         let orphans = lessor.attach_restored(disk.store.take_restored_leases());
         if orphans > 0 {
             warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
         }
-        if lessor.len() > 0 {
-            warn!(logger, "leases are kept, but none of them expires or can be renewed in this release"; "leases" => lessor.len());
+        if leases.len() > 0 {
+            info!(logger, "restored leases"; "leases" => leases.len());
         }
         metrics.identify(Identity {
             member_id: ids.0,
@@ -376,13 +389,15 @@ impl Server {
             cluster: ArcSwap::from_pointee(cluster.clone()),
             compacted: watch::Sender::new(disk.store.compact_rev()),
             watch: hub,
+            leases,
+            leader_leases: OnceLock::new(),
             metrics: metrics.clone(),
             logger: logger.clone(),
             ending,
             stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             peers: OnceLock::new(),
-            remote,
+            remote: Remote::new(Some(secure.clone()), logger.clone()),
             term_began: Notify::new(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
@@ -410,7 +425,7 @@ impl Server {
                 dial_timeout: DIAL_TIMEOUT + resolved.election,
                 read_timeout: transport::DEFAULT_IO_TIMEOUT,
                 write_timeout: transport::DEFAULT_IO_TIMEOUT,
-                connector: None,
+                connector: Some(secure),
                 clock,
                 logger: logger.clone(),
                 observer: Arc::new(network),
@@ -420,6 +435,8 @@ impl Server {
         let node = opened.run(node_config, peers.clone(), apply, disk.applied.0)?;
         let attached = member.node.set(node.handle().clone()).is_ok()
             && member.peers.set(peers.clone()).is_ok();
+        let ask = OverHttp(LeaderPath::new(&member));
+        let attached = attached && member.leader_leases.set(Arc::new(ask)).is_ok();
         assert!(attached, "attached once, here");
         let alone = others.is_empty();
         for other in &others {
@@ -444,6 +461,7 @@ impl Server {
             lowering: None,
         };
         let apply = applier.spawn(entries)?;
+        let keeping = Keeper::start(member.clone())?;
 
         let peer_settings = net::Settings {
             threads: 1,
@@ -454,17 +472,25 @@ impl Server {
         net_settings.observer = metrics;
         let peer_net = net::Net::start(peer_settings)?;
         let net = Arc::new(net::Net::start(net_settings)?);
-        let client_addresses = addresses(&clients);
-        let peer_addresses = addresses(&peer_listeners);
+        let client_addresses = listeners::addresses(&clients);
+        let peer_addresses = listeners::addresses(&peer_sockets);
+        let metrics_addresses = listeners::addresses(&metrics_sockets);
         let services: Arc<dyn net::Services> = Arc::new(Api::new(member.clone()));
-        for listener in peer_listeners {
+        for socket in peer_sockets {
+            let transport = socket.transport(acceptors.peer());
+            let listener = socket.listener;
             info!(logger, "serving peer traffic"; "address" => %listener.addr());
-            peer_net.serve(listener, net::Surface::Peer, services.clone())?;
+            let surface = net::Surface::Peer;
+            peer_net.serve_over(listener, transport, surface, services.clone())?;
         }
         let opening = Opening {
             net: Arc::downgrade(&net),
             services,
-            clients,
+            sockets: Sockets {
+                clients,
+                metrics: metrics_sockets,
+            },
+            acceptors,
             ready: set_ready,
         };
         let duties = Duties::new(&resolved, alone).start(member.clone(), {
@@ -479,6 +505,7 @@ impl Server {
             name: resolved.name.clone(),
             client_addresses,
             peer_addresses,
+            metrics_addresses,
             logger,
             member: Arc::downgrade(&member),
             ending: ended,
@@ -491,6 +518,7 @@ impl Server {
                 peer_net,
                 apply,
                 watching,
+                keeping,
                 member,
                 unused,
                 lock,
@@ -510,10 +538,21 @@ impl Server {
         &self.peer_addresses
     }
 
+    /// The addresses on which metrics are served, in the order of `listen_metrics_urls`.
+    #[must_use]
+    pub fn metrics_addresses(&self) -> &[SocketAddr] {
+        &self.metrics_addresses
+    }
+
     /// A client in this process.
     #[must_use]
     pub fn client(&self) -> Client {
         Client::new(self.member.clone())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn member(&self) -> Arc<Member> {
+        self.member.upgrade().expect("it runs")
     }
 
     /// Waits until the member stops by itself; says why.
@@ -544,8 +583,9 @@ impl Server {
             // Whatever comes of it, the member stops.
             let _ = run_async(running.member.hand_over());
         }
-        // Watch streams would last as long as their clients.
+        // Streams of watches and renewals would last as long as their clients.
         running.member.watch.close();
+        running.member.leases.close();
         running.net.stop(STOP_GRACE);
         drop(running.net);
         // Calls that came without a socket and go on by themselves.
@@ -558,6 +598,7 @@ impl Server {
         // It ends when the node has dropped its end of the channel. A panic was reported there.
         drop(running.apply.join());
         drop(running.watching.join());
+        drop(running.keeping.join());
         drop(running.member);
         // Calls in flight were told to end; the files are free when the last of them has.
         let unused = running.unused.recv_timeout(STOP_GRACE);
@@ -585,19 +626,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shut_down();
     }
-}
-
-fn bind(addresses: &[SocketAddr]) -> Result<Vec<net::Listener>, StartError> {
-    let bound = addresses
-        .iter()
-        .map(|address| net::Listener::bind(*address));
-    bound
-        .collect::<Result<_, _>>()
-        .map_err(|error| StartError::Listen(error.to_string()))
-}
-
-fn addresses(listeners: &[net::Listener]) -> Vec<SocketAddr> {
-    listeners.iter().map(net::Listener::addr).collect()
 }
 
 /// For a log line: a JSON array.
@@ -685,6 +713,7 @@ fn limits(config: &Config, resolved: &Resolved) -> Limits {
             None => config.quota_backend_bytes,
         },
         election_timeout: resolved.election,
+        active_within: 3 * resolved.heartbeat,
         watch_progress_interval: resolved.watch_progress_interval,
         strict_reconfig_check: resolved.strict_reconfig_check,
         request_timeout: request_timeout(resolved),
@@ -720,7 +749,8 @@ pub(crate) fn run_async<T: Send>(work: impl Future<Output = T> + Send) -> std::i
 struct Opening {
     net: Weak<net::Net>,
     services: Arc<dyn net::Services>,
-    clients: Vec<net::Listener>,
+    sockets: Sockets,
+    acceptors: Acceptors,
     ready: watch::Sender<bool>,
 }
 
@@ -729,14 +759,28 @@ impl Opening {
         let Some(net) = self.net.upgrade() else {
             return; // it stops already
         };
-        info!(member.logger, "ready to serve client requests");
-        for listener in self.clients {
-            warn!(member.logger, "serving client traffic insecurely; this is strongly discouraged!";
-                "traffic" => "grpc+http", "address" => %listener.addr());
-            if let Err(error) = net.serve(listener, net::Surface::Client, self.services.clone()) {
-                member.fail(format!("listener failed: {error}"));
-                return;
+        let logger = &member.logger;
+        info!(logger, "ready to serve client requests");
+        let served = self.sockets.serve(&self.acceptors, |listener, transport, surface| {
+            let address = listener.addr();
+            if surface == net::Surface::Metrics {
+                let scheme = if transport.plain { "http" } else { "https" };
+                info!(logger, "serving metrics"; "address" => format!("{scheme}://{address}"));
+            } else {
+                if transport.plain {
+                    warn!(logger, "serving client traffic insecurely; this is strongly discouraged!";
+                        "traffic" => "grpc+http", "address" => %address);
+                }
+                if transport.tls.is_some() {
+                    info!(logger, "serving client traffic securely";
+                        "traffic" => "grpc+http", "address" => %address);
+                }
             }
+            Ok(net.serve_over(listener, transport, surface, self.services.clone())?)
+        });
+        if let Err(error) = served {
+            member.fail(format!("listener failed: {error}"));
+            return;
         }
         self.ready.send_replace(true);
     }

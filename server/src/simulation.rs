@@ -16,6 +16,7 @@ use retcd_raft_node::membership::{Change, Cluster, DEFAULT_MAX_LEARNERS};
 use retcd_storage::backend::{
     self, Backend, BoltBackend, BoltOptions, Bucket, Reader, Writer, WriterOptions,
 };
+use retcd_storage::clock::SystemClock;
 use retcd_storage::fs::Fs;
 use retcd_storage::mvcc::{self, Compaction, RangeQuery, Store, StoreOptions};
 use retcd_storage::snapshot;
@@ -24,7 +25,8 @@ use crate::apply::entry::{self, Payload};
 use crate::conf_state::{self, CONF_STATE};
 use crate::disk::TERM;
 use crate::error::Error;
-use crate::lease::Lessor;
+use crate::lease::{Leases, Lessor};
+use crate::metrics::Metrics;
 use crate::schema;
 use crate::txn::{self, Env, Failure, Tally};
 
@@ -138,7 +140,10 @@ impl StateMachine {
             }
         };
         let cluster = Cluster::load(&reader, cluster_id, DEFAULT_MAX_LEARNERS).map_err(text)?;
-        let mut lessor = Lessor::load(&reader, MIN_TTL).map_err(text)?;
+        // Nobody leads here as far as leases go: the clock is never looked at.
+        let metrics = Metrics::new().map_err(text)?;
+        let leases = Leases::new(Arc::new(SystemClock), Duration::ZERO, metrics.lease.clone());
+        let mut lessor = Lessor::load(&reader, MIN_TTL, Arc::new(leases)).map_err(text)?;
         let small = StoreOptions {
             value_cache_bytes: 0,
         };

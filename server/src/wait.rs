@@ -20,6 +20,15 @@ pub(crate) enum Reply {
     Alarm(pb::AlarmResponse),
     /// All members, after a change of the membership.
     Members(Vec<retcd_raft_node::membership::Member>),
+    /// A lease of so many seconds, and the revision then.
+    LeaseGranted {
+        ttl: i64,
+        revision: i64,
+    },
+    /// A lease is gone; the revision then.
+    LeaseRevoked {
+        revision: i64,
+    },
     /// Applied, with nothing to say.
     Done,
 }

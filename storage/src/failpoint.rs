@@ -16,7 +16,8 @@ pub fn failpoint(point: &str) {
     };
     let points = std::fs::read_to_string(path).unwrap_or_default();
     if points.lines().any(|line| line == point) {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         // Nothing more happens on this thread until the signal has come.
         loop {
             std::thread::park();

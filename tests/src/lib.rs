@@ -1,6 +1,7 @@
 //! What the end-to-end suites share: processes, ports, peers, wires.
 
 pub mod binary;
+pub mod cluster;
 pub mod grpc;
 pub mod http1;
 pub mod linear;
@@ -8,10 +9,12 @@ pub mod member;
 pub mod net;
 pub mod nodes;
 pub mod peers;
+pub mod pki;
 pub mod ports;
 pub mod process;
 pub mod random;
 pub mod run;
+pub mod secure;
 pub mod state;
 pub mod stream;
 pub mod tree;

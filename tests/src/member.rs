@@ -76,6 +76,8 @@ impl Log {
 pub struct Setup {
     /// The program.
     pub program: PathBuf,
+    /// Its name.
+    pub name: String,
     /// Flags besides name, directories and URLs.
     pub flags: Vec<String>,
     /// The data directory; without one, a temporary one that goes with the member.
@@ -86,13 +88,20 @@ impl Setup {
     /// A member with nothing but the flags that give it its place.
     #[must_use]
     pub fn new(program: impl Into<PathBuf>) -> Self {
-        Self { program: program.into(), flags: Vec::new(), data_dir: None }
+        Self { program: program.into(), name: "m".into(), flags: Vec::new(), data_dir: None }
     }
 
     /// Adds flags.
     #[must_use]
     pub fn flags<S: Into<String>>(mut self, flags: impl IntoIterator<Item = S>) -> Self {
         self.flags.extend(flags.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets the name.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
         self
     }
 
@@ -111,6 +120,8 @@ pub struct Member {
     dir: PathBuf,
     client: Port,
     peer: Port,
+    /// `--initial-cluster`; without it, this member alone.
+    cluster: Option<String>,
     child: Option<Child>,
     log: Log,
     _temp: Option<TempDir>,
@@ -157,7 +168,16 @@ impl Member {
             .is_none()
             .then(|| tempfile::Builder::new().prefix("retcd-").tempdir().expect("a temporary directory"));
         let dir = setup.data_dir.clone().unwrap_or_else(|| temp.as_ref().expect("made above").path().join("data"));
-        Self { setup, dir, client: Port::take(), peer: Port::take(), child: None, log: Log::default(), _temp: temp }
+        Self {
+            setup,
+            dir,
+            client: Port::take(),
+            peer: Port::take(),
+            cluster: None,
+            child: None,
+            log: Log::default(),
+            _temp: temp,
+        }
     }
 
     /// The arguments it is started with.
@@ -165,13 +185,13 @@ impl Member {
     pub fn args(&self) -> Vec<String> {
         let (client, peer) = (self.url(), self.peer_url());
         let mut args = vec![
-            "--name=m".into(),
+            format!("--name={}", self.setup.name),
             format!("--data-dir={}", self.dir.display()),
             format!("--listen-client-urls={client}"),
             format!("--advertise-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),
             format!("--initial-advertise-peer-urls={peer}"),
-            format!("--initial-cluster=m={peer}"),
+            format!("--initial-cluster={}", self.cluster.clone().unwrap_or_else(|| self.entry())),
         ];
         args.extend(self.setup.flags.iter().cloned());
         args
@@ -250,6 +270,35 @@ impl Member {
             }
         }
         panic!("the ports of {} stay in use", self.dir.display());
+    }
+
+    /// Its entry in `--initial-cluster`.
+    #[must_use]
+    pub fn entry(&self) -> String {
+        format!("{}={}", self.setup.name, self.peer_url())
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.setup.name
+    }
+
+    /// Sets `--initial-cluster` of the next start.
+    pub fn set_cluster(&mut self, cluster: impl Into<String>) {
+        self.cluster = Some(cluster.into());
+    }
+
+    /// Loses all its data while it is down.
+    ///
+    /// # Panics
+    /// If it runs, or the data cannot be removed.
+    pub fn wipe(&mut self) {
+        assert!(self.child.is_none(), "it runs");
+        match std::fs::remove_dir_all(&self.dir) {
+            Ok(()) => {}
+            Err(e) => assert_eq!(e.kind(), std::io::ErrorKind::NotFound, "{}: {e}", self.dir.display()),
+        }
     }
 
     /// Replaces the flags that the next start adds.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError};
@@ -44,6 +45,10 @@ pub enum ConfChangeError {
 /// What the raft thread is asked for besides proposals.
 pub(super) enum Control {
     Step(Box<raftpb::Message>),
+    ProposeInTerm {
+        term: u64,
+        data: Vec<Bytes>,
+    },
     ReadIndex(u64),
     ProposeConfChange(raftpb::ConfChange),
     ApplyConfChange {
@@ -118,6 +123,28 @@ impl Handle {
             queued.fetch_sub(len, Ordering::AcqRel);
             propose_error(&e)
         })
+    }
+
+    /// Proposes normal entries on condition that this member leads in `term` when they are appended. They wait for
+    /// no leader, are never passed on to one, and go before what [`propose`](Self::propose) has queued. Never
+    /// blocks. What is dropped is reported through `Observer::proposal_dropped`.
+    ///
+    /// For what only the leader of that term may decide, such as that time is over: one that was deposed without
+    /// knowing it must not have its say any more.
+    ///
+    /// # Errors
+    /// `Full`, `TooLarge`: none was taken; `Stopped`.
+    pub fn propose_in_term(&self, term: u64, data: Vec<Bytes>) -> Result<(), ProposeError> {
+        if let Some(large) = data.iter().find(|data| data.len() > MAX_PROPOSAL_BYTES) {
+            return Err(ProposeError::TooLarge(large.len()));
+        }
+        self.try_control(Control::ProposeInTerm { term, data })
+    }
+
+    /// When the raft thread last ticked, by the node's clock. Long ago: it is stuck, for example in a disk that
+    /// does not answer, and may have been deposed without knowing it.
+    pub fn ticked(&self) -> Duration {
+        self.shared.ticked()
     }
 
     /// Proposes a change of the membership. A leader that has another one under way appends an

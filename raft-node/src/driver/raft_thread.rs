@@ -132,6 +132,7 @@ impl RaftThread {
 
     pub(super) fn run(mut self) {
         self.shared.set_soft_state(self.machine.core().soft_state());
+        self.shared.set_ticked(self.config.clock.now());
         loop {
             if self.campaign && self.machine.core_mut().campaign_if_alone() {
                 self.campaign = false;
@@ -213,6 +214,7 @@ impl RaftThread {
         // Ticks that were missed are not made up for: time that this member slept through says
         // nothing about its leader.
         self.next_tick = (self.next_tick + self.config.tick).max(now);
+        self.shared.set_ticked(now);
         self.machine.tick(&mut self.channels.outlets);
         let core = self.machine.core();
         if core.soft_state().leader == 0 {
@@ -262,6 +264,17 @@ impl RaftThread {
         }
     }
 
+    fn propose_in_term(&mut self, term: u64, data: Vec<Bytes>) {
+        let state = self.machine.core().soft_state();
+        let leads = state.role == Role::Leader && state.term == term;
+        if leads && self.machine.core_mut().propose(&data).is_ok() {
+            return;
+        }
+        for data in data {
+            self.config.observer.proposal_dropped(data);
+        }
+    }
+
     fn control(&mut self, control: Control) {
         let core = self.machine.core_mut();
         match control {
@@ -272,6 +285,7 @@ impl RaftThread {
                     warn!(self.config.logger, "raft message refused"; "error" => %e);
                 }
             }
+            Control::ProposeInTerm { term, data } => self.propose_in_term(term, data),
             Control::ReadIndex(request) => {
                 if !core.read_index(request) {
                     warn!(self.config.logger, "too many reads wait for a leader");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -57,6 +58,8 @@ pub(crate) struct Shared {
     last_index: AtomicU64,
     snapshot: AtomicU64,
     progress: Mutex<Arc<Progress>>,
+    /// When the raft thread last saw its clock tick, in nanoseconds of the node's clock.
+    ticked: AtomicU64,
     /// The commit index is a read index, see [`Handle::lone_read_index`](super::Handle::lone_read_index).
     alone: AtomicBool,
     /// Written by the apply thread, read by the raft thread.
@@ -78,6 +81,7 @@ impl Shared {
             last_index: AtomicU64::new(0),
             snapshot: AtomicU64::new(0),
             progress: Mutex::default(),
+            ticked: AtomicU64::new(0),
             alone: AtomicBool::new(false),
             applied: AtomicU64::new(applied),
             queued_bytes: AtomicUsize::new(0),
@@ -115,6 +119,15 @@ impl Shared {
 
     pub(super) fn progress(&self) -> Arc<Progress> {
         self.progress.lock().clone()
+    }
+
+    pub(super) fn set_ticked(&self, now: Duration) {
+        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        self.ticked.store(nanos, Ordering::Release);
+    }
+
+    pub(super) fn ticked(&self) -> Duration {
+        Duration::from_nanos(self.ticked.load(Ordering::Acquire))
     }
 
     pub(super) fn set_alone(&self, alone: bool) {

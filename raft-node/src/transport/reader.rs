@@ -17,12 +17,14 @@ use super::context::Context;
 use super::outbox::Kind;
 use super::status::Status;
 use super::url::{PeerUrl, Picker};
-use super::version::{Incompatible, text};
+use super::version::{self, Incompatible, MajorMinor, text};
 use super::{ProcessError, hex};
 
 /// Streams are asked for once in this time, as in etcd. One that lasted longer is asked for again
 /// at once.
 const DIAL_INTERVAL: Duration = Duration::from_millis(100);
+/// The version that brought the streams.
+const FIRST_STREAMS: MajorMinor = (2, 1);
 /// A refusal is a sentence.
 const MAX_REFUSAL: usize = 64 * 1024;
 
@@ -49,6 +51,8 @@ enum DialError {
     Precondition(String),
     #[error("unhandled http status {0}")]
     Status(u16),
+    #[error("unsupported stream type")]
+    Unsupported,
 }
 
 /// Why a stream ended.
@@ -77,6 +81,8 @@ impl Reader {
         loop {
             next_dial = next_dial.max(Instant::now()) + DIAL_INTERVAL;
             match self.dial().await {
+                // Says nothing about whether it can be reached.
+                Err(DialError::Unsupported) => {}
                 Err(error) => self.status.deactivate(self.kind.name(), "dial", &error),
                 Ok((_connection, body)) => {
                     self.status.activate();
@@ -126,6 +132,9 @@ impl Reader {
         let response = timeout(within, connection.send(request))
             .await
             .map_err(|_| ClientError::Timeout(within))??;
+        if version::parse(version::server_version(response.headers())) < Some(FIRST_STREAMS) {
+            return Err(DialError::Unsupported);
+        }
         match response.status() {
             StatusCode::OK => Ok((connection, response.into_body())),
             StatusCode::GONE => Err(DialError::Removed),
@@ -206,19 +215,19 @@ impl Reader {
         let options = &self.context.options;
         let kind = message.r#type().as_str_name();
         let from = message.from();
-        let refused = match check(&message, Way::Alone) {
-            Err(unknown) => unknown.to_string(),
+        let (what, error) = match check(&message, Way::Alone) {
+            Err(unknown) => ("refused a Raft message", unknown.to_string()),
             Ok(()) => match self.context.member.process(message) {
                 Ok(()) | Err(ProcessError::Stopped) => return,
-                Err(error) => error.to_string(),
+                Err(error) => ("failed to process Raft message", error.to_string()),
             },
         };
         options.observer.receive_failed(self.peer);
         if complaints.may() {
-            warn!(options.logger, "dropped a Raft message";
+            warn!(options.logger, "{what}";
                 "message-type" => kind, "local-member-id" => &self.context.local,
                 "from" => hex(from), "remote-peer-id" => hex(self.peer),
-                "remote-peer-active" => self.status.since().is_some(), "error" => refused,
+                "remote-peer-active" => self.status.since().is_some(), "error" => error,
                 "not-logged-before" => complaints.skipped());
         }
     }

@@ -60,18 +60,25 @@ impl SnapshotSender {
         let busy = Busy(self.clone());
         let permit = self.context.sending.clone().try_acquire_owned();
         Some(async move {
-            let Busy(sender) = &busy;
-            if permit.is_ok() {
-                sender.run(message).await;
-            } else {
-                warn!(sender.context.options.logger, "too many snapshots are being sent";
-                    "remote-peer-id" => hex(sender.peer));
-                sender.context.member.report_snapshot(sender.peer, false);
-            }
+            let sender = busy.0.clone();
+            let sent = match &permit {
+                Ok(_) => sender.run(message).await,
+                Err(_) => {
+                    warn!(sender.context.options.logger, "too many snapshots are being sent";
+                        "remote-peer-id" => hex(sender.peer));
+                    false
+                }
+            };
+            drop(permit);
+            // First: with the report raft may want to send another one.
+            drop(busy);
+            let member = &sender.context.member;
+            member.report_snapshot(sender.peer, sent);
         })
     }
 
-    async fn run(&self, message: raftpb::Message) {
+    /// Whether it arrived.
+    async fn run(&self, message: raftpb::Message) -> bool {
         let (context, observer) = (&self.context, &self.context.options.observer);
         let member = context.member.clone();
         let merged = tokio::task::spawn_blocking(move || member.database_to_send(message)).await;
@@ -84,8 +91,7 @@ impl SnapshotSender {
                 };
                 warn!(context.options.logger, "no database snapshot to send";
                     "remote-peer-id" => hex(self.peer), "error" => error);
-                context.member.report_snapshot(self.peer, false);
-                return;
+                return false;
             }
         };
         failpoint("snapshot-send:begun");
@@ -103,12 +109,12 @@ impl SnapshotSender {
             Ok(()) => {
                 let took = begin.elapsed();
                 self.status.activate();
-                context.member.report_snapshot(self.peer, true);
                 info!(context.options.logger, "sent database snapshot";
                     "snapshot-index" => index, "remote-peer-id" => hex(self.peer),
                     "bytes" => total, "size" => human(total), "took" => ?took);
                 observer.sent(self.peer, total);
                 observer.snapshot_send_ends(self.peer, Some(took));
+                true
             }
             Err(error) => {
                 warn!(context.options.logger, "failed to send database snapshot";
@@ -120,10 +126,9 @@ impl SnapshotSender {
                 self.urls.unreachable(&url);
                 self.status.deactivate("sendsnap", "post", &error);
                 context.member.report_unreachable(self.peer);
-                // Raft pauses, then tries again with a newer one.
-                context.member.report_snapshot(self.peer, false);
                 observer.send_failed(self.peer);
                 observer.snapshot_send_ends(self.peer, None);
+                false
             }
         }
     }

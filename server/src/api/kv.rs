@@ -10,7 +10,7 @@ use retcd_proto::mvccpb::KeyValue;
 use retcd_proto::reply::{DeleteRangeReply, PutReply, RangeReply, RangeStreamReply, TxnReply};
 use retcd_storage::mvcc::{self, RangeQuery, ReadView};
 
-use super::{Api, Caller, blocking, check};
+use super::{Api, Caller, blocking, check, unexpected};
 use crate::error::Error;
 use crate::quota;
 use crate::range;
@@ -174,7 +174,7 @@ impl Api {
     }
 
     /// A write through the log, if there is room for it.
-    async fn write(&self, request: pb::InternalRaftRequest) -> Result<Reply, Error> {
+    pub(super) async fn write(&self, request: pb::InternalRaftRequest) -> Result<Reply, Error> {
         if !self.member.has_room(quota::cost(&request)) {
             self.raise_no_space().await;
             return Err(Error::NoSpace);
@@ -244,10 +244,6 @@ impl Api {
         let revision = header.as_ref().map_or(0, |header| header.revision);
         *header = Some(self.member.header_at(revision));
     }
-}
-
-fn unexpected(reply: &Reply) -> Error {
-    Error::Internal(format!("a request got another one's reply: {reply:?}"))
 }
 
 /// Whether a read looks at so many keys that others would notice.

@@ -6,7 +6,9 @@ pub(crate) mod check;
 mod cluster;
 mod health;
 mod kv;
+mod lease;
 mod maintenance;
+mod recipes;
 mod snapshot;
 mod watch;
 
@@ -14,6 +16,7 @@ use std::sync::Arc;
 
 use crate::error::Error;
 use crate::member::Member;
+use crate::wait::Reply;
 
 /// What may come on top of `--max-request-bytes` in a message.
 pub(crate) const OVERHEAD_BYTES: usize = 512 * 1024;
@@ -102,6 +105,10 @@ impl Api {
     pub(crate) fn metrics(&self) -> String {
         self.member.render_metrics()
     }
+}
+
+fn unexpected(reply: &Reply) -> Error {
+    Error::Internal(format!("a request got another one's reply: {reply:?}"))
 }
 
 /// Runs work that may take long away from the threads that serve connections.

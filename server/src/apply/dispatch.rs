@@ -114,13 +114,15 @@ impl Applier {
             return Ok(Reply::Compacted(r.revision));
         }
         if let Some(r) = r.lease_grant {
-            self.lessor.grant(self.store.backend(), r.id, r.ttl)?;
-            return Ok(Reply::Done);
+            let ttl = self.lessor.grant(self.store.backend(), r.id, r.ttl)?;
+            let revision = self.store.rev();
+            return Ok(Reply::LeaseGranted { ttl, revision });
         }
         if let Some(r) = r.lease_revoke {
             let deleted = self.lessor.revoke(&mut self.store, r.id)?;
             self.member.metrics.mvcc.deletes.inc_by(deleted as u64);
-            return Ok(Reply::Done);
+            let revision = self.store.rev();
+            return Ok(Reply::LeaseRevoked { revision });
         }
         if let Some(r) = r.lease_checkpoint {
             let persist = self.keeps_checkpoints();

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use prometheus::IntGauge;
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_proto::raftpb;
@@ -24,7 +25,6 @@ use crate::api::major_minor;
 use crate::auth::Auth;
 use crate::config::{Engine, GoDuration};
 use crate::disk::ReceivedDatabase;
-use crate::lease::Lessor;
 use crate::recovery;
 use crate::schema::{self, Version};
 use crate::server::StartError;
@@ -62,7 +62,8 @@ struct Incoming {
     cluster: Cluster,
     alarms: Alarms,
     auth: Auth,
-    lessor: Lessor,
+    /// Keys, each with the lease that it names.
+    leased: Vec<(Bytes, i64)>,
 }
 
 /// Says that a snapshot is being installed, until it is dropped.
@@ -147,16 +148,11 @@ impl Applier {
         if let Some(version) = cluster.version().and_then(Version::parse) {
             schema::check_cluster(version)?;
         }
-        let mut lessor = Lessor::load(&disk.backend, self.lessor.min_ttl())?;
-        let orphans = lessor.attach_restored(disk.store.take_restored_leases());
-        if orphans > 0 {
-            warn!(logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
-        }
         Ok(Incoming {
             cluster,
             alarms: Alarms::load(&disk.backend)?,
             auth: Auth::load(&disk.backend)?,
-            lessor,
+            leased: disk.store.take_restored_leases(),
             database,
         })
     }
@@ -173,7 +169,7 @@ impl Applier {
             cluster,
             alarms,
             auth,
-            lessor,
+            leased,
         } = incoming;
         let member = self.member.clone();
         if database.disk.store.rev() < self.store.rev() {
@@ -197,7 +193,11 @@ impl Applier {
         let raised = self.alarms.list(AlarmType::None);
         member.alarms.store(Arc::new(raised));
         self.auth = auth;
-        self.lessor = lessor;
+        self.lessor.reload(&member.backend())?;
+        let orphans = self.lessor.attach_restored(leased);
+        if orphans > 0 {
+            warn!(member.logger, "failed to attach a lease: keys name leases that are not there"; "keys" => orphans);
+        }
         self.applied = at;
         self.lowering = None;
         self.compaction_started = None;

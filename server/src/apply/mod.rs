@@ -216,6 +216,7 @@ impl Applier {
         let done = match kind {
             // A new leader confirms its term.
             raftpb::EntryType::EntryNormal if data.is_empty() => {
+                self.member.leases.term_begun(term);
                 self.member.term_began.notify_one();
                 None
             }

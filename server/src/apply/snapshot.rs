@@ -8,10 +8,6 @@ use slog::info;
 
 use super::{Applier, Fatal};
 
-/// A follower that is being sent a database continues with the log from there on, so the log keeps it meanwhile, as
-/// etcd's does. Beyond so many entries it does not: a follower that is so slow needs another database.
-const MAX_HELD: u64 = 200_000;
-
 /// The state of snapshotting.
 pub(crate) struct Snapshots {
     /// Entries between two snapshots (`--snapshot-count`).
@@ -60,12 +56,10 @@ impl Snapshots {
         self.last < self.forced
     }
 
-    /// `held`: a follower needs what the log would forget.
-    fn is_due(&self, durable: u64, held: bool) -> bool {
+    fn is_due(&self, durable: u64) -> bool {
         // One below the newest membership change would carry the wrong members.
         let possible = durable >= self.conf_index;
-        let behind = durable.saturating_sub(self.last);
-        let enough = behind >= self.every && (!held || behind >= MAX_HELD);
+        let enough = durable.saturating_sub(self.last) >= self.every;
         possible && (enough || (self.is_forced() && durable >= self.forced))
     }
 
@@ -90,10 +84,7 @@ impl Applier {
     /// the disk here, and the log keeps all that the backend could still lose.
     pub(super) fn snapshot_if_due(&mut self) -> Result<(), Fatal> {
         let durable = self.snapshots.durable.load(Ordering::Acquire);
-        if !self
-            .snapshots
-            .is_due(durable, self.member.outgoing.needs_log())
-        {
+        if !self.snapshots.is_due(durable) {
             return Ok(());
         }
         info!(self.member.logger, "triggering snapshot";
@@ -120,27 +111,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_is_kept_for_a_follower_that_is_being_sent_a_database_but_not_for_ever() {
-        let durable = Arc::new(AtomicU64::new(0));
-        let mut snapshots = Snapshots::new(100, durable, 50, ConfState::default());
-        assert!(!snapshots.is_due(149, false));
-        assert!(snapshots.is_due(150, false));
-        assert!(!snapshots.is_due(150, true));
-        assert!(!snapshots.is_due(50 + MAX_HELD - 1, true));
-        assert!(snapshots.is_due(50 + MAX_HELD, true));
-        // A downgrade waits for its snapshot.
-        snapshots.force(160);
-        assert!(snapshots.is_due(160, true));
-    }
-
-    #[test]
     fn an_installed_snapshot_counts_as_one() {
         let durable = Arc::new(AtomicU64::new(7));
         let mut snapshots = Snapshots::new(100, durable.clone(), 50, ConfState::default());
         snapshots.force(60);
         snapshots.installed(500, ConfState::default());
         assert_eq!(durable.load(Ordering::Acquire), 500);
-        assert!(!snapshots.is_forced() && !snapshots.is_due(599, false));
-        assert!(snapshots.is_due(600, false));
+        assert!(!snapshots.is_forced() && !snapshots.is_due(599));
+        assert!(snapshots.is_due(600));
     }
 }

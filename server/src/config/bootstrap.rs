@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::ToSocketAddrs;
 
+use retcd_tls::UnknownSuite;
 use slog::Level;
 
 use super::notice::Notice;
-use super::url::{self, Scheme, Url, UrlError};
+use super::url::{self, Url, UrlError};
 use super::{ClusterState, Resolved};
 
 /// A member that cannot start for the first time with these flags: logged as `bootstrap failed` and
@@ -44,6 +45,18 @@ pub enum BootstrapError {
     ClientTls(Url),
     #[error("cannot listen on TLS for {0}: KeyFile and CertFile are not presented")]
     PeerTls(String),
+    #[error(
+        "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
+    )]
+    MetricsTls,
+    #[error(transparent)]
+    CipherSuite(#[from] UnknownSuite),
+    /// Files of peer URLs, or what is in them.
+    #[error("{0}")]
+    PeerCertificate(String),
+    /// Files of client or metrics URLs, or what is in them.
+    #[error("{0}")]
+    ClientCertificate(String),
 }
 
 impl BootstrapError {
@@ -67,8 +80,12 @@ impl BootstrapError {
     pub fn notices(&self) -> Vec<Notice> {
         let error = || vec![("error", self.to_string().into())];
         let mut notices = match self {
-            Self::Url(_) | Self::ClientTls(_) => Vec::new(),
-            Self::PeerTls(_) => vec![Notice::new(
+            Self::Url(_)
+            | Self::ClientTls(_)
+            | Self::MetricsTls
+            | Self::CipherSuite(_)
+            | Self::ClientCertificate(_) => Vec::new(),
+            Self::PeerTls(_) | Self::PeerCertificate(_) => vec![Notice::new(
                 Level::Error,
                 "creating peer listener failed",
                 error(),
@@ -81,24 +98,28 @@ impl BootstrapError {
 }
 
 impl Resolved {
-    /// Why no URL can be served that asks for TLS: there is no certificate. Checked at every start.
+    /// Whether there is a certificate for each URL that asks for TLS. Checked at every start.
     ///
     /// # Errors
-    /// The first such URL.
+    /// The first URL without one, or a cipher suite that does not exist.
     pub fn check_tls(&self) -> Result<(), BootstrapError> {
-        if let Some(url) = self
-            .listen_peer_urls
-            .iter()
-            .find(|url| url.scheme() == Scheme::Https)
+        if let Some(unknown) = self.tls.unknown_suite() {
+            return Err(unknown.clone().into());
+        }
+        let secure = |urls: &[Url]| urls.iter().find(|url| url.scheme().is_secure()).cloned();
+        if let Some(url) = secure(&self.listen_peer_urls)
+            && self.tls.peer.is_empty()
         {
             return Err(BootstrapError::PeerTls(url.authority().to_owned()));
         }
-        match self
-            .listen_client_urls
-            .iter()
-            .find(|url| url.scheme() == Scheme::Https)
-        {
-            Some(url) => Err(BootstrapError::ClientTls(url.clone())),
+        if !self.tls.client.is_empty() {
+            return Ok(());
+        }
+        if let Some(url) = secure(&self.listen_client_urls) {
+            return Err(BootstrapError::ClientTls(url));
+        }
+        match secure(&self.listen_metrics_urls) {
+            Some(_) => Err(BootstrapError::MetricsTls),
             None => Ok(()),
         }
     }

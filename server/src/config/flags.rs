@@ -290,6 +290,7 @@ impl Reader {
             "wal-dir" => config.wal_dir = (!text.is_empty()).then(|| text.into()),
             "listen-peer-urls" => config.listen_peer_urls = table::parse_urls(text)?,
             "listen-client-urls" => config.listen_client_urls = table::parse_urls(text)?,
+            "listen-metrics-urls" => config.listen_metrics_urls = table::parse_urls(text)?,
             "initial-advertise-peer-urls" => {
                 config.initial_advertise_peer_urls = Some(table::parse_urls(text)?)
             }
@@ -355,6 +356,7 @@ impl Reader {
                 flag.is_default(text)
                     .map_err(|_| ValueError::Other(format!("invalid value {text:?}")))?;
             }
+            other if config.tls.assign(other, text)? => {}
             other => return Err(ValueError::Other(format!("no field for --{other}"))),
         }
         Ok(())

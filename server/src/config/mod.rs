@@ -7,6 +7,7 @@ mod notice;
 mod resolved;
 mod table;
 mod text;
+mod tls;
 mod url;
 mod value;
 
@@ -19,6 +20,7 @@ pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
+pub use tls::{ResolvedTls, SideTls, TlsConfig, TlsSide};
 pub use url::{Scheme, Url, UrlError};
 pub use value::{GoBytes, GoDuration, ValueError, parse_bool, parse_duration, parse_uint};
 
@@ -42,6 +44,10 @@ pub struct Config {
     pub listen_peer_urls: Vec<Url>,
     /// `--listen-client-urls`: IP addresses or `localhost`; port 0 lets the system choose.
     pub listen_client_urls: Vec<Url>,
+    /// `--listen-metrics-urls`: IP addresses or `localhost`.
+    pub listen_metrics_urls: Vec<Url>,
+    /// Certificates and what is demanded of others.
+    pub tls: TlsConfig,
     /// `--initial-advertise-peer-urls`; `None`: etcd's default.
     pub initial_advertise_peer_urls: Option<Vec<Url>>,
     /// `--advertise-client-urls`; `None`: the URLs listened on.
@@ -132,6 +138,8 @@ impl Config {
             wal_dir: None,
             listen_peer_urls: vec![resolved::default_url(2380)],
             listen_client_urls: vec![resolved::default_url(2379)],
+            listen_metrics_urls: Vec::new(),
+            tls: TlsConfig::default(),
             initial_advertise_peer_urls: None,
             advertise_client_urls: None,
             initial_cluster: None,

@@ -9,7 +9,7 @@ use slog::Level;
 use super::notice::Notice;
 use super::url::{self, Url};
 use super::value::{GoBytes, GoDuration};
-use super::{ClusterState, Config, Engine};
+use super::{ClusterState, Config, Engine, ResolvedTls};
 
 pub(super) const DEFAULT_NAME: &str = "default";
 /// Longest `--election-timeout` in milliseconds.
@@ -52,10 +52,16 @@ pub struct Resolved {
     pub listen_peers: Vec<SocketAddr>,
     /// Sockets for clients.
     pub listen_clients: Vec<SocketAddr>,
+    /// Sockets for metrics.
+    pub listen_metrics: Vec<SocketAddr>,
     /// As given, for log lines.
     pub listen_peer_urls: Vec<Url>,
     /// As given, for log lines.
     pub listen_client_urls: Vec<Url>,
+    /// As given, for log lines.
+    pub listen_metrics_urls: Vec<Url>,
+    /// Certificates and what is demanded of others.
+    pub tls: ResolvedTls,
     /// How other members reach this one.
     pub initial_advertise_peer_urls: Vec<Url>,
     /// How clients reach this member; see [`Resolved::bound`] for ports chosen by the system.
@@ -160,8 +166,16 @@ pub enum ConfigError {
     Negative { flag: &'static str, value: i64 },
     #[error("--{flag}={value} does not fit this machine")]
     TooLarge { flag: &'static str, value: u64 },
-    #[error("--{flag}={url} is not implemented by retcd yet: use an http URL with an IP address")]
+    #[error(
+        "--{flag}={url} is not implemented by retcd yet: use an http or https URL with an IP address"
+    )]
     Socket { flag: &'static str, url: Url },
+    #[error("unexpected TLS version {0:?} (must be one of: TLS1.2, TLS1.3)")]
+    TlsVersion(String),
+    #[error("min version ({lowest}) is greater than max version ({highest})")]
+    TlsVersions { lowest: String, highest: String },
+    #[error("cipher suites cannot be configured when only TLS1.3 is enabled")]
+    SuitesOfTls13,
     #[error("--{0} is empty: name at least one URL")]
     NoListener(&'static str),
     #[error(
@@ -215,6 +229,7 @@ impl Config {
         let mut notices = Vec::new();
         check_bind("listen-peer-urls", &self.listen_peer_urls)?;
         check_bind("listen-client-urls", &self.listen_client_urls)?;
+        check_bind("listen-metrics-urls", &self.listen_metrics_urls)?;
         notices.push(single_port());
         let peer_urls = self.peer_urls(&mut notices);
         if let Some(url) = without_host(&peer_urls) {
@@ -230,6 +245,7 @@ impl Config {
         }
         self.check_timing()?;
         let advertise_client_urls = client_urls.ok_or(ConfigError::AdvertiseClientMissing)?;
+        self.check_tls_versions()?;
         if self.listen_client_urls.is_empty() {
             return Err(ConfigError::NoListener("listen-client-urls"));
         }
@@ -239,6 +255,7 @@ impl Config {
         self.add_warnings(&mut notices);
 
         let data_dir = self.data_dir(&mut notices);
+        let tls = self.resolve_tls(&data_dir, &mut notices)?;
         let member_dir = data_dir.join("member");
         let max_request_bytes = to_usize("max-request-bytes", self.max_request_bytes)?;
         Ok(Resolved {
@@ -254,8 +271,11 @@ impl Config {
 
             listen_peers: addresses(&self.listen_peer_urls),
             listen_clients: addresses(&self.listen_client_urls),
+            listen_metrics: addresses(&self.listen_metrics_urls),
             listen_peer_urls: self.listen_peer_urls.clone(),
             listen_client_urls: self.listen_client_urls.clone(),
+            listen_metrics_urls: self.listen_metrics_urls.clone(),
+            tls,
             advertise_client_urls,
             max_concurrent_streams: self.max_concurrent_streams,
 

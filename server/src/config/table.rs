@@ -124,7 +124,12 @@ pub(super) static FLAGS: &[Flag] = &[
     no("auth-token-ttl", Kind::Uint, "300"),
     no("auto-compaction-mode", Kind::Text, "periodic"),
     no("auto-compaction-retention", Kind::Text, "0"),
-    no("auto-tls", Kind::Bool, "false"),
+    yes(
+        "auto-tls",
+        Kind::Bool,
+        "false",
+        "Serve https client URLs with a certificate made by this member, which authenticates nobody.",
+    ),
     yes(
         "backend-batch-interval",
         Kind::Duration,
@@ -145,13 +150,48 @@ pub(super) static FLAGS: &[Flag] = &[
     ),
     no("bcrypt-cost", Kind::Uint, "10"),
     no("bootstrap-defrag-threshold-megabytes", Kind::Uint, "0"),
-    no("cert-file", Kind::Text, ""),
-    no("cipher-suites", Kind::Text, ""),
-    no("client-cert-allowed-hostname", Kind::Text, ""),
-    no("client-cert-auth", Kind::Bool, "false"),
-    no("client-cert-file", Kind::Text, ""),
-    no("client-crl-file", Kind::Text, ""),
-    no("client-key-file", Kind::Text, ""),
+    yes(
+        "cert-file",
+        Kind::Text,
+        "",
+        "Certificate chain for https client URLs.",
+    ),
+    yes(
+        "cipher-suites",
+        Kind::Text,
+        "",
+        "Cipher suites of TLS 1.2 by Go's names, separated by commas; all that are safe when empty.",
+    ),
+    yes(
+        "client-cert-allowed-hostname",
+        Kind::Text,
+        "",
+        "Host names, separated by commas, one of which a client's certificate must be valid for.",
+    ),
+    yes(
+        "client-cert-auth",
+        Kind::Bool,
+        "false",
+        "Demand certificates of clients.",
+    ),
+    yes(
+        "client-cert-file",
+        Kind::Text,
+        "",
+        "Certificate chain to show when dialing client URLs; --cert-file when empty.",
+    ),
+    yes(
+        "client-crl-file",
+        Kind::Text,
+        "",
+        "List of revoked client certificates (DER or PEM), read for each connection.",
+    ),
+    yes(
+        "client-key-file",
+        Kind::Text,
+        "",
+        "Key of --client-cert-file.",
+    ),
     no("compact-hash-check-time", Kind::Duration, "1m0s"),
     yes(
         "compaction-batch-limit",
@@ -268,7 +308,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "true",
         "Shorten the first wait for an election at start.",
     ),
-    no("key-file", Kind::Text, ""),
+    yes("key-file", Kind::Text, "", "Key of --cert-file."),
     no("listen-client-http-urls", Kind::Urls, ""),
     yes(
         "listen-client-urls",
@@ -276,7 +316,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "http://localhost:2379",
         "URLs to listen on for clients, gRPC and HTTP alike.",
     ),
-    no("listen-metrics-urls", Kind::Urls, ""),
+    yes(
+        "listen-metrics-urls",
+        Kind::Urls,
+        "",
+        "URLs to listen on for /metrics and the health endpoints alone.",
+    ),
     yes(
         "listen-peer-urls",
         Kind::Urls,
@@ -356,17 +401,67 @@ pub(super) static FLAGS: &[Flag] = &[
         "default",
         "Human-readable name of this member.",
     ),
-    no("peer-auto-tls", Kind::Bool, "false"),
-    no("peer-cert-allowed-cn", Kind::Text, ""),
-    no("peer-cert-allowed-hostname", Kind::Text, ""),
-    no("peer-cert-file", Kind::Text, ""),
-    no("peer-client-cert-auth", Kind::Bool, "false"),
-    no("peer-client-cert-file", Kind::Text, ""),
-    no("peer-client-key-file", Kind::Text, ""),
-    no("peer-crl-file", Kind::Text, ""),
-    no("peer-key-file", Kind::Text, ""),
-    no("peer-skip-client-san-verification", Kind::Bool, "false"),
-    no("peer-trusted-ca-file", Kind::Text, ""),
+    yes(
+        "peer-auto-tls",
+        Kind::Bool,
+        "false",
+        "Serve https peer URLs with a certificate made by this member, which authenticates nobody.",
+    ),
+    yes(
+        "peer-cert-allowed-cn",
+        Kind::Text,
+        "",
+        "Common names, separated by commas, one of which another member's certificate must bear.",
+    ),
+    yes(
+        "peer-cert-allowed-hostname",
+        Kind::Text,
+        "",
+        "Host names, separated by commas, one of which another member's certificate must be valid for.",
+    ),
+    yes(
+        "peer-cert-file",
+        Kind::Text,
+        "",
+        "Certificate chain for https peer URLs, also shown to other members.",
+    ),
+    yes(
+        "peer-client-cert-auth",
+        Kind::Bool,
+        "false",
+        "Demand certificates of other members.",
+    ),
+    yes(
+        "peer-client-cert-file",
+        Kind::Text,
+        "",
+        "Certificate chain to show to other members; --peer-cert-file when empty.",
+    ),
+    yes(
+        "peer-client-key-file",
+        Kind::Text,
+        "",
+        "Key of --peer-client-cert-file.",
+    ),
+    yes(
+        "peer-crl-file",
+        Kind::Text,
+        "",
+        "List of revoked certificates of members (DER or PEM), read for each connection.",
+    ),
+    yes("peer-key-file", Kind::Text, "", "Key of --peer-cert-file."),
+    yes(
+        "peer-skip-client-san-verification",
+        Kind::Bool,
+        "false",
+        "Do not compare the names in another member's certificate with its address.",
+    ),
+    yes(
+        "peer-trusted-ca-file",
+        Kind::Text,
+        "",
+        "Authorities of other members' certificates.",
+    ),
     yes(
         "pre-vote",
         Kind::Bool,
@@ -381,7 +476,12 @@ pub(super) static FLAGS: &[Flag] = &[
     ),
     no("raft-read-timeout", Kind::Duration, "5s"),
     no("raft-write-timeout", Kind::Duration, "5s"),
-    no("self-signed-cert-validity", Kind::Uint, "1"),
+    yes(
+        "self-signed-cert-validity",
+        Kind::Uint,
+        "1",
+        "Years for which certificates made by this member are valid.",
+    ),
     yes(
         "snapshot-catchup-entries",
         Kind::Uint,
@@ -402,9 +502,24 @@ pub(super) static FLAGS: &[Flag] = &[
         "true",
         "Refuse changes of the membership that would endanger the quorum.",
     ),
-    no("tls-max-version", Kind::Text, ""),
-    no("tls-min-version", Kind::Text, "TLS1.2"),
-    no("trusted-ca-file", Kind::Text, ""),
+    yes(
+        "tls-max-version",
+        Kind::Text,
+        "",
+        "Highest TLS version: TLS1.2 or TLS1.3; empty for the highest there is.",
+    ),
+    yes(
+        "tls-min-version",
+        Kind::Text,
+        "TLS1.2",
+        "Lowest TLS version: TLS1.2 or TLS1.3.",
+    ),
+    yes(
+        "trusted-ca-file",
+        Kind::Text,
+        "",
+        "Authorities of clients' certificates; naming it demands certificates of clients.",
+    ),
     yes(
         "unsafe-no-fsync",
         Kind::Bool,
@@ -473,7 +588,7 @@ mod tests {
             is_default("listen-metrics-urls", "http://127.0.0.1:1"),
             Ok(false)
         );
-        assert_eq!(is_default("auto-tls", "true"), Ok(false));
+        assert_eq!(is_default("enable-pprof", "true"), Ok(false));
         assert_eq!(is_default("bcrypt-cost", "x"), Err(ValueError::Syntax));
     }
 }

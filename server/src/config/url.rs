@@ -38,6 +38,11 @@ impl Scheme {
         }
     }
 
+    /// Whether it means TLS.
+    pub(crate) fn is_secure(self) -> bool {
+        matches!(self, Self::Https | Self::Unixs)
+    }
+
     pub(super) fn is_socket(self) -> bool {
         matches!(self, Self::Unix | Self::Unixs)
     }

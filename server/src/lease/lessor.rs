@@ -1,33 +1,24 @@
 //! The lessor: grant, revoke, checkpoint, and which key belongs to which lease.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use retcd_storage::backend::{Bucket, Reader, Writer};
 use retcd_storage::mvcc::{self, Store};
 
+use super::shared::{Lease, Leases as Shared};
 use super::{MAX_TTL, record};
 use crate::error::Error;
 use crate::txn::{Failure, Leases};
 
-/// A lease.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Lease {
-    pub(crate) id: i64,
-    /// Seconds granted.
-    pub(crate) ttl: i64,
-    /// Seconds that were left at the last checkpoint; 0 when there was none since the last renewal.
-    pub(crate) remaining_ttl: i64,
-    /// Its keys, in the order in which a revoke deletes them.
-    pub(crate) keys: BTreeSet<Bytes>,
-}
-
-/// All leases.
+/// What the log does to leases. Owned by the apply thread, and the only one who changes what leases there are and
+/// which keys they have.
 ///
 /// Every key of a lease is in `owners` with that lease's id, and the other way round.
 #[derive(Debug)]
 pub(crate) struct Lessor {
-    leases: BTreeMap<i64, Lease>,
+    pub(crate) shared: Arc<Shared>,
     owners: HashMap<Bytes, i64>,
     /// Shorter leases are made this long, in seconds. A local setting: members that disagree about it store
     /// different records, as in etcd.
@@ -39,23 +30,40 @@ impl Lessor {
     ///
     /// # Errors
     /// `Corrupt` for a record that no member writes; `Backend`.
-    pub(crate) fn load(reader: &Reader, min_ttl: i64) -> Result<Self, mvcc::Error> {
+    pub(crate) fn load(
+        reader: &Reader,
+        min_ttl: i64,
+        shared: Arc<Shared>,
+    ) -> Result<Self, mvcc::Error> {
+        let mut lessor = Self {
+            shared,
+            owners: HashMap::new(),
+            min_ttl,
+        };
+        lessor.reload(reader)?;
+        Ok(lessor)
+    }
+
+    /// Forgets everything and reads the leases of another database, still without their keys: it came with a
+    /// snapshot.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn reload(&mut self, reader: &Reader) -> Result<(), mvcc::Error> {
         let mut leases = BTreeMap::new();
         for (key, value) in reader.scan(Bucket::Lease, &[], None, 0)? {
             let record = record::decode(&key, value)?;
             let lease = Lease {
                 id: record.id,
-                ttl: record.ttl.max(min_ttl),
+                ttl: record.ttl.max(self.min_ttl),
                 remaining_ttl: record.remaining_ttl,
                 keys: BTreeSet::new(),
             };
             leases.insert(lease.id, lease);
         }
-        Ok(Self {
-            leases,
-            owners: HashMap::new(),
-            min_ttl,
-        })
+        self.owners.clear();
+        self.shared.replace(leases);
+        Ok(())
     }
 
     /// Takes the keys that the store found attached, and returns how many of them name a lease that is not
@@ -63,44 +71,24 @@ impl Lessor {
     pub(crate) fn attach_restored(&mut self, keys: Vec<(Bytes, i64)>) -> usize {
         let mut orphans = 0;
         for (key, id) in keys {
-            orphans += usize::from(!self.leases.contains_key(&id));
+            orphans += usize::from(!self.shared.contains(id));
             self.attach(&key, id);
         }
         orphans
     }
 
-    /// See [`Lessor::load`].
-    pub(crate) fn min_ttl(&self) -> i64 {
-        self.min_ttl
-    }
-
-    #[cfg(test)]
-    pub(crate) fn lookup(&self, id: i64) -> Option<&Lease> {
-        self.leases.get(&id)
-    }
-
-    /// How many leases there are.
-    pub(crate) fn len(&self) -> usize {
-        self.leases.len()
-    }
-
-    /// Grants a lease of at least `ttl` seconds.
+    /// Grants a lease of at least `ttl` seconds; returns how many they are.
     ///
     /// # Errors
     /// `LeaseNotFound` for id 0 (whoever proposes chooses the id), `LeaseTtlTooLarge`, `LeaseExists`.
-    pub(crate) fn grant(
-        &mut self,
-        writer: &mut Writer,
-        id: i64,
-        ttl: i64,
-    ) -> Result<&Lease, Error> {
+    pub(crate) fn grant(&mut self, writer: &mut Writer, id: i64, ttl: i64) -> Result<i64, Error> {
         if id == 0 {
             return Err(Error::LeaseNotFound);
         }
         if ttl > MAX_TTL {
             return Err(Error::LeaseTtlTooLarge);
         }
-        if self.leases.contains_key(&id) {
+        if self.shared.contains(id) {
             return Err(Error::LeaseExists);
         }
         let lease = Lease {
@@ -109,8 +97,10 @@ impl Lessor {
             remaining_ttl: 0,
             keys: BTreeSet::new(),
         };
+        let ttl = lease.ttl;
         writer.put(Bucket::Lease, record::key(id), record::encode(&lease));
-        Ok(self.leases.entry(id).or_insert(lease))
+        self.shared.insert(lease);
+        Ok(ttl)
     }
 
     /// Ends a lease and deletes its keys, all in one revision; without keys the revision stays. Returns how many
@@ -119,7 +109,7 @@ impl Lessor {
     /// # Errors
     /// `LeaseNotFound`; what the store may give.
     pub(crate) fn revoke(&mut self, store: &mut Store, id: i64) -> Result<usize, Failure> {
-        let lease = self.leases.remove(&id).ok_or(Error::LeaseNotFound)?;
+        let lease = self.shared.remove(id).ok_or(Error::LeaseNotFound)?;
         let mut txn = store.begin();
         for key in &lease.keys {
             txn.delete_range(key, &[], false)?;
@@ -139,29 +129,24 @@ impl Lessor {
         remaining_ttl: i64,
         persist: bool,
     ) {
-        let Some(lease) = self.leases.get_mut(&id) else {
+        let Some(lease) = self.shared.checkpoint(id, remaining_ttl) else {
             return;
         };
-        lease.remaining_ttl = remaining_ttl;
         if persist {
-            writer.put(Bucket::Lease, record::key(id), record::encode(lease));
+            writer.put(Bucket::Lease, record::key(id), record::encode(&lease));
         }
     }
 
     fn detach(&mut self, key: &[u8]) {
-        if let Some(lease) = self
-            .owners
-            .remove(key)
-            .and_then(|id| self.leases.get_mut(&id))
-        {
-            lease.keys.remove(key);
+        if let Some(id) = self.owners.remove(key) {
+            self.shared.detach(key, id);
         }
     }
 }
 
 impl Leases for Lessor {
     fn exists(&self, id: i64) -> bool {
-        self.leases.contains_key(&id)
+        self.shared.contains(id)
     }
 
     fn attach(&mut self, key: &Bytes, id: i64) {
@@ -172,10 +157,12 @@ impl Leases for Lessor {
             }
             self.detach(key);
         }
-        if let Some(lease) = self.leases.get_mut(&id) {
-            // A copy: the key is a slice of its entry, which would stay in memory with it.
-            let key = Bytes::copy_from_slice(key);
-            lease.keys.insert(key.clone());
+        if id == 0 {
+            return;
+        }
+        // A copy: the key is a slice of its entry, which would stay in memory with it.
+        let key = Bytes::copy_from_slice(key);
+        if self.shared.attach(&key, id) {
             self.owners.insert(key, id);
         }
     }

@@ -6,7 +6,7 @@ use retcd_proto::leasepb;
 use retcd_storage::backend::Bucket;
 use retcd_storage::mvcc;
 
-use super::Lease;
+use super::shared::Lease;
 
 pub(super) fn key(id: i64) -> [u8; 8] {
     id.to_be_bytes()

@@ -1,18 +1,37 @@
+mod life;
+mod model;
+mod peer;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use retcd_storage::backend::{Backend, Batch, Bucket, MemBackend, Writer, WriterOptions};
+use retcd_storage::clock::ManualClock;
 use retcd_storage::mvcc::{self, Store, StoreOptions};
 
 use super::*;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::txn::{Failure, Leases as _};
 
 const MIN_TTL: i64 = 2;
 
+/// What a new leader adds.
+const GRACE: Duration = Duration::from_secs(1);
+
+fn shared() -> Arc<Leases> {
+    with_clock(Arc::new(ManualClock::new(Duration::ZERO)))
+}
+
+fn with_clock(clock: Arc<ManualClock>) -> Arc<Leases> {
+    let metrics = Metrics::new().unwrap();
+    Arc::new(Leases::new(clock, GRACE, metrics.lease.clone()))
+}
+
 fn open(engine: &Arc<dyn Backend>) -> (Store, Lessor) {
     let (writer, reader) = Writer::start(engine.clone(), WriterOptions::default());
-    let lessor = Lessor::load(&reader, MIN_TTL).unwrap();
+    let lessor = Lessor::load(&reader, MIN_TTL, shared()).unwrap();
     let store = Store::open(writer, reader, StoreOptions::default()).unwrap();
     (store, lessor)
 }
@@ -72,16 +91,16 @@ fn a_grant_is_checked_as_etcd_checks_it() {
         lessor.grant(backend, 1, MAX_TTL + 1).unwrap_err(),
         Error::LeaseTtlTooLarge
     );
-    assert_eq!(lessor.grant(backend, 1, MAX_TTL).unwrap().ttl, MAX_TTL);
+    assert_eq!(lessor.grant(backend, 1, MAX_TTL).unwrap(), MAX_TTL);
     assert_eq!(
         lessor.grant(backend, 1, 10).unwrap_err(),
         Error::LeaseExists
     );
     for ttl in [i64::MIN, -1, 0, 1] {
         let id = 100 + ttl.clamp(-50, 50);
-        assert_eq!(lessor.grant(backend, id, ttl).unwrap().ttl, MIN_TTL);
+        assert_eq!(lessor.grant(backend, id, ttl).unwrap(), MIN_TTL);
     }
-    assert_eq!(lessor.len(), 5);
+    assert_eq!(lessor.shared.len(), 5);
     assert_eq!(
         records(&mut store).len(),
         5,
@@ -122,8 +141,8 @@ fn a_revoke_deletes_in_key_order_and_in_one_revision() {
     store.close().unwrap();
     let (mut store, mut lessor) = open(&engine);
     assert_eq!(lessor.attach_restored(store.take_restored_leases()), 0);
-    assert_eq!(lessor.len(), 1);
-    let keys = &lessor.lookup(8).unwrap().keys;
+    assert_eq!(lessor.shared.len(), 1);
+    let keys = &lessor.shared.lookup(8).unwrap().keys;
     assert_eq!(keys.iter().collect::<Vec<_>>(), ["moved"]);
 }
 
@@ -133,14 +152,14 @@ fn a_checkpoint_outlives_a_restart_only_if_told_to() {
     for id in [1, 2] {
         lessor.grant(store.backend(), id, 60).unwrap();
         lessor.checkpoint(store.backend(), id, 33, id == 2);
-        assert_eq!(lessor.lookup(id).unwrap().remaining_ttl, 33);
+        assert_eq!(lessor.shared.lookup(id).unwrap().remaining_ttl, 33);
     }
     lessor.checkpoint(store.backend(), 3, 33, true);
     store.close().unwrap();
     let (_store, lessor) = open(&engine);
-    assert_eq!(lessor.lookup(1).unwrap().remaining_ttl, 0);
-    assert_eq!(lessor.lookup(2).unwrap().remaining_ttl, 33);
-    assert_eq!(lessor.len(), 2, "an unknown lease was skipped");
+    assert_eq!(lessor.shared.lookup(1).unwrap().remaining_ttl, 0);
+    assert_eq!(lessor.shared.lookup(2).unwrap().remaining_ttl, 33);
+    assert_eq!(lessor.shared.len(), 2, "an unknown lease was skipped");
 }
 
 #[test]
@@ -153,7 +172,7 @@ fn keys_of_lost_leases_belong_to_none() {
     let (mut store, mut lessor) = open(&engine);
     assert_eq!(lessor.attach_restored(store.take_restored_leases()), 1);
     lessor.grant(store.backend(), 99, 60).unwrap();
-    assert!(lessor.lookup(99).unwrap().keys.is_empty());
+    assert!(lessor.shared.lookup(99).unwrap().keys.is_empty());
 }
 
 #[test]
@@ -168,7 +187,7 @@ fn damaged_records_are_refused() {
         batch.put(Bucket::Lease, key.to_vec(), value.to_vec());
         engine.commit(&batch).unwrap();
         let (_writer, reader) = Writer::start(engine, WriterOptions::default());
-        let error = Lessor::load(&reader, MIN_TTL).unwrap_err();
+        let error = Lessor::load(&reader, MIN_TTL, shared()).unwrap_err();
         assert!(
             matches!(error, mvcc::Error::Corrupt { problem: found, .. } if found == problem),
             "{error}"
@@ -178,7 +197,6 @@ fn damaged_records_are_refused() {
 
 #[test]
 fn the_shortest_lease_outlives_an_election() {
-    use std::time::Duration;
     assert_eq!(min_ttl(10, Duration::from_millis(100)), 2);
     assert_eq!(min_ttl(5, Duration::from_millis(1000)), 7);
     assert_eq!(min_ttl(50, Duration::from_millis(1000)), 75);

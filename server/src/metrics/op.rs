@@ -16,6 +16,12 @@ pub(crate) enum Op {
     Txn,
     /// A compaction.
     Compaction,
+    /// A new lease.
+    LeaseGrant,
+    /// The end of a lease.
+    LeaseRevoke,
+    /// What is left of leases.
+    LeaseCheckpoint,
     /// Something about alarms.
     Alarm,
     /// The cluster's version.
@@ -25,12 +31,15 @@ pub(crate) enum Op {
 }
 
 impl Op {
-    const ALL: [(Self, &'static str); 8] = [
+    const ALL: [(Self, &'static str); 11] = [
         (Self::Range, "Range"),
         (Self::Put, "Put"),
         (Self::DeleteRange, "DeleteRange"),
         (Self::Txn, "Txn"),
         (Self::Compaction, "Compaction"),
+        (Self::LeaseGrant, "LeaseGrant"),
+        (Self::LeaseRevoke, "LeaseRevoke"),
+        (Self::LeaseCheckpoint, "LeaseCheckpoint"),
         (Self::Alarm, "Alarm"),
         (Self::ClusterVersionSet, "ClusterVersionSet"),
         (Self::ClusterMemberAttrSet, "ClusterMemberAttrSet"),
@@ -44,6 +53,9 @@ impl Op {
             (r.delete_range.is_some(), Self::DeleteRange),
             (r.range.is_some(), Self::Range),
             (r.compaction.is_some(), Self::Compaction),
+            (r.lease_grant.is_some(), Self::LeaseGrant),
+            (r.lease_revoke.is_some(), Self::LeaseRevoke),
+            (r.lease_checkpoint.is_some(), Self::LeaseCheckpoint),
             (r.alarm.is_some(), Self::Alarm),
             (r.cluster_version_set.is_some(), Self::ClusterVersionSet),
             (

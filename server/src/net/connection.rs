@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use retcd_raft_node::transport::WriteDeadline;
+use retcd_tls::TlsStream;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,7 +21,8 @@ use super::authority::Authorities;
 use super::body::Body;
 use super::grpc;
 use super::http as plain;
-use super::site::{Boxed, Site, Surface};
+use super::refused;
+use super::site::{Boxed, Secure, Site, Surface};
 use super::threads::Drain;
 
 /// What an HTTP/2 client says first.
@@ -42,7 +45,80 @@ const MAX_PENDING_RESETS: usize = 1024;
 /// Serves a connection until it ends, or, once `drain` begins, until the calls in flight
 /// have ended. What goes wrong with a connection ends that connection and nothing else.
 pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, drain: Drain) {
-    let (mut reader, writer) = stream.into_split();
+    // Gone already, when it has no address.
+    let Ok(remote) = stream.peer_addr() else {
+        return;
+    };
+    let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
+    let mut stop = drain.clone();
+    let opened = tokio::select! {
+        biased;
+        opened = open(stream, remote, &site) => opened,
+        () = stop.begun() => return,
+    };
+    match opened {
+        Some(Opened::Plain(stream)) => {
+            let wire = Wire {
+                remote,
+                secure: false,
+            };
+            let (reader, writer) = stream.into_split();
+            converse(reader, writer, wire, site, drain).await;
+        }
+        Some(Opened::Tls(stream)) => {
+            let wire = Wire {
+                remote,
+                secure: true,
+            };
+            let (reader, writer) = tokio::io::split(*stream);
+            converse(reader, writer, wire, site, drain).await;
+        }
+        None => {}
+    }
+}
+
+/// How a client is connected.
+#[derive(Clone, Copy)]
+struct Wire {
+    remote: SocketAddr,
+    secure: bool,
+}
+
+enum Opened {
+    Plain(TcpStream),
+    Tls(Box<TlsStream>),
+}
+
+/// Finds out whether TLS is spoken, and shakes hands then.
+async fn open(stream: TcpStream, remote: SocketAddr, site: &Site) -> Option<Opened> {
+    let Some(acceptor) = &site.transport.tls else {
+        return Some(Opened::Plain(stream));
+    };
+    if site.transport.plain {
+        let mut first = [0];
+        let peeked = timeout(site.settings.header_timeout, stream.peek(&mut first)).await;
+        match peeked {
+            Ok(Ok(1)) if retcd_tls::is_tls(&first) => {}
+            Ok(Ok(1)) => return Some(Opened::Plain(stream)),
+            _ => return None,
+        }
+    }
+    match acceptor.accept(stream, remote).await {
+        Ok(stream) => Some(Opened::Tls(Box::new(stream))),
+        Err(refused) => {
+            refused::log(&site.settings.logger, site.surface, &refused);
+            None
+        }
+    }
+}
+
+async fn converse(
+    mut reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
+    wire: Wire,
+    site: Arc<Site>,
+    drain: Drain,
+) {
     let mut stop = drain.clone();
     let greeting = tokio::select! {
         biased;
@@ -53,20 +129,23 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, drain: Drain) {
     let Ok(Ok((is_http2, read))) = greeting else {
         return;
     };
+    if !wire.secure && retcd_tls::is_tls(&read) {
+        let logger = &site.settings.logger;
+        return refused::log_tls(logger, site.surface, wire.remote, &read, reader).await;
+    }
     let reader = io::Cursor::new(read).chain(reader);
     if is_http2 {
         let reader = Authorities::new(reader, PREFACE.len());
-        serve_http2(tokio::io::join(reader, writer), site, drain).await;
+        serve_http2(tokio::io::join(reader, writer), wire, site, drain).await;
         return;
     }
     let io = tokio::io::join(reader, writer);
-    match site.surface {
-        Surface::Client => serve_http1(io, site, drain).await,
-        // A stream to a peer lasts; one that takes nothing must not.
-        Surface::Peer => {
-            let io = WriteDeadline::new(io, site.settings.peer_write_timeout);
-            serve_http1(io, site, drain).await;
-        }
+    // A stream to a peer lasts; one that takes nothing must not.
+    if site.surface == Surface::Peer {
+        let io = WriteDeadline::new(io, site.settings.peer_write_timeout);
+        serve_http1(io, wire, site, drain).await;
+    } else {
+        serve_http1(io, wire, site, drain).await;
     }
 }
 
@@ -83,7 +162,12 @@ async fn greeting(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, By
     Ok((read == PREFACE, Bytes::copy_from_slice(&read[..length])))
 }
 
-async fn serve_http2(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, mut drain: Drain) {
+async fn serve_http2(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    wire: Wire,
+    site: Arc<Site>,
+    mut drain: Drain,
+) {
     let settings = Arc::clone(&site.settings);
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -97,8 +181,9 @@ async fn serve_http2(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, m
         .keep_alive_timeout(settings.keepalive_timeout)
         .auto_date_header(false);
     let service = service_fn(move |request| match site.surface {
-        Surface::Client => grpc::serve(&site, request),
-        Surface::Peer => answer(Arc::clone(&site), request),
+        // Over TLS, where clients agree on HTTP/2 as browsers do, it may be for the other endpoints.
+        Surface::Client if !wire.secure || is_grpc(&request) => grpc::serve(&site, request),
+        _ => answer(Arc::clone(&site), wire, request),
     });
     let connection = builder.serve_connection(TokioIo::new(io), service);
     let mut connection = std::pin::pin!(connection);
@@ -110,9 +195,14 @@ async fn serve_http2(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, m
     let _ = connection.await;
 }
 
-async fn serve_http1(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, mut drain: Drain) {
+async fn serve_http1(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    wire: Wire,
+    site: Arc<Site>,
+    mut drain: Drain,
+) {
     let header_timeout = site.settings.header_timeout;
-    let service = service_fn(move |request| answer(Arc::clone(&site), request));
+    let service = service_fn(move |request| answer(Arc::clone(&site), wire, request));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
@@ -127,19 +217,29 @@ async fn serve_http1(io: impl AsyncRead + AsyncWrite + Unpin, site: Arc<Site>, m
     let _ = connection.await;
 }
 
+fn is_grpc(request: &Request<Incoming>) -> bool {
+    let content_type = request.headers().get(http::header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.contains("application/grpc"))
+}
+
 fn answer(
     site: Arc<Site>,
+    wire: Wire,
     request: Request<Incoming>,
 ) -> Boxed<'static, Result<Response<Body>, Infallible>> {
     Box::pin(async move {
         let request = match site.surface {
-            Surface::Client => request,
             Surface::Peer => match site.services.peer(request).await {
                 Ok(response) => return Ok(response),
                 Err(other) => other,
             },
+            _ => request,
         };
-        let (head, _body) = request.into_parts();
+        let (mut head, _body) = request.into_parts();
+        if wire.secure {
+            head.extensions.insert(Secure);
+        }
         Ok(plain::serve(&site, &head).await)
     })
 }

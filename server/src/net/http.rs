@@ -29,7 +29,7 @@ pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
     }
     match site.surface {
         Surface::Client => guard::serve(site, request).await,
-        Surface::Peer => route(site, request).await,
+        Surface::Peer | Surface::Metrics => route(site, request).await,
     }
 }
 
@@ -64,7 +64,7 @@ enum Endpoint<'a> {
 impl<'a> Endpoint<'a> {
     fn find(surface: Surface, path: &'a str) -> Self {
         match (surface, path) {
-            (_, "/version") => Self::Version,
+            (Surface::Client | Surface::Peer, "/version") => Self::Version,
             (Surface::Peer, _) => Self::Nothing,
             (_, "/metrics") => Self::Metrics,
             (_, "/health") => Self::Health,

@@ -17,6 +17,7 @@ mod grpc;
 mod http;
 mod listen;
 mod observe;
+mod refused;
 mod site;
 mod table;
 mod threads;
@@ -34,7 +35,7 @@ pub(crate) use self::listen::Listener;
 use self::listen::{DescriptorLimit, connection_limit};
 pub(crate) use self::observe::{CallObserver, NoObserver};
 use self::site::Site;
-pub(crate) use self::site::{Services, Surface};
+pub(crate) use self::site::{Services, Surface, Transport};
 use self::threads::Threads;
 
 /// How the listeners behave.
@@ -111,17 +112,33 @@ impl Net {
         })
     }
 
-    /// Begins to accept from a listener.
+    /// Begins to accept from a listener that speaks plain HTTP.
     ///
     /// # Errors
     /// The system refuses to watch the socket.
+    #[cfg(test)]
     pub(crate) fn serve(
         &self,
         listener: Listener,
         surface: Surface,
         services: Arc<dyn Services>,
     ) -> io::Result<()> {
+        self.serve_over(listener, Transport::plain(), surface, services)
+    }
+
+    /// Begins to accept from a listener.
+    ///
+    /// # Errors
+    /// The system refuses to watch the socket.
+    pub(crate) fn serve_over(
+        &self,
+        listener: Listener,
+        transport: Transport,
+        surface: Surface,
+        services: Arc<dyn Services>,
+    ) -> io::Result<()> {
         let site = Site {
+            transport,
             surface,
             max_receive_bytes: services.max_receive_bytes(),
             services,

@@ -78,10 +78,36 @@ pub(crate) enum Surface {
     Client,
     /// A peer URL: version, and what [`Services::peer`] answers.
     Peer,
+    /// A metrics URL: health, metrics.
+    Metrics,
 }
+
+/// What a listener speaks; both on one port if need be.
+#[derive(Clone)]
+pub(crate) struct Transport {
+    /// Plain HTTP.
+    pub(crate) plain: bool,
+    /// HTTP over TLS.
+    pub(crate) tls: Option<retcd_tls::Acceptor>,
+}
+
+impl Transport {
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self {
+            plain: true,
+            tls: None,
+        }
+    }
+}
+
+/// Marks a request that came over TLS.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Secure;
 
 /// One listener's part of the server.
 pub(super) struct Site {
+    pub(super) transport: Transport,
     pub(super) surface: Surface,
     pub(super) services: Arc<dyn Services>,
     pub(super) settings: Arc<Settings>,

@@ -46,6 +46,26 @@ impl Services for Api {
                 }))
             }
 
+            Method::LeaseKeepAlive => {
+                let api = self.clone();
+                Box::pin(call.bidi_stream(move |metadata, requests| {
+                    api.lease_keep_alive::<Status>(&metadata.into(), requests)
+                }))
+            }
+            Method::LeaseGrant => unary!(lease_grant),
+            Method::LeaseRevoke => unary!(lease_revoke),
+            Method::LeaseTimeToLive => unary!(lease_time_to_live),
+            Method::LeaseLeases => unary!(lease_leases),
+
+            Method::Lock => unary!(lock),
+            Method::Unlock => unary!(unlock),
+
+            Method::Campaign => unary!(campaign),
+            Method::Proclaim => unary!(proclaim),
+            Method::Leader => unary!(leader),
+            Method::Observe => server_stream!(observe),
+            Method::Resign => unary!(resign),
+
             Method::Range => unary!(range),
             Method::RangeStream => server_stream!(range_stream),
             Method::Put => unary!(put),
@@ -69,12 +89,7 @@ impl Services for Api {
             Method::MemberPromote => unary!(member_promote),
 
             // Not served yet.
-            Method::LeaseGrant
-            | Method::LeaseRevoke
-            | Method::LeaseKeepAlive
-            | Method::LeaseTimeToLive
-            | Method::LeaseLeases
-            | Method::Downgrade
+            Method::Downgrade
             | Method::AuthEnable
             | Method::AuthDisable
             | Method::AuthStatus
@@ -92,13 +107,6 @@ impl Services for Api {
             | Method::RoleDelete
             | Method::RoleGrantPermission
             | Method::RoleRevokePermission
-            | Method::Lock
-            | Method::Unlock
-            | Method::Campaign
-            | Method::Proclaim
-            | Method::Leader
-            | Method::Observe
-            | Method::Resign
             // Answered by the listeners themselves.
             | Method::HealthCheck
             | Method::HealthList

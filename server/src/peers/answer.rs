@@ -15,9 +15,10 @@ use slog::{info, warn};
 
 use super::introduction::Introduction;
 use super::remote::RemoteCluster;
-use super::{CLUSTER_ID, verdict};
+use super::{CLUSTER_ID, leases, verdict};
 use crate::api::blocking;
 use crate::error::Error;
+use crate::lease::peer;
 use crate::member::Member;
 use crate::net::Body;
 
@@ -45,7 +46,7 @@ pub(crate) async fn answer(
             Some(refusal) => refusal,
             None => downgrade_enabled(&member).await,
         },
-        // `/leases` and `/leases/internal` are answered here.
+        peer::KEEP_ALIVE | peer::INTERNAL => leases::answer(&member, request).await,
         path if path.starts_with(PROMOTE) => match only("POST", &request) {
             Some(refusal) => refusal,
             None => promote(&member, &request).await,

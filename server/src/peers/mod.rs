@@ -4,7 +4,9 @@ mod answer;
 mod door;
 mod introduction;
 mod join;
+mod leases;
 mod remote;
+mod secure;
 mod verdict;
 
 pub use join::JoinError;
@@ -13,7 +15,9 @@ pub(crate) use answer::answer;
 pub(crate) use door::Door;
 pub(crate) use introduction::Introduction;
 pub(crate) use join::{Seeker, shown_member};
+pub(crate) use leases::LeaderPath;
 pub(crate) use remote::{PromoteError, Remote};
+pub(crate) use secure::Secure;
 
 /// The header that names the cluster on what members say to each other.
 pub(crate) const CLUSTER_ID: &str = "x-etcd-cluster-id";

@@ -76,15 +76,16 @@ impl Remote {
         Self { connector, logger }
     }
 
-    /// Sends one request to the member at `url`, and reads the whole answer within `deadline`.
+    /// Sends one request to the member at `url`, and reads the whole answer, up to `limit` bytes, within `deadline`.
     pub(crate) async fn request(
         &self,
         url: &str,
         request: Request<Bytes>,
         deadline: Duration,
+        limit: usize,
     ) -> Result<Response<Bytes>, RequestError> {
         let connector = self.connector.as_deref();
-        transport::request(connector, url, request, deadline, MAX_ANSWER).await
+        transport::request(connector, url, request, deadline, limit).await
     }
 
     async fn get(
@@ -98,7 +99,7 @@ impl Remote {
         if let Some(introduction) = introduction {
             introduction.write(request.headers_mut());
         }
-        self.request(url, request, deadline).await
+        self.request(url, request, deadline, MAX_ANSWER).await
     }
 
     /// The cluster as the first of these members tells it that answers. `loud`: say why others do not.
@@ -204,7 +205,7 @@ impl Remote {
                 .headers_mut()
                 .insert(http::header::AUTHORIZATION, token);
         }
-        let answer = match self.request(url, request, deadline).await {
+        let answer = match self.request(url, request, deadline, MAX_ANSWER).await {
             Ok(answer) => answer,
             Err(error) => return unclear(error.to_string()),
         };

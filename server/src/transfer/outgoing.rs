@@ -21,9 +21,6 @@ use crate::member::Member;
 /// One more is refused; raft asks again.
 const MAX_COPIES: usize = 4;
 
-/// For so long after a copy was sent the log keeps what its receiver asks for next, as etcd does.
-const LINGER: Duration = Duration::from_secs(30);
-
 /// Why no database is sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SendError {
@@ -66,8 +63,6 @@ struct State {
     next: u64,
     /// By number. `None` until there is a copy.
     copies: BTreeMap<u64, Option<Source>>,
-    /// Until when the log keeps what came after copies that were sent.
-    linger: Duration,
 }
 
 /// The rest of a copy; nothing when it was ended. Locked while a piece of it is read.
@@ -95,13 +90,6 @@ impl Outgoing {
         for source in copies.into_values().flatten() {
             drop(source.lock().take());
         }
-    }
-
-    /// Whether the log should keep its entries, because a follower needs those behind the database that it is being
-    /// sent, or was just sent.
-    pub(crate) fn needs_log(&self) -> bool {
-        let state = self.shared.state.lock();
-        !state.copies.is_empty() || self.shared.clock.now() < state.linger
     }
 
     /// A place among the copies.
@@ -194,7 +182,6 @@ impl Drop for Sending {
             "bytes" => self.len, "size" => GoBytes(self.len).to_string(),
             "took" => GoDuration(took).to_string());
         if self.left == 0 {
-            shared.state.lock().linger = shared.clock.now() + LINGER;
             info!(shared.logger, "sent merged snapshot"; fields);
         } else if shared.state.lock().closed {
             warn!(shared.logger, "canceled sending merged snapshot; server stopping"; fields);

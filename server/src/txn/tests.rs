@@ -8,17 +8,20 @@ mod model;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prost::Message;
 use retcd_proto::etcdserverpb::{
     DeleteRangeResponse, PutResponse, RangeRequest, RangeResponse, TxnRequest, TxnResponse,
 };
 use retcd_storage::backend::{Backend, MemBackend, Writer, WriterOptions};
+use retcd_storage::clock::ManualClock;
 use retcd_storage::mvcc::{Compaction, Store, StoreOptions};
 
 use super::*;
 use crate::api::check;
-use crate::lease::Lessor;
+use crate::lease::{Leases, Lessor};
+use crate::metrics::Metrics;
 use generate::{Generator, LEASES, Random};
 use model::Model;
 
@@ -73,10 +76,16 @@ impl Counts {
 /// Seconds; every lease is granted less.
 const MIN_TTL: i64 = 2;
 
+fn leases() -> Arc<Leases> {
+    let clock = Arc::new(ManualClock::new(Duration::ZERO));
+    let metrics = Metrics::new().unwrap();
+    Arc::new(Leases::new(clock, Duration::ZERO, metrics.lease.clone()))
+}
+
 /// The store and the leases as they are in the backend.
 fn open(engine: &Arc<dyn Backend>) -> (Store, Lessor) {
     let (writer, reader) = Writer::start(engine.clone(), WriterOptions::default());
-    let mut lessor = Lessor::load(&reader, MIN_TTL).unwrap();
+    let mut lessor = Lessor::load(&reader, MIN_TTL, leases()).unwrap();
     let options = StoreOptions {
         // Small, so that values come from everywhere.
         value_cache_bytes: 4096,
@@ -201,9 +210,9 @@ impl Run {
 
     /// Every lease has the keys that say so.
     fn same_leases(&self) {
-        assert_eq!(self.lessor.len(), LEASES.len());
+        assert_eq!(self.lessor.shared.len(), LEASES.len());
         for id in LEASES {
-            let lease = self.lessor.lookup(id).unwrap();
+            let lease = self.lessor.shared.lookup(id).unwrap();
             let got: Vec<&[u8]> = lease.keys.iter().map(AsRef::as_ref).collect();
             let newest = self.model.newest().iter();
             let want: Vec<&[u8]> = newest

@@ -92,7 +92,19 @@ impl Node {
     pub(super) fn new(name: String, kind: Kind, dir: PathBuf, place: Place, flags: Vec<String>) -> Self {
         // On a machine of its own the numbers are not used.
         let ports = [Port::take(), Port::take()];
-        Self { name, kind, dir, place, ports, flags, program: None, env: Vec::new(), process: None, paused: false, logs: Vec::new() }
+        Self {
+            name,
+            kind,
+            dir,
+            place,
+            ports,
+            flags,
+            program: None,
+            env: Vec::new(),
+            process: None,
+            paused: false,
+            logs: Vec::new(),
+        }
     }
 
     /// Whose server it is.

@@ -27,20 +27,8 @@ const LATER: &[&str] = &[
     "etcdserverpb.Cluster/MemberPromote",
     "etcdserverpb.Cluster/MemberRemove",
     "etcdserverpb.Cluster/MemberUpdate",
-    "etcdserverpb.Lease/LeaseGrant",
-    "etcdserverpb.Lease/LeaseKeepAlive",
-    "etcdserverpb.Lease/LeaseLeases",
-    "etcdserverpb.Lease/LeaseRevoke",
-    "etcdserverpb.Lease/LeaseTimeToLive",
     "etcdserverpb.Maintenance/Downgrade",
     "etcdserverpb.Maintenance/MoveLeader",
-    "v3electionpb.Election/Campaign",
-    "v3electionpb.Election/Leader",
-    "v3electionpb.Election/Observe",
-    "v3electionpb.Election/Proclaim",
-    "v3electionpb.Election/Resign",
-    "v3lockpb.Lock/Lock",
-    "v3lockpb.Lock/Unlock",
 ];
 
 #[tokio::test]

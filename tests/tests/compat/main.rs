@@ -6,8 +6,10 @@ mod beyond;
 mod hash;
 mod http;
 mod later;
+mod lease;
 mod maintenance;
 mod range;
+mod recipes;
 mod requests;
 mod rpc;
 mod script;
@@ -47,6 +49,12 @@ scripts! {
     frames => wire::frames(),
     metadata => wire::metadata(),
     sizes => wire::sizes(),
+    leases => lease::leases(),
+    bad_leases => lease::bad(),
+    keys_of_leases => lease::keys(),
+    renewals => lease::renewals(),
+    locks => recipes::locks(),
+    elections => recipes::elections(),
     http_paths => http::paths(),
 }
 

@@ -7,7 +7,8 @@ use retcd_proto::etcdserverpb::request_op::Request;
 
 pub(crate) use retcd_proto::etcdserverpb::{
     AlarmRequest, CompactionRequest, DefragmentRequest, DeleteRangeRequest, HashKvRequest, HashRequest,
-    MemberListRequest, PutRequest, RangeRequest, StatusRequest, TxnRequest,
+    LeaseGrantRequest, LeaseGrantResponse, LeaseKeepAliveRequest, LeaseLeasesRequest, LeaseRevokeRequest,
+    LeaseTimeToLiveRequest, MemberListRequest, PutRequest, RangeRequest, StatusRequest, TxnRequest,
 };
 
 pub(crate) const NONE: i32 = 0;
@@ -138,4 +139,9 @@ pub(crate) fn value(v: impl AsRef<[u8]>) -> TargetUnion {
 
 pub(crate) const fn lease(n: i64) -> TargetUnion {
     TargetUnion::Lease(n)
+}
+
+/// That a key has a lease.
+pub(crate) fn lease_is(key: &str, id: i64) -> pb::Compare {
+    when(key, EQUAL, lease(id))
 }

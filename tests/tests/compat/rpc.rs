@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use retcd_proto::etcdserverpb as pb;
+use retcd_proto::{etcdserverpb as pb, v3electionpb, v3lockpb};
 
 /// What differs from member to member by right, so that replies can be compared.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,13 +72,43 @@ fn brief(text: &str) -> String {
     out + rest
 }
 
+/// Ids of leases that the server chose have no equal in a script.
+fn plain_lease(id: &mut i64) {
+    if *id >= 1 << 40 {
+        *id = 1 << 40;
+    }
+}
+
+/// The same in a key of a lock.
+fn plain_key(key: &mut Bytes) {
+    let at = key.iter().rposition(|b| *b == b'/').map_or(0, |at| at + 1);
+    if key.len() - at >= 12 {
+        *key = [&key[..at], b"CHOSEN"].concat().into();
+    }
+}
+
+fn plain_kv(kv: &mut retcd_proto::mvccpb::KeyValue) {
+    plain_lease(&mut kv.lease);
+    plain_key(&mut kv.key);
+}
+
+/// Seconds pass while a script runs, more of them on a busy machine.
+fn plain_ttl(ttl: &mut i64, granted: i64) {
+    if (1..=20).contains(&(granted - *ttl)) {
+        *ttl = granted - 1;
+    }
+}
+
 macro_rules! rpcs {
-    ($($request:ident => $path:literal, $reply:ident $(, |$r:ident, $ids:ident| $more:block)?;)*) => {$(
-        impl Rpc for pb::$request {
+    ($($request:ident => $path:literal, $reply:ident $(, |$r:ident, $ids:ident| $more:block)?;)*) => {
+        rpcs! { pb: $($request => $path, $reply $(, |$r, $ids| $more)?;)* }
+    };
+    ($pb:ident: $($request:ident => $path:literal, $reply:ident $(, |$r:ident, $ids:ident| $more:block)?;)*) => {$(
+        impl Rpc for $pb::$request {
             const PATH: &'static str = $path;
-            type Reply = pb::$reply;
+            type Reply = $pb::$reply;
         }
-        impl Reply for pb::$reply {
+        impl Reply for $pb::$reply {
             fn normalise(&mut self, ids: Ids) {
                 ids.plain(&mut self.header);
                 $( let ($r, $ids) = (self, ids); $more )?
@@ -125,6 +155,51 @@ rpcs! {
                 }
             }
         }
+    };
+}
+
+rpcs! {
+    LeaseGrantRequest => "/etcdserverpb.Lease/LeaseGrant", LeaseGrantResponse, |r, _ids| {
+        plain_lease(&mut r.id);
+    };
+    LeaseRevokeRequest => "/etcdserverpb.Lease/LeaseRevoke", LeaseRevokeResponse;
+    LeaseKeepAliveRequest => "/etcdserverpb.Lease/LeaseKeepAlive", LeaseKeepAliveResponse;
+    LeaseTimeToLiveRequest => "/etcdserverpb.Lease/LeaseTimeToLive", LeaseTimeToLiveResponse, |r, _ids| {
+        plain_ttl(&mut r.ttl, r.granted_ttl);
+        // Without an order in etcd.
+        r.keys.sort();
+    };
+    LeaseLeasesRequest => "/etcdserverpb.Lease/LeaseLeases", LeaseLeasesResponse, |r, _ids| {
+        for lease in &mut r.leases {
+            plain_lease(&mut lease.id);
+        }
+    };
+}
+
+rpcs! {
+    v3lockpb:
+    LockRequest => "/v3lockpb.Lock/Lock", LockResponse, |r, _ids| {
+        plain_key(&mut r.key);
+    };
+    UnlockRequest => "/v3lockpb.Lock/Unlock", UnlockResponse;
+}
+
+fn plain_leader(leader: &mut Option<v3electionpb::LeaderKey>) {
+    if let Some(leader) = leader {
+        plain_lease(&mut leader.lease);
+        plain_key(&mut leader.key);
+    }
+}
+
+rpcs! {
+    v3electionpb:
+    CampaignRequest => "/v3electionpb.Election/Campaign", CampaignResponse, |r, _ids| {
+        plain_leader(&mut r.leader);
+    };
+    ProclaimRequest => "/v3electionpb.Election/Proclaim", ProclaimResponse;
+    ResignRequest => "/v3electionpb.Election/Resign", ResignResponse;
+    LeaderRequest => "/v3electionpb.Election/Leader", LeaderResponse, |r, _ids| {
+        r.kv.iter_mut().for_each(plain_kv);
     };
 }
 

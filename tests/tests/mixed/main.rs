@@ -6,6 +6,7 @@
 //! `RETCD_MIXED_KINDS` the members (`GGO`: two of Go's 3.7, one of ours; `6` is Go's 3.6), `RETCD_MIXED_STEPS` how long a
 //! run is, `RETCD_REWRITE=1` adds what Go's members complain of, in runs of Go's alone, to the list of what is allowed.
 
+mod by_etcdctl;
 mod complaints;
 mod model;
 mod run;

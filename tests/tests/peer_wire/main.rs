@@ -41,7 +41,7 @@ struct Rig {
 
 impl Rig {
     /// Ours reaches Go as somebody whom it does not know: no streams in either direction.
-    fn start(program: &Path, etcdctl: &Path) -> Self {
+    fn start(program: &Path, release: &str, etcdctl: &Path) -> Self {
         let mut ours = Fake::prepare();
         let mut go = Member::prepare(Setup::new(program));
         let urls = [go.peer_url(), ours.url()];
@@ -49,7 +49,10 @@ impl Rig {
             format!("--initial-cluster=m={},ours={}", urls[0], urls[1]),
             format!("--initial-cluster-token={TOKEN}"),
             "--snapshot-count=10".to_owned(),
-            "--snapshot-catchup-entries=2".to_owned(),
+            match release {
+                "3.5" => "--experimental-snapshot-catchup-entries=2".to_owned(),
+                _ => "--snapshot-catchup-entries=2".to_owned(),
+            },
         ]);
         let [go_id, id] = urls.clone().map(|url| member_id(&[url], TOKEN, None));
         ours.start(id, cluster_id(&[go_id, id]));
@@ -80,11 +83,25 @@ impl Rig {
 
 #[test]
 fn a_go_member_takes_our_transport_for_its_own() {
-    let (Some(program), Some(etcdctl)) = (peers::go_etcd(), peers::go_etcdctl()) else { return };
-    let mut rig = Rig::start(&program, &etcdctl);
+    if let (Some(program), Some(etcdctl)) = (peers::go_etcd(), peers::go_etcdctl()) {
+        exchange(&program, "3.7", &etcdctl);
+    }
+}
+
+#[test]
+fn members_of_older_releases_do_too() {
+    for release in ["3.5", "3.6"] {
+        if let (Some(program), Some(etcdctl)) = (peers::go_etcd_of(release), peers::go_etcdctl()) {
+            exchange(&program, release, &etcdctl);
+        }
+    }
+}
+
+fn exchange(program: &Path, release: &str, etcdctl: &Path) {
+    let mut rig = Rig::start(program, release, etcdctl);
     by_posts(&rig);
     by_streams(&rig);
-    other_endpoints(&rig);
+    other_endpoints(&rig, release);
     a_forwarded_proposal(&rig);
     a_snapshot_from_go(&mut rig);
     a_snapshot_to_go(&rig);
@@ -133,7 +150,7 @@ fn by_streams(rig: &Rig) {
     }
 }
 
-fn other_endpoints(rig: &Rig) {
+fn other_endpoints(rig: &Rig, release: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let ask = |path: &str| {
         let asked = http::Request::builder().uri(path).body(Bytes::new()).expect("a request");
@@ -143,7 +160,7 @@ fn other_endpoints(rig: &Rig) {
         assert_eq!(answer.status(), 200, "{path}");
         String::from_utf8_lossy(answer.body()).into_owned()
     };
-    assert!(ask("/version").contains("\"etcdserver\":\"3.7.1\""));
+    assert!(ask("/version").contains(&format!("\"etcdserver\":\"{release}.")));
     assert!(ask("/members").contains(&rig.ours.url()));
     assert!(ask("/raft/probing").starts_with("{\"OK\":true,\"Now\":\""));
 }

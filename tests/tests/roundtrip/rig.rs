@@ -18,7 +18,7 @@ impl Side {
     pub(crate) const fn skip(self) -> &'static str {
         match self {
             Side::Go => "",
-            Side::Ours => "leases,auth",
+            Side::Ours => "auth",
         }
     }
 }

@@ -76,7 +76,8 @@ fn join() {
     run(async {
         let mut rig = Rig::with_failpoints().await;
         for round in 0..rounds() {
-            for point in ["join:introduced", "join:log-created", "snapshot-receive:renamed", "snapshot-install:placed"] {
+            for point in ["join:introduced", "join:log-created", "snapshot-receive:renamed", "snapshot-install:placed"]
+            {
                 let what = format!("round {round}, {point} of a member that joins");
                 // So that it needs a snapshot.
                 rig.put(60).await;

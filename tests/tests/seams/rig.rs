@@ -92,9 +92,9 @@ impl Rig {
             let n = running[usize::try_from(self.put).expect("small") % running.len()];
             let key = format!("key/{:06}", self.put);
             let request = pb::PutRequest { key: key.clone().into(), value: key.into(), ..Default::default() };
-            let sent = self.cluster.until(n, "put", async |caller, at| {
-                caller.call::<pb::PutResponse>(at, "KV/Put", &request, CALL).await
-            });
+            let sent = self
+                .cluster
+                .until(n, "put", async |caller, at| caller.call::<pb::PutResponse>(at, "KV/Put", &request, CALL).await);
             sent.await;
         }
     }

@@ -183,3 +183,56 @@ fn three_nodes_agree_and_a_lost_one_catches_up() {
         running.apply.join().unwrap();
     }
 }
+
+/// What only a leader may decide never comes from a member that does not lead, nor from a term that is over.
+#[test]
+fn a_decision_of_a_term_is_not_passed_on() {
+    let handles = Handles::default();
+    let cluster: BTreeMap<u64, Running> = (1..=3)
+        .map(|id| (id, run(id, SimFs::new(), found(id), &handles)))
+        .collect();
+    put(&cluster, "before");
+    let leads = leader(&cluster);
+    let follows = cluster.keys().find(|id| **id != leads).unwrap();
+    let term = cluster[&leads].node.handle().status().term;
+    let decide = |id: u64, term: u64, text: &'static str| {
+        let data = vec![Bytes::from_static(text.as_bytes())];
+        cluster[&id].node.handle().propose_in_term(term, data)
+    };
+    decide(*follows, term, "of a follower").unwrap();
+    decide(leads, term - 1, "of the past").unwrap();
+    decide(leads, term + 1000, "of the future").unwrap();
+    let mut tries = 0;
+    wait_for("a decision", || {
+        if tries % 5_000 == 0 {
+            let leads = leader(&cluster);
+            let term = cluster[&leads].node.handle().status().term;
+            decide(leads, term, "of the leader").unwrap();
+        }
+        tries += 1;
+        std::thread::yield_now();
+        let is_applied = |r: &Running| r.applied.lock().iter().any(|data| data == "of the leader");
+        cluster.values().any(is_applied)
+    });
+    put(&cluster, "after");
+    let all = [b"of the leader".as_slice(), b"after"];
+    wait_for("everybody", || {
+        let has_all = |r: &Running| {
+            all.iter()
+                .all(|text| r.applied.lock().iter().any(|d| d == *text))
+        };
+        cluster.values().all(has_all)
+    });
+    for running in cluster.into_values() {
+        running.node.stop();
+        running.apply.join().unwrap();
+        let applied = running.applied.lock();
+        let foreign = ["of a follower", "of the past", "of the future"];
+        assert!(
+            !applied
+                .iter()
+                .any(|data| foreign.iter().any(|text| data == text)),
+            "{applied:?}"
+        );
+    }
+}

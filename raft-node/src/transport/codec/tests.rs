@@ -282,14 +282,12 @@ fn any_entry() -> impl Strategy<Value = (Option<i32>, Option<Bytes>)> {
     (proptest::option::of(0..3), proptest::option::of(data))
 }
 
-/// An append that continues the one before, or one from anywhere.
-fn any_append() -> impl Strategy<
-    Value = (
-        Option<(u64, u64, u64)>,
-        Vec<(Option<i32>, Option<Bytes>)>,
-        u64,
-    ),
-> {
+/// Type and data of entries.
+type Entries = Vec<(Option<i32>, Option<Bytes>)>;
+/// Where an append goes on from, if not from the one before; its entries; its commit index.
+type Append = (Option<(u64, u64, u64)>, Entries, u64);
+
+fn any_append() -> impl Strategy<Value = Append> {
     (
         proptest::option::weighted(0.3, (0..4_u64, 0..4_u64, 0..9_u64)),
         vec(any_entry(), 0..4),

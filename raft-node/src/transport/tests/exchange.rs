@@ -153,6 +153,53 @@ fn restarts() {
     }
 }
 
+/// Lines and fields are those of etcd.
+#[test]
+fn the_log_of_a_peer() {
+    let (a, b) = (Site::start(0xa), Site::start(0xb));
+    a.knows(&b);
+    b.knows(&a);
+    let logged = |line: &str| a.seen.log.lock().iter().any(|l| l.starts_with(line));
+    let stream = |what: &str, end: &str, kind: &str| {
+        format!("{what} TCP streaming connection with remote peer stream-{end}-type=stream {kind}")
+    };
+    let all = ["writer", "reader"].map(|end| ["MsgApp v2", "Message"].map(|kind| (end, kind)));
+    for (end, kind) in all.into_iter().flatten() {
+        let line = stream("INFO established", end, kind) + " local-member-id=a remote-peer-id=b";
+        wait(&line, || logged(&line));
+    }
+    for line in [
+        "INFO starting remote peer remote-peer-id=b",
+        "INFO started HTTP pipelining with remote peer local-member-id=a remote-peer-id=b",
+        "INFO started stream writer with remote peer local-member-id=a remote-peer-id=b",
+        "INFO started stream reader with remote peer stream-reader-type=stream MsgApp v2 \
+            local-member-id=a remote-peer-id=b",
+        "INFO started remote peer remote-peer-id=b",
+        "INFO added remote peer local-member-id=a remote-peer-id=b remote-peer-urls=",
+        "INFO peer became active peer-id=b",
+        "INFO set message encoder from=a to=b stream-type=stream Message",
+    ] {
+        wait(line, || logged(line));
+    }
+    b.stop();
+    for (end, kind) in all.into_iter().flatten() {
+        let line = stream("WARN lost", end, kind) + " local-member-id=a remote-peer-id=b";
+        wait(&line, || logged(&line));
+    }
+    let line = "WARN peer became inactive (message send to peer failed) peer-id=b error=failed to ";
+    wait(line, || logged(line));
+    a.peers.remove_peer(0xb);
+    for line in [
+        "INFO stopping remote peer remote-peer-id=b",
+        "INFO stopped HTTP pipelining with remote peer local-member-id=a remote-peer-id=b",
+        "INFO stopped TCP streaming connection with remote peer stream-writer-type=stream Message \
+            remote-peer-id=b",
+        "INFO removed remote peer local-member-id=a removed-remote-peer-id=b",
+    ] {
+        wait(line, || logged(line));
+    }
+}
+
 #[test]
 fn urls_take_turns_and_change() {
     let (a, b) = (Site::start(0xa), Site::start(0xb));

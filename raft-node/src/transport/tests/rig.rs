@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::io::{self, Read};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -36,6 +37,9 @@ pub(super) fn wait(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Index and database of a snapshot.
+type Received = (u64, Result<Vec<u8>, String>);
+
 /// What a member was told and asked.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -50,8 +54,9 @@ pub(super) struct Seen {
     pub(super) refusal: Mutex<Option<String>>,
     /// What a snapshot is made of: the length that is told, the bytes, and an error at their end.
     pub(super) database: Mutex<(u64, Vec<u8>, Option<String>)>,
-    pub(super) received: Mutex<Vec<(u64, Result<Vec<u8>, String>)>>,
+    pub(super) received: Mutex<Vec<Received>>,
     pub(super) disk_full: Mutex<Option<String>>,
+    pub(super) log: Mutex<Vec<String>>,
     pub(super) sent_bytes: AtomicU64,
     pub(super) received_bytes: AtomicU64,
 }
@@ -119,6 +124,38 @@ impl Member for Seen {
     }
 }
 
+/// Keeps what is logged, at info and above: the message, then what is said with it.
+struct Lines(AssertUnwindSafe<Arc<Seen>>);
+
+impl slog::Drain for Lines {
+    type Ok = ();
+    type Err = slog::Never;
+
+    fn log(&self, record: &slog::Record<'_>, _: &slog::OwnedKVList) -> Result<(), slog::Never> {
+        use slog::KV as _;
+
+        struct Text(String);
+        impl slog::Serializer for Text {
+            fn emit_arguments(
+                &mut self,
+                key: slog::Key,
+                value: &std::fmt::Arguments<'_>,
+            ) -> slog::Result {
+                self.0 = format!(" {key}={value}{}", self.0);
+                Ok(())
+            }
+        }
+        if record.level().is_at_least(slog::Level::Info) {
+            let mut text = Text(String::new());
+            let _ = record.kv().serialize(record, &mut text);
+            let level = record.level().as_short_str();
+            let line = format!("{level} {}{}", record.msg(), text.0);
+            self.0.log.lock().push(line);
+        }
+        Ok(())
+    }
+}
+
 impl TransportObserver for Seen {
     fn sent(&self, _to: u64, bytes: u64) {
         self.sent_bytes.fetch_add(bytes, Ordering::SeqCst);
@@ -182,7 +219,7 @@ impl Site {
             write_timeout: TIMEOUT,
             connector: None,
             clock: Arc::new(SystemClock),
-            logger: slog::Logger::root(slog::Discard, slog::o!()),
+            logger: slog::Logger::root(Lines(AssertUnwindSafe(seen.clone())), slog::o!()),
             observer: seen.clone(),
         };
         change(&mut options);

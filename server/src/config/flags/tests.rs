@@ -348,7 +348,7 @@ fn what_is_not_implemented_is_refused_unless_it_is_the_default() {
         }
     }
     // The last word counts.
-    config(&["--auto-tls", "--auto-tls=false"], &[]);
+    config(&["--enable-pprof", "--enable-pprof=false"], &[]);
 }
 
 #[test]
@@ -515,4 +515,60 @@ fn the_cluster_is_derived_only_for_a_name_of_its_own() {
          --initial-advertise-peer-urls=http://127.0.0.1:1111 \
          (resolved urls: \"http://127.0.0.1:1111\" != \"http://localhost:2380\")"
     );
+}
+
+#[test]
+fn tls_flags_reach_their_side() {
+    let args = [
+        "--cert-file=a",
+        "--key-file=b",
+        "--client-cert-file=c",
+        "--client-key-file=d",
+        "--client-cert-auth",
+        "--trusted-ca-file=e",
+        "--client-crl-file=f",
+        "--client-cert-allowed-hostname=g,h",
+        "--auto-tls",
+        "--peer-cert-file=A",
+        "--peer-key-file=B",
+        "--peer-client-cert-file=C",
+        "--peer-client-key-file=D",
+        "--peer-client-cert-auth",
+        "--peer-trusted-ca-file=E",
+        "--peer-crl-file=F",
+        "--peer-cert-allowed-cn=G,H",
+        "--peer-cert-allowed-hostname=I",
+        "--peer-auto-tls",
+        "--peer-skip-client-san-verification",
+        "--self-signed-cert-validity=3",
+        "--cipher-suites=X,Y",
+        "--tls-min-version=TLS1.3",
+        "--tls-max-version=TLS1.3",
+        "--listen-metrics-urls=https://127.0.0.1:1",
+    ];
+    let side = |letters: [&str; 6]| super::super::TlsSide {
+        cert_file: letters[0].into(),
+        key_file: letters[1].into(),
+        client_cert_file: letters[2].into(),
+        client_key_file: letters[3].into(),
+        trusted_ca_file: letters[4].into(),
+        crl_file: letters[5].into(),
+        client_cert_auth: true,
+        auto_tls: true,
+        ..Default::default()
+    };
+    let config = config(&args, &[]).0;
+    let mut client = side(["a", "b", "c", "d", "e", "f"]);
+    client.allowed_hostnames = vec!["g".into(), "h".into()];
+    assert_eq!(config.tls.client, client);
+    let mut peer = side(["A", "B", "C", "D", "E", "F"]);
+    peer.allowed_cns = vec!["G".into(), "H".into()];
+    peer.allowed_hostnames = vec!["I".into()];
+    peer.skip_client_san_verification = true;
+    assert_eq!(config.tls.peer, peer);
+    assert_eq!(config.tls.self_signed_cert_validity, 3);
+    assert_eq!(config.tls.cipher_suites, ["X", "Y"]);
+    assert_eq!(config.tls.min_version, "TLS1.3");
+    assert_eq!(config.tls.max_version, "TLS1.3");
+    assert_eq!(config.listen_metrics_urls.len(), 1);
 }

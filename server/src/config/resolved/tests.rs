@@ -477,3 +477,64 @@ fn the_default_route_names_the_host() {
         urls("http://h:1")
     );
 }
+
+/// Texts of etcd 3.7.1.
+#[test]
+fn tls_versions_and_suites_are_checked() {
+    assert_eq!(
+        error(|c| c.tls.min_version = "TLS1.1".into()),
+        "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)"
+    );
+    assert_eq!(
+        error(|c| {
+            c.tls.min_version = "TLS1.3".into();
+            c.tls.max_version = "TLS1.2".into();
+        }),
+        "min version (TLS1.3) is greater than max version (TLS1.2)"
+    );
+    assert_eq!(
+        error(|c| {
+            c.tls.min_version = "TLS1.3".into();
+            c.tls.cipher_suites = vec!["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256".into()];
+        }),
+        "cipher suites cannot be configured when only TLS1.3 is enabled"
+    );
+    let mut config = config();
+    config.tls.cipher_suites = vec!["FOO".into()];
+    let resolved = config.resolve().expect("judged later, as in etcd");
+    let error = resolved.check_tls().expect_err("there is no such suite");
+    assert_eq!(error.to_string(), "unexpected TLS cipher suite \"FOO\"");
+    assert_eq!(error.notices().len(), 1);
+}
+
+#[test]
+fn certificates_that_are_not_used_are_warned_of() {
+    let mut config = config();
+    config.listen_client_urls = urls("http://127.0.0.1:1,https://127.0.0.1:2");
+    config.tls.client.cert_file = "c".into();
+    config.tls.client.key_file = "k".into();
+    config.tls.client.client_cert_auth = true;
+    config.tls.client.auto_tls = true;
+    config.listen_metrics_urls = urls("https://127.0.0.1:3");
+    let resolved = config.resolve().expect("sound");
+    assert_eq!(resolved.check_tls(), Ok(()));
+    assert!(!resolved.tls.client.is_automatic());
+    for message in [
+        "ignoring client auto TLS since certs given",
+        "scheme is http or unix while key and cert files are present; ignoring key and cert files",
+        "scheme is http or unix while --client-cert-auth is enabled; ignoring client cert auth for this URL",
+    ] {
+        let found = resolved.notices.iter().filter(|n| n.message == message);
+        assert_eq!(found.count(), 1, "{message}");
+    }
+    config.tls.client = super::super::TlsSide::default();
+    config.listen_client_urls = urls("http://127.0.0.1:1");
+    let resolved = config.resolve().expect("sound");
+    assert_eq!(
+        resolved.check_tls().map_err(|error| error.to_string()),
+        Err(
+            "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
+                .into()
+        )
+    );
+}

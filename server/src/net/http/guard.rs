@@ -7,13 +7,14 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use crate::net::body::Body;
-use crate::net::site::Site;
+use crate::net::site::{Secure, Site};
 
 /// Answers a request if its host is known, and lets browsers of allowed origins read the answer.
 pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
     let settings = &site.settings;
     let host = host_of(request);
-    if !allowed(&settings.host_whitelist, host) {
+    let secure = request.extensions.get::<Secure>().is_some();
+    if !secure && !allowed(&settings.host_whitelist, host) {
         return super::error(StatusCode::MISDIRECTED_REQUEST, misdirected(host));
     }
     let mut response = match request.method {

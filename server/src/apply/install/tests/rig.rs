@@ -25,7 +25,7 @@ use crate::alarm::Alarms;
 use crate::auth::Auth;
 use crate::config::{Config, Resolved};
 use crate::disk::Databases;
-use crate::lease::Lessor;
+use crate::lease::{Leases, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::Metrics;
@@ -142,6 +142,7 @@ impl Rig {
             max_snapshots: 1,
             no_fsync: false,
             wal_segment_size: 16 << 10,
+            wal_prepare: wal::Prepare::default(),
             logger: logger.clone(),
             observer: events.clone(),
         };
@@ -173,7 +174,12 @@ impl Rig {
         };
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
-        let mut lessor = Lessor::load(&disk.backend, 1)?;
+        let leases = Arc::new(Leases::new(
+            clock.clone(),
+            Duration::from_secs(1),
+            metrics.lease.clone(),
+        ));
+        let mut lessor = Lessor::load(&disk.backend, 1, leases.clone())?;
         lessor.attach_restored(disk.store.take_restored_leases());
         let (hub, watching) = Hub::start(disk.store.reader(), metrics.watch.clone())?;
         let (in_use, unused) = crossbeam_channel::bounded(0);
@@ -188,6 +194,7 @@ impl Rig {
                 election_timeout: Duration::from_secs(1),
                 watch_progress_interval: Duration::from_secs(600),
                 strict_reconfig_check: true,
+                active_within: PATIENCE,
                 request_timeout: PATIENCE,
             },
             clock: clock.clone(),
@@ -216,6 +223,8 @@ impl Rig {
             remote: Remote::new(None, logger.clone()),
             logger,
             ending: watch::Sender::new(None),
+            leases,
+            leader_leases: OnceLock::new(),
             peers: OnceLock::new(),
             term_began: tokio::sync::Notify::new(),
             stopping: watch::Sender::new(false),
@@ -252,7 +261,9 @@ impl Rig {
             compaction_started: None,
             lowering: None,
         };
+        // As the apply thread does when it begins.
         applier.store.record_changes();
+        applier.auth.begin(applier.store.backend());
         Ok(Rig {
             fs: fs.clone(),
             id: member.id,

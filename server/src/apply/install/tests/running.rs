@@ -334,3 +334,44 @@ fn raft_goes_on_while_a_snapshot_waits_for_the_apply_thread() {
     assert!(b.member.applied() < index);
     assert!(matches!(b.next_work(), Apply::Snapshot(_)));
 }
+
+/// How long the parts of it take with a million keys, on a disk that is memory.
+#[test]
+#[ignore = "a measurement"]
+fn a_million_keys() {
+    let mut script = Script::default();
+    let b = behind(&Script::beginning());
+    for n in 0..1_000_000 {
+        script.put(&format!("key/{n:08}"), &"v".repeat(200), 0);
+    }
+    let mut a = Rig::start(&disk(), 1).unwrap();
+    let mut at = FOUNDED;
+    for entries in script.behind(FOUNDED).1.chunks(5000) {
+        let term = if at > FOUNDED { super::rig::TERM } else { 1 };
+        a.tell((at, term), entries);
+        at += entries.len() as u64;
+        a.apply(at);
+        a.member.backend().commit().unwrap();
+    }
+    let clock = std::time::Instant::now;
+    let begin = clock();
+    let (message, database) = snapshot_of(&a);
+    println!(
+        "copied {} MiB in {:?}",
+        database.len() >> 20,
+        begin.elapsed()
+    );
+    let begin = clock();
+    let index = index_of(&message);
+    b.member
+        .database_received(index, &mut &database[..])
+        .unwrap();
+    println!("received in {:?}", begin.elapsed());
+    let mut b = b;
+    b.set_free();
+    let begin = clock();
+    b.tell_snapshot(&message);
+    b.wait_applied(index);
+    println!("installed in {:?}", begin.elapsed());
+    assert_eq!(b.state(), a.state());
+}

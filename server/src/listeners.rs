@@ -1,0 +1,190 @@
+//! The sockets of a member: one per address, whatever is spoken there.
+
+use std::net::SocketAddr;
+
+use retcd_tls::Acceptor;
+use slog::{Logger, info};
+
+use crate::config::{BootstrapError, Resolved, SideTls, Url};
+use crate::net::{self, Transport};
+use crate::server::StartError;
+
+/// What the listeners speak TLS with; `None` where no URL asks for it.
+#[derive(Default)]
+pub(crate) struct Acceptors {
+    peer: Option<Acceptor>,
+    client: Option<Acceptor>,
+    metrics: Option<Acceptor>,
+}
+
+impl Acceptors {
+    /// What peers speak TLS with.
+    pub(crate) fn peer(&self) -> Option<&Acceptor> {
+        self.peer.as_ref()
+    }
+
+    /// Those of given certificates (`automatic`: of certificates that the member makes itself, which
+    /// writes to the data directory).
+    ///
+    /// # Errors
+    /// The files cannot be used, or not made.
+    pub(crate) fn add(
+        &mut self,
+        resolved: &Resolved,
+        automatic: bool,
+        logger: &Logger,
+    ) -> Result<(), StartError> {
+        let secure = |urls: &[Url]| urls.iter().any(|url| url.scheme().is_secure());
+        let acceptor = |side: &SideTls, verify_san: Option<bool>| {
+            let mut info = side.info(logger).map_err(|error| error.to_string())?;
+            info.verify_client_san = verify_san.unwrap_or(info.verify_client_san);
+            Acceptor::new(&info, logger)
+                .map(|acceptor| (acceptor, info))
+                .map_err(|error| error.to_string())
+        };
+        let (peer, client) = (&resolved.tls.peer, &resolved.tls.client);
+        if secure(&resolved.listen_peer_urls) && peer.is_automatic() == automatic {
+            let made = acceptor(peer, None).map_err(BootstrapError::PeerCertificate)?;
+            info!(logger, "starting with peer TLS"; "tls-info" => %made.1);
+            self.peer = Some(made.0);
+        }
+        if client.is_automatic() != automatic {
+            return Ok(());
+        }
+        let failed = BootstrapError::ClientCertificate;
+        if secure(&resolved.listen_client_urls) {
+            let made = acceptor(client, None).map_err(failed)?;
+            info!(logger, "starting with client TLS"; "tls-info" => %made.1);
+            self.client = Some(made.0);
+        }
+        if secure(&resolved.listen_metrics_urls) {
+            // As in etcd, whose metrics listener looks at addresses though its client listener does not.
+            self.metrics = Some(acceptor(client, Some(true)).map_err(failed)?.0);
+        }
+        Ok(())
+    }
+}
+
+/// A bound socket and the URLs it stands for.
+pub(crate) struct Bound {
+    pub(crate) listener: net::Listener,
+    /// Positions in the list of URLs.
+    urls: Vec<usize>,
+    plain: bool,
+    secure: bool,
+}
+
+/// The sockets that are served once the member is ready.
+pub(crate) struct Sockets {
+    pub(crate) clients: Vec<Bound>,
+    pub(crate) metrics: Vec<Bound>,
+}
+
+/// Binds a list of URLs. Two URLs with one address, http and https, share a socket.
+///
+/// # Errors
+/// An address that cannot be had.
+pub(crate) fn bind(urls: &[Url], addresses: &[SocketAddr]) -> Result<Vec<Bound>, StartError> {
+    let mut all: Vec<Bound> = Vec::new();
+    for (number, (url, address)) in urls.iter().zip(addresses).enumerate() {
+        let secure = url.scheme().is_secure();
+        let same = |bound: &&mut Bound| address.port() != 0 && bound.asked_for(addresses, *address);
+        let bound = match all.iter_mut().find(same) {
+            Some(bound) => bound,
+            None => {
+                let listener = net::Listener::bind(*address)
+                    .map_err(|error| StartError::Listen(error.to_string()))?;
+                all.push(Bound {
+                    listener,
+                    urls: Vec::new(),
+                    plain: false,
+                    secure: false,
+                });
+                let Some(bound) = all.last_mut() else {
+                    continue;
+                };
+                bound
+            }
+        };
+        bound.urls.push(number);
+        bound.secure |= secure;
+        bound.plain |= !secure;
+    }
+    Ok(all)
+}
+
+impl Bound {
+    fn asked_for(&self, addresses: &[SocketAddr], address: SocketAddr) -> bool {
+        let first = self.urls.first().and_then(|number| addresses.get(*number));
+        first == Some(&address)
+    }
+
+    /// What is spoken on the socket.
+    pub(crate) fn transport(&self, acceptor: Option<&Acceptor>) -> Transport {
+        Transport {
+            plain: self.plain,
+            tls: acceptor.filter(|_| self.secure).cloned(),
+        }
+    }
+}
+
+impl Sockets {
+    /// Hands each to `serve`, with what is spoken there.
+    pub(crate) fn serve(
+        self,
+        acceptors: &Acceptors,
+        mut serve: impl FnMut(net::Listener, Transport, net::Surface) -> Result<(), StartError>,
+    ) -> Result<(), StartError> {
+        let all = [
+            (self.clients, &acceptors.client, net::Surface::Client),
+            (self.metrics, &acceptors.metrics, net::Surface::Metrics),
+        ];
+        for (sockets, acceptor, surface) in all {
+            for socket in sockets {
+                let transport = socket.transport(acceptor.as_ref());
+                serve(socket.listener, transport, surface)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The address bound for each URL, in their order.
+pub(crate) fn addresses(sockets: &[Bound]) -> Vec<SocketAddr> {
+    let pairs = sockets.iter().flat_map(|bound| {
+        let address = bound.listener.addr();
+        bound.urls.iter().map(move |number| (*number, address))
+    });
+    let mut pairs: Vec<_> = pairs.collect();
+    pairs.sort_unstable_by_key(|(number, _)| *number);
+    pairs.into_iter().map(|(_, address)| address).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_and_https_may_share_an_address() {
+        let free = net::Listener::bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let port = free.addr().port();
+        drop(free);
+        let urls: Vec<Url> = [
+            format!("http://127.0.0.1:{port}"),
+            "https://127.0.0.1:0".to_owned(),
+            format!("https://127.0.0.1:{port}"),
+            "http://127.0.0.1:0".to_owned(),
+        ]
+        .iter()
+        .map(|url| url.parse().expect("a URL"))
+        .collect();
+        let wanted: Vec<_> = urls.iter().filter_map(Url::bind_address).collect();
+        let bound = bind(&urls, &wanted).expect("bound");
+        let speaks: Vec<_> = bound.iter().map(|b| (b.plain, b.secure)).collect();
+        assert_eq!(speaks, [(true, true), (false, true), (true, false)]);
+        let addresses = addresses(&bound);
+        assert_eq!(addresses[0], addresses[2]);
+        assert_eq!(addresses[1], bound[1].listener.addr());
+        assert_eq!(addresses[3], bound[2].listener.addr());
+    }
+}
