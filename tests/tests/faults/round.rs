@@ -52,6 +52,19 @@ impl Fault {
         }
     }
 
+    /// Its kind, for the summary.
+    fn kind(&self, leader: usize) -> String {
+        let whom = |n: &usize| if *n == leader { "the leader" } else { "a follower" };
+        match self {
+            Self::Kill(hit) if hit.len() == 1 => format!("kill {}", whom(&hit[0])),
+            Self::Kill(hit) => format!("kill {}", hit.len()),
+            Self::Pause(n) => format!("pause {}", whom(n)),
+            Self::Cut(n) => format!("cut off {}", whom(n)),
+            Self::Deaf(n) => format!("deafen {}", whom(n)),
+            Self::Mute(n) => format!("mute {}", whom(n)),
+        }
+    }
+
     /// Members that can still agree.
     fn available(&self) -> Vec<usize> {
         let hit = match self {
@@ -107,6 +120,7 @@ pub(crate) fn play(network: &Network, kinds: &[Kind], seed: u64, rounds: u64) {
         clock: Clock::start(),
         last: BTreeMap::new(),
         back: Vec::new(),
+        kinds: BTreeMap::new(),
         calls: 0,
         open: 0,
     };
@@ -122,6 +136,8 @@ struct Rounds<'a> {
     last: BTreeMap<String, Vec<Value>>,
     /// How long it took until writes went on.
     back: Vec<(Duration, String)>,
+    /// The same by kind of fault.
+    kinds: BTreeMap<String, Vec<Duration>>,
     calls: usize,
     open: usize,
 }
@@ -134,6 +150,8 @@ impl Rounds<'_> {
             let fault = Fault::random(&mut self.random, leader);
             let what = format!("seed {seed}, round {round}: {fault:?}, {leader} led");
             let seen = self.round(round, &fault, &what).await;
+            let took = self.back.last().expect("a round notes it").0;
+            self.kinds.entry(fault.kind(leader)).or_default().push(took);
             self.calls += seen.len();
             self.open += seen.iter().filter(|s| s.event.end.is_none()).count();
             let last = history::check(&seen).unwrap_or_else(|e| panic!("{what}: {e}"));
@@ -230,6 +248,10 @@ impl Rounds<'_> {
             at(50),
             at(90),
         );
+        for (kind, times) in &mut self.kinds {
+            times.sort();
+            println!("  {kind}: {} times, {:?} at the median", times.len(), times[times.len() / 2]);
+        }
         // A timeout is random, up to twice the least one, and a vote that is split takes another.
         assert!(at(50) < 2 * ELECTION, "half of all elections took longer than two timeouts");
         assert!(at(90) < 3 * ELECTION, "one in ten elections took longer than three timeouts");
