@@ -66,14 +66,15 @@ impl Rig {
     pub(crate) async fn dies(&mut self, n: usize, point: &str) {
         let deadline = Instant::now() + REACH;
         let node = &mut self.cluster.nodes[n];
+        let name = node.name.clone();
         let status = loop {
             if let Some(status) = node.process().exited() {
                 break status;
             }
-            assert!(Instant::now() < deadline, "{} does not come to {point}:\n{}", node.name, node.process().tail());
+            assert!(Instant::now() < deadline, "{name} does not come to {point}:\n{}", node.process().tail());
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        assert_eq!(status.signal(), Some(9), "{} at {point}: {status}:\n{}", node.name, node.process().tail());
+        assert_eq!(status.signal(), Some(9), "{name} at {point}: {status}:\n{}", node.process().tail());
         node.ended();
         self.arm(n, "");
     }
