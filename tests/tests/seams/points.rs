@@ -1,9 +1,14 @@
 //! The points, one after the other.
 
+use std::time::{Duration, Instant};
+
 use retcd_proto::etcdserverpb as pb;
 
 use crate::number;
 use crate::rig::{Rig, run};
+
+/// How long a leader keeps its log for a member that is silent, at least.
+const LEADER_REMEMBERS: Duration = Duration::from_secs(4);
 
 /// Who dies.
 #[derive(Clone, Copy, Debug)]
@@ -22,11 +27,6 @@ impl Rig {
             Who::Follower => (0..3).find(|&n| n != leader && n != itself).expect("three members"),
             Who::Itself => itself,
         }
-    }
-
-    async fn comes_back(&mut self, n: usize) {
-        self.cluster.restart(n);
-        self.cluster.settled().await;
     }
 }
 
@@ -58,7 +58,8 @@ fn add() {
                 let urls = vec![rig.cluster.nodes[new].peer_url()];
                 let request = pb::MemberAddRequest { peer_ur_ls: urls, is_learner: true };
                 retry_until_dead(&mut rig, target, through, "Cluster/MemberAdd", &request, point).await;
-                rig.comes_back_but(target, new).await;
+                rig.cluster.restart(target);
+                rig.cluster.settled().await;
                 // It may or may not have happened; it can be asked for again.
                 let through = rig.cluster.leader().await;
                 let (id, cluster) = rig.cluster.announce(through, new, true).await;
@@ -144,7 +145,11 @@ fn remove() {
                 let request = pb::MemberRemoveRequest { id };
                 retry_until_dead(&mut rig, target, through, "Cluster/MemberRemove", &request, point).await;
                 if target != old {
-                    rig.comes_back_but(target, old).await;
+                    // Meanwhile the other may have heard that it is a member no longer.
+                    rig.cluster.restart(target);
+                    for n in 0..3 {
+                        rig.cluster.serves(n).await;
+                    }
                     rig.leaves(old, id).await;
                 } else {
                     // It hears of it from the others, now or when it comes to the change again.
@@ -183,7 +188,12 @@ fn snapshot() {
                 let behind = rig.who(Who::Follower, leader).await;
                 let target = if matches!(who, Who::Leader) { leader } else { behind };
                 rig.cluster.nodes[behind].kill();
+                // A leader keeps its log for a while for one that has just been there.
+                let begin = Instant::now();
                 rig.put(70).await;
+                while begin.elapsed() < LEADER_REMEMBERS {
+                    rig.put(5).await;
+                }
                 rig.arm(target, point);
                 rig.cluster.restart(behind);
                 rig.dies(target, point).await;
@@ -203,18 +213,18 @@ async fn retry_until_dead<M: prost::Message>(
     request: &M,
     point: &str,
 ) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
-    while rig.cluster.nodes[target].process().exited().is_none() && std::time::Instant::now() < deadline {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while rig.cluster.nodes[target].process().exited().is_none() && Instant::now() < deadline {
         // All of these replies can be read as the one with the fewest fields.
         rig.send::<pb::MemberRemoveResponse>(through, method, request).await;
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     rig.dies(target, point).await;
 }
 
 /// Waits until a learner has what the leader has.
 async fn in_sync(rig: &mut Rig, leader: usize, learner: usize) {
-    let deadline = std::time::Instant::now() + retcd_tests::member::PATIENCE;
+    let deadline = Instant::now() + retcd_tests::member::PATIENCE;
     loop {
         let (a, b) = (rig.cluster.status(leader).await, rig.cluster.status(learner).await);
         if let (Ok(a), Ok(b)) = (&a, &b)
@@ -222,18 +232,12 @@ async fn in_sync(rig: &mut Rig, leader: usize, learner: usize) {
         {
             return;
         }
-        assert!(std::time::Instant::now() < deadline, "the learner does not follow: {a:?} {b:?}");
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        assert!(Instant::now() < deadline, "the learner does not follow: {a:?} {b:?}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
 impl Rig {
-    /// A member is started again; the one that is not to be started is somebody else.
-    async fn comes_back_but(&mut self, n: usize, other: usize) {
-        assert_ne!(n, other);
-        self.comes_back(n).await;
-    }
-
     /// A member is removed, and ends.
     async fn leaves(&mut self, n: usize, id: u64) {
         let through = (0..3).find(|&o| self.cluster.nodes[o].serving()).expect("three members");

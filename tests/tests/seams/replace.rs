@@ -24,9 +24,11 @@ fn replace_again_and_again() {
             let learner = round % 2 == 0;
             let (id, cluster) = rig.cluster.announce(leader, lost, learner).await;
             rig.cluster.nodes[lost].spawn(&cluster, "existing");
+            rig.learner = learner.then_some(lost);
             rig.put(30).await;
             if learner {
                 rig.cluster.promote(leader, id).await;
+                rig.learner = None;
             }
             rig.check(&format!("loop {round} of {loops}")).await;
         }

@@ -21,6 +21,8 @@ pub(crate) struct Rig {
     points: TempDir,
     /// Keys that were put, each acknowledged.
     put: u64,
+    /// A member that serves no puts.
+    pub(crate) learner: Option<usize>,
 }
 
 impl Rig {
@@ -29,7 +31,7 @@ impl Rig {
         let flags = ["--snapshot-count=40".to_owned(), "--snapshot-catchup-entries=10".to_owned()];
         let cluster = Cluster::prepare(&[], &[], &flags).expect("nothing is looked for");
         let points = tempfile::Builder::new().prefix("retcd-points-").tempdir().expect("a temporary directory");
-        let mut rig = Self { cluster, points, put: 0 };
+        let mut rig = Self { cluster, points, put: 0, learner: None };
         for _ in 0..3 {
             rig.node(&program);
         }
@@ -89,7 +91,8 @@ impl Rig {
     pub(crate) async fn put(&mut self, count: u64) {
         for _ in 0..count {
             self.put += 1;
-            let running: Vec<_> = (0..self.cluster.nodes.len()).filter(|&n| self.cluster.nodes[n].serving()).collect();
+            let serves = |&n: &usize| self.cluster.nodes[n].serving() && self.learner != Some(n);
+            let running: Vec<_> = (0..self.cluster.nodes.len()).filter(serves).collect();
             let n = running[usize::try_from(self.put).expect("small") % running.len()];
             let key = format!("key/{:06}", self.put);
             let request = pb::PutRequest { key: key.clone().into(), value: key.into(), ..Default::default() };
