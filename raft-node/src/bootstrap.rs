@@ -131,8 +131,9 @@ fn create(
     })
 }
 
-/// A log without entries. The voters count until the log tells: with none, the first change of the
-/// membership that arrives could not be applied.
+/// A log without entries, and a configuration without members: whatever comes, the log from its
+/// beginning or a snapshot, brings the one that goes with it. The present voters may be others than
+/// those that the log begins with.
 fn join(
     config: &Config,
     cluster_id: u64,
@@ -154,11 +155,7 @@ fn join(
         member_id,
         cluster_id,
         snapshot: (0, 0),
-        conf_state: raftpb::ConfState {
-            voters,
-            auto_leave: Some(false),
-            ..raftpb::ConfState::default()
-        },
+        conf_state: raftpb::ConfState::default(),
         hard_state: raftpb::HardState {
             term: Some(0),
             vote: Some(0),

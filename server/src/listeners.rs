@@ -35,31 +35,36 @@ impl Acceptors {
         logger: &Logger,
     ) -> Result<(), StartError> {
         let secure = |urls: &[Url]| urls.iter().any(|url| url.scheme().is_secure());
-        let acceptor = |side: &SideTls, verify_san: Option<bool>| {
-            let mut info = side.info(logger).map_err(|error| error.to_string())?;
+        let acceptor = |side: &SideTls, peer: bool, verify_san: Option<bool>| {
+            let info = side.info(logger).map_err(|error| {
+                let reason = error.to_string();
+                BootstrapError::SelfSigned { peer, reason }
+            });
+            let mut info = info?;
             info.verify_client_san = verify_san.unwrap_or(info.verify_client_san);
-            Acceptor::new(&info, logger)
-                .map(|acceptor| (acceptor, info))
-                .map_err(|error| error.to_string())
+            match Acceptor::new(&info, logger) {
+                Ok(acceptor) => Ok((acceptor, info)),
+                Err(error) if peer => Err(BootstrapError::PeerCertificate(error.to_string())),
+                Err(error) => Err(BootstrapError::ClientCertificate(error.to_string())),
+            }
         };
         let (peer, client) = (&resolved.tls.peer, &resolved.tls.client);
         if secure(&resolved.listen_peer_urls) && peer.is_automatic() == automatic {
-            let made = acceptor(peer, None).map_err(BootstrapError::PeerCertificate)?;
+            let made = acceptor(peer, true, None)?;
             info!(logger, "starting with peer TLS"; "tls-info" => %made.1);
             self.peer = Some(made.0);
         }
         if client.is_automatic() != automatic {
             return Ok(());
         }
-        let failed = BootstrapError::ClientCertificate;
         if secure(&resolved.listen_client_urls) {
-            let made = acceptor(client, None).map_err(failed)?;
+            let made = acceptor(client, false, None)?;
             info!(logger, "starting with client TLS"; "tls-info" => %made.1);
             self.client = Some(made.0);
         }
         if secure(&resolved.listen_metrics_urls) {
             // As in etcd, whose metrics listener looks at addresses though its client listener does not.
-            self.metrics = Some(acceptor(client, Some(true)).map_err(failed)?.0);
+            self.metrics = Some(acceptor(client, false, Some(true))?.0);
         }
         Ok(())
     }

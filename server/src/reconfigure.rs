@@ -244,10 +244,15 @@ impl Member {
         let Some(own) = progress.member(self.id) else {
             return Err(Error::NotLeader);
         };
-        let learner = progress.member(id).ok_or(Error::MemberNotFound)?;
-        if learner.matched.saturating_mul(100) < own.matched.saturating_mul(READY_PERCENT) {
+        let matched = match progress.member(id) {
+            Some(learner) => learner.matched,
+            // What is known of the others' logs is as of the last tick: it was added since.
+            None if self.cluster.load().member(id).is_some() => 0,
+            None => return Err(Error::MemberNotFound),
+        };
+        if matched.saturating_mul(100) < own.matched.saturating_mul(READY_PERCENT) {
             error!(self.logger, "rejecting promote learner: learner is not ready";
-                "learner-ready-percent" => learner.matched.saturating_mul(100) / own.matched.max(1),
+                "learner-ready-percent" => matched.saturating_mul(100) / own.matched.max(1),
                 "ready-percent-threshold" => READY_PERCENT);
             return Err(Error::LearnerNotReady);
         }

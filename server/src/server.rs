@@ -37,14 +37,14 @@ use crate::disk::{self, Databases, Disk};
 use crate::duties::Duties;
 use crate::error::Error;
 use crate::lease::peer::OverHttp;
-use crate::lease::{self, Keeper, Leases, Lessor};
+use crate::lease::{self, Alone, Keeper, Leases, Lessor};
 use crate::listeners::{self, Acceptors, Sockets};
 use crate::log::Log;
 use crate::member::{Ending, Leader, Limits, Member};
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
-use crate::peers::{Door, JoinError, LeaderPath, Remote, Secure};
+use crate::peers::{Door, JoinError, LeaderPath, Remote, Secure, Strangers};
 use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
@@ -390,7 +390,7 @@ impl Server {
             compacted: watch::Sender::new(disk.store.compact_rev()),
             watch: hub,
             leases,
-            leader_leases: OnceLock::new(),
+            leader_leases: Mutex::new(Arc::new(Alone)),
             metrics: metrics.clone(),
             logger: logger.clone(),
             ending,
@@ -399,6 +399,7 @@ impl Server {
             peers: OnceLock::new(),
             remote: Remote::new(Some(secure.clone()), logger.clone()),
             term_began: Notify::new(),
+            strangers: Strangers::default(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });
@@ -423,8 +424,8 @@ impl Server {
                 peer_urls: urls.map(ToString::to_string).collect(),
                 server_version: ETCD_VERSION.to_owned(),
                 dial_timeout: DIAL_TIMEOUT + resolved.election,
-                read_timeout: transport::DEFAULT_IO_TIMEOUT,
-                write_timeout: transport::DEFAULT_IO_TIMEOUT,
+                read_timeout: resolved.raft_read_timeout,
+                write_timeout: resolved.raft_write_timeout,
                 connector: Some(secure),
                 clock,
                 logger: logger.clone(),
@@ -435,9 +436,8 @@ impl Server {
         let node = opened.run(node_config, peers.clone(), apply, disk.applied.0)?;
         let attached = member.node.set(node.handle().clone()).is_ok()
             && member.peers.set(peers.clone()).is_ok();
-        let ask = OverHttp(LeaderPath::new(&member));
-        let attached = attached && member.leader_leases.set(Arc::new(ask)).is_ok();
         assert!(attached, "attached once, here");
+        *member.leader_leases.lock() = Arc::new(OverHttp(LeaderPath::new(&member)));
         let alone = others.is_empty();
         for other in &others {
             peers.add_peer(other.id, &other.peer_urls);
@@ -465,6 +465,7 @@ impl Server {
 
         let peer_settings = net::Settings {
             threads: 1,
+            peer_write_timeout: resolved.raft_write_timeout,
             ..net::Settings::new(logger.clone())
                 .map_err(|error| StartError::Listen(error.to_string()))?
         };

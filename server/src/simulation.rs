@@ -330,10 +330,8 @@ impl StateMachine {
         for change in self.store.take_changes() {
             chain.bytes(&change.event_kv());
         }
-        if let Some(state) = &self.conf_state {
-            for id in state.voters.iter().chain([&0]).chain(&state.learners) {
-                chain.number(*id);
-            }
+        for member in self.cluster.members() {
+            chain.bytes(&member.to_json());
         }
         chain.number(self.store.rev() as u64);
         chain.number(self.store.compact_rev() as u64);

@@ -322,7 +322,24 @@ pub(crate) fn explain(
     versions: &[&rustls::SupportedProtocolVersion],
 ) -> Failure {
     use rustls::Error as E;
+    let too_old = || {
+        let ours: Vec<_> = versions
+            .iter()
+            .map(|v| format!("{:?}", v.version))
+            .collect();
+        let offered = hello::offered_versions(first);
+        Failure::new(
+            Check::Version,
+            format!("tls: client offered only unsupported versions: [{offered}]"),
+            format!(
+                "its TLS is too old, or --tls-min-version / --tls-max-version leave no common version; spoken here: {}",
+                ours.join(", ")
+            ),
+        )
+    };
     match error {
+        // It lacks much of what a newer client says.
+        E::PeerIncompatible(_) if hello::is_old(first) => too_old(),
         E::NoCertificatesPresented => Failure::new(
             Check::NoCertificate,
             "tls: client didn't provide a certificate",
@@ -334,23 +351,7 @@ pub(crate) fn explain(
             | PeerIncompatible::SupportedVersionsExtensionRequired
             | PeerIncompatible::ServerDoesNotSupportTls12Or13
             | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
-        ) => {
-            let ours: Vec<_> = versions
-                .iter()
-                .map(|v| format!("{:?}", v.version))
-                .collect();
-            Failure::new(
-                Check::Version,
-                format!(
-                    "tls: client offered only unsupported versions: [{}]",
-                    hello::offered_versions(first)
-                ),
-                format!(
-                    "its TLS is too old, or --tls-min-version / --tls-max-version leave no common version; spoken here: {}",
-                    ours.join(", ")
-                ),
-            )
-        }
+        ) => too_old(),
         E::PeerIncompatible(why) => Failure::new(
             Check::Parameters,
             match why {

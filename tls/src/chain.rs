@@ -100,6 +100,14 @@ pub(crate) fn verify(
         Some(Ok(())) => return Err(explain(&webpki::Error::EmptyEkuExtension)),
         None => {}
     }
+    let unjudged = matches!(
+        error,
+        webpki::Error::CaUsedAsEndEntity | webpki::Error::UnsupportedCertVersion
+    );
+    if unjudged && intermediates.is_empty() {
+        // It came alone, and no trusted authority issued it.
+        return Err(explain(&webpki::Error::UnknownIssuer));
+    }
     Err(explain(&error))
 }
 
@@ -167,6 +175,16 @@ pub(crate) fn explain(error: &webpki::Error) -> Failure {
             Check::Authority,
             "x509: certificate signed by unknown authority",
             "no trusted authority stands behind the certificate: add its authority to the trusted CA file, or use a certificate of a trusted one",
+        ),
+        E::EndEntityUsedAsCa | E::SignatureAlgorithmMismatch => (
+            Check::Authority,
+            "x509: certificate signed by unknown authority",
+            "what issued the certificate is no certificate authority (CA:TRUE): issue it with one",
+        ),
+        E::CaUsedAsEndEntity => (
+            Check::Certificate,
+            "x509: certificate is one of an authority",
+            "a certificate of an authority (CA:TRUE) is taken only if a trusted authority issued it directly: issue one without CA:TRUE",
         ),
         E::EmptyEkuExtension | E::RequiredEkuNotFoundContext(_) => (
             Check::Usage,

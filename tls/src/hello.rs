@@ -39,6 +39,12 @@ impl ClientHello {
     }
 }
 
+/// Whether a client names a version below 1.2.
+pub(crate) fn is_old(first: &[u8]) -> bool {
+    let version = first.get(HELLO_VERSION_END - 2..HELLO_VERSION_END);
+    version.is_some_and(|version| version < &[3, 3][..])
+}
+
 /// What Go lists as the versions of a client that is too old: those up to the one it names.
 pub(crate) fn offered_versions(first: &[u8]) -> String {
     let highest = match first.get(HELLO_VERSION_END - 2..HELLO_VERSION_END) {
@@ -80,6 +86,7 @@ mod tests {
         assert_eq!(offered_versions(&hello(1)), "301");
         assert_eq!(offered_versions(&hello(3)), "303 302 301");
         assert_eq!(offered_versions(&[0x16]), "");
+        assert!(is_old(&hello(2)) && !is_old(&hello(3)) && !is_old(&[0x16]));
     }
 
     #[test]

@@ -126,3 +126,31 @@ impl Signer for Key {
         MAPPING.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signatures_of_every_digest_are_verified() {
+        let mut number = [7; FIELD];
+        number[..2].copy_from_slice(&[0, 5]);
+        let secret = SecretKey::from_slice(&number).expect("below the order");
+        let key = Key(SigningKey::from(secret));
+        let public = key.0.verifying_key().to_sec1_point(false);
+        for hash in [WithHash::Sha256, WithHash::Sha384, WithHash::Sha512] {
+            let signature: Signature = key
+                .0
+                .sign_prehash(&hash.digest(b"message"))
+                .expect("signed");
+            let signature = signature.to_der();
+            let verify =
+                |message| hash.verify_signature(public.as_ref(), message, signature.as_bytes());
+            assert!(verify(b"message").is_ok(), "{hash:?}");
+            assert!(verify(b"massage").is_err(), "{hash:?}");
+        }
+        let signed = Signer::sign(&key, b"message").expect("signed");
+        let verified = WithHash::Sha512.verify_signature(public.as_ref(), b"message", &signed);
+        assert!(verified.is_ok());
+    }
+}

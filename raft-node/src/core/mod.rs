@@ -55,6 +55,11 @@ pub struct Core {
     reads: Reads,
     /// Committed conf changes that were handed out and not applied yet.
     handed: Handed,
+    /// Term and vote that were given out last, and the output that is to make them durable.
+    vote: (u64, u64),
+    unsynced_vote: Option<u64>,
+    /// This member leads, and the configuration in force is without it; see [`Core::leave`].
+    leaving: bool,
     /// What the application has applied, as reported.
     applied: u64,
     retention: Retention,
@@ -114,7 +119,10 @@ impl Core {
                 RequestIds::new(config.id, config.start_millis),
                 READ_RETRY_TICKS,
             ),
+            vote: (initial.hard_state.term(), initial.hard_state.vote()),
+            unsynced_vote: None,
             handed: Handed::default(),
+            leaving: false,
             applied: initial.applied,
             retention: Retention::new(config.catch_up_entries, 2 * config.election_ticks as u32),
             soft_state: SoftState {
@@ -138,6 +146,7 @@ impl Core {
             self.raw.tick();
         }
         self.retention.tick(&self.raw.raft);
+        self.hand_over_if_leaving();
         self.settle();
     }
 
@@ -205,6 +214,9 @@ impl Core {
                     && raft.raft_log.persisted != raft.raft_log.last_index(),
             },
         )?;
+        if message.get_msg_type() == MessageType::MsgPropose && self.leaving {
+            return Err(StepError::ProposalDropped);
+        }
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
             return Err(StepError::Impossible(
                 "no election now: the log is not in order yet",
@@ -253,7 +265,7 @@ impl Core {
     }
 
     fn propose_entries(&mut self, entries: Vec<eraftpb::Entry>) -> Result<(), StepError> {
-        if self.raw.raft.leader_id == 0 {
+        if self.raw.raft.leader_id == 0 || self.leaving {
             return Err(StepError::ProposalDropped);
         }
         let mut message = eraftpb::Message {
@@ -303,6 +315,7 @@ impl Core {
         let mut members: Vec<MemberProgress> = raft
             .prs()
             .iter()
+            .filter(|(id, _)| !(self.leaving && **id == raft.id))
             .map(|(id, progress)| MemberProgress {
                 id: *id,
                 matched: progress.matched,
@@ -338,6 +351,7 @@ impl Core {
 
     /// The writes of all outputs up to `number` are durable.
     pub fn persisted(&mut self, number: u64) {
+        self.unsynced_vote = self.unsynced_vote.filter(|at| *at > number);
         self.raw.on_persist_ready(number);
     }
 
@@ -374,7 +388,7 @@ impl Core {
             conf::Next::Current(index) => index,
         };
         if let Some(change) = change {
-            self.raw.apply_conf_change(&change).map_err(raft_error)?;
+            self.change_conf(change)?;
         }
         // Everything before it was applied, or it would not be its turn.
         let log = &self.raw.raft.raft_log;
@@ -386,30 +400,46 @@ impl Core {
         }
         self.offer_conf_state();
         self.offer_applied();
-        self.leave_if_removed();
         self.settle();
         Ok(self.conf_state())
     }
 
-    /// A leader that is no member any more leads no longer. It could not count its own log, and
-    /// the crate would look for it; so the best voter is asked to take over at once, which saves
-    /// the others an election timeout.
-    fn leave_if_removed(&mut self) {
+    /// A leader that is removed goes on leading without a vote of its own, as etcd's does, until
+    /// somebody else leads or the server stops it: the others may not know yet that the change is
+    /// committed, and of two members the other one could learn it from nobody else. The crate
+    /// looks for the leader's own log among the members, so it stays there as a learner meanwhile,
+    /// which nobody sees.
+    fn change_conf(&mut self, mut change: eraftpb::ConfChange) -> Result<(), StepError> {
+        use eraftpb::ConfChangeType as T;
+        let raft = &self.raw.raft;
+        let leaves = change.change_type == T::RemoveNode
+            && change.node_id == raft.id
+            && raft.state == StateRole::Leader;
+        if leaves {
+            change.change_type = T::AddLearnerNode;
+        }
+        self.raw.apply_conf_change(&change).map_err(raft_error)?;
+        self.leaving |= leaves;
+        Ok(())
+    }
+
+    /// Asks a voter that has everything to take over, which saves the others an election timeout.
+    fn hand_over_if_leaving(&mut self) {
         let raft = &mut self.raw.raft;
-        if raft.state != StateRole::Leader || raft.prs().get(raft.id).is_some() {
+        if !self.leaving || raft.state != StateRole::Leader {
             return;
         }
+        let last = raft.raft_log.last_index();
         let voters = raft.prs().conf().voters().ids();
         let successor = raft
             .prs()
             .iter()
-            .filter(|(id, progress)| voters.contains(**id) && progress.recent_active)
-            .max_by_key(|(id, progress)| (progress.matched, **id))
-            .map(|(id, _)| *id);
+            .filter(|(id, p)| voters.contains(**id) && p.recent_active && p.matched == last)
+            .map(|(id, _)| *id)
+            .min();
         if let Some(id) = successor {
             raft.send_timeout_now(id);
         }
-        raft.become_follower(raft.term, 0);
     }
 
     fn offer_applied(&mut self) {
@@ -420,13 +450,22 @@ impl Core {
     /// The configuration is that of the last applied entry, as changes are applied one by one; or
     /// that of a snapshot that was just received.
     fn offer_conf_state(&mut self) {
-        let conf_state = self.raw.raft.prs().conf().to_conf_state();
+        let conf_state = self.conf();
         self.raw.mut_store().offer_conf_state(conf_state);
     }
 
     /// The configuration in force.
     pub fn conf_state(&self) -> raftpb::ConfState {
-        convert::to_conf_state(&self.raw.raft.prs().conf().to_conf_state())
+        convert::to_conf_state(&self.conf())
+    }
+
+    fn conf(&self) -> eraftpb::ConfState {
+        let raft = &self.raw.raft;
+        let mut conf_state = raft.prs().conf().to_conf_state();
+        if self.leaving {
+            conf_state.learners.retain(|id| *id != raft.id);
+        }
+        conf_state
     }
 
     /// Term of an entry at or above the newest snapshot.
@@ -476,6 +515,7 @@ impl Core {
             persisted_messages: to_messages(ready.take_persisted_messages()),
             ..Output::default()
         };
+        self.hold_back(&mut output);
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
             output.snapshot = Some(convert::to_snapshot(&snapshot));
@@ -506,6 +546,23 @@ impl Core {
         }
         self.raw.advance_append_async(ready);
         Some(output)
+    }
+
+    /// A leader sends nothing before its term is durable. With other voters it is: their votes were
+    /// asked for after that. A lone voter elects itself within one call, and if it had learners
+    /// they could get entries of a term that a power failure makes it forget, and so use again.
+    fn hold_back(&mut self, output: &mut Output) {
+        if let Some(hard_state) = &output.hard_state {
+            let vote = (hard_state.term(), hard_state.vote());
+            if vote != std::mem::replace(&mut self.vote, vote) {
+                self.unsynced_vote = Some(output.number);
+            }
+        }
+        if self.unsynced_vote.is_some() {
+            let mut held = std::mem::take(&mut output.messages);
+            held.append(&mut output.persisted_messages);
+            output.persisted_messages = held;
+        }
     }
 
     fn can_ask_for_reads(&self) -> bool {
@@ -540,7 +597,19 @@ impl Core {
 
     /// The crate draws election timeouts from the thread's random numbers; a run must be
     /// repeatable from a seed, so ours take their place.
+    ///
+    /// And a leader that was removed is no member at all as soon as it leads no longer.
     fn settle(&mut self) {
+        if self.leaving && self.raw.raft.state != StateRole::Leader {
+            self.leaving = false;
+            let remove = eraftpb::ConfChange {
+                change_type: eraftpb::ConfChangeType::RemoveNode,
+                node_id: self.raw.raft.id,
+                ..eraftpb::ConfChange::default()
+            };
+            // Of a learner: the voters stay as they are, so nothing can refuse it.
+            let _ = self.raw.apply_conf_change(&remove);
+        }
         let state = self.read_soft_state();
         let ticks = self
             .timeouts
@@ -582,6 +651,7 @@ fn to_messages(messages: Vec<eraftpb::Message>) -> Vec<raftpb::Message> {
 fn raft_error(e: raft::Error) -> StepError {
     match e {
         raft::Error::ProposalDropped => StepError::ProposalDropped,
+        raft::Error::StepPeerNotFound => StepError::UnknownSender,
         other => StepError::Raft(other.to_string()),
     }
 }

@@ -55,6 +55,9 @@ pub enum StepError {
     /// Values that no sound member sends.
     #[error("raft message refused: {0}")]
     Impossible(&'static str),
+    /// An answer of a member that was removed a moment ago.
+    #[error("raft message is an answer of somebody who is no member")]
+    UnknownSender,
     /// There is nobody who could take the proposal.
     #[error("raft proposal dropped")]
     ProposalDropped,

@@ -1,15 +1,18 @@
 //! What is written to the log, in which order, and what is durable after its sync.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use retcd_proto::{raftpb, walpb};
+use retcd_storage::clock::Clock;
 use retcd_storage::failpoint::failpoint;
 use retcd_storage::fs::Fs;
 use retcd_storage::snapshot;
 use retcd_storage::wal::Wal;
 
+use super::{Config, Observer};
 use crate::Error;
 
 /// Work for the WAL, in the order in which it must reach the disk.
@@ -65,17 +68,34 @@ impl Group {
 }
 
 /// The log file and the snapshot files that its records name.
-#[derive(Debug)]
 pub struct LogWriter {
     wal: Wal,
     fs: Arc<dyn Fs>,
     snap_dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    /// Told how long the files of snapshots took.
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogWriter")
+            .field("wal", &self.wal)
+            .field("snap_dir", &self.snap_dir)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LogWriter {
     /// For a log that is open.
-    pub fn new(wal: Wal, fs: Arc<dyn Fs>, snap_dir: PathBuf) -> LogWriter {
-        LogWriter { wal, fs, snap_dir }
+    pub(super) fn new(wal: Wal, config: &Config) -> LogWriter {
+        LogWriter {
+            wal,
+            fs: config.fs.clone(),
+            snap_dir: config.snap_dir.clone(),
+            clock: config.clock.clone(),
+            observer: config.observer.clone(),
+        }
     }
 
     /// Adds a write to a group, all of which [`LogWriter::flush`] makes durable.
@@ -119,7 +139,9 @@ impl LogWriter {
         snapshot: &raftpb::Snapshot,
         hard_state: raftpb::HardState,
     ) -> Result<u64, Error> {
-        snapshot::save(&*self.fs, &self.snap_dir, snapshot)?;
+        let (fs, clock) = (&*self.fs, &*self.clock);
+        let saved = snapshot::save_measured(fs, clock, &self.snap_dir, snapshot)?;
+        self.observer.snapshot_saved(&saved);
         failpoint("snapshot-install:file-saved");
         let meta = snapshot.metadata.clone().unwrap_or_default();
         let index = meta.index();

@@ -279,8 +279,9 @@ impl RaftThread {
         let core = self.machine.core_mut();
         match control {
             Control::Step(message) => {
+                // What is dropped is sent again; who was removed says no more that matters.
                 if let Err(e) = core.step(*message)
-                    && e != StepError::ProposalDropped
+                    && !matches!(e, StepError::ProposalDropped | StepError::UnknownSender)
                 {
                     warn!(self.config.logger, "raft message refused"; "error" => %e);
                 }

@@ -1,6 +1,7 @@
 //! What all parts of one transport share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::HeaderValue;
 use http::header::HeaderMap;
@@ -13,6 +14,10 @@ pub(super) const MAX_SNAPSHOTS_SENT: usize = 16;
 /// Databases that are received at a time; there is one leader.
 const MAX_SNAPSHOTS_RECEIVED: usize = 4;
 
+/// Bytes of messages whose rest is still to come, over all POSTs. One of any size fits; many senders
+/// that never end do not take all memory.
+const MAX_UNFINISHED: usize = 1024 * 1024 * 1024;
+
 pub(super) struct Context {
     pub(super) options: Options,
     pub(super) member: Arc<dyn Member>,
@@ -24,6 +29,37 @@ pub(super) struct Context {
     pub(super) headers: HeaderMap,
     pub(super) sending: Arc<Semaphore>,
     pub(super) receiving: Arc<Semaphore>,
+    unfinished: AtomicUsize,
+}
+
+/// What one message takes of [`MAX_UNFINISHED`]; given back when it is dropped.
+pub(super) struct Share<'a> {
+    context: &'a Context,
+    bytes: usize,
+}
+
+impl Share<'_> {
+    /// For so many bytes more.
+    ///
+    /// # Errors
+    /// A sentence, when others have taken what there is.
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), String> {
+        let before = self.context.unfinished.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+        if before + bytes > MAX_UNFINISHED {
+            return Err(format!(
+                "messages that are on their way have more than {MAX_UNFINISHED} bytes in all"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Share<'_> {
+    fn drop(&mut self) {
+        let unfinished = &self.context.unfinished;
+        unfinished.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Context {
@@ -54,6 +90,14 @@ impl Context {
             headers,
             sending: Arc::new(Semaphore::new(MAX_SNAPSHOTS_SENT)),
             receiving: Arc::new(Semaphore::new(MAX_SNAPSHOTS_RECEIVED)),
+            unfinished: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn share(&self) -> Share<'_> {
+        Share {
+            context: self,
+            bytes: 0,
         }
     }
 }

@@ -11,13 +11,11 @@ use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{Empty, Full};
 use hyper::body::Body;
-use prost::Message as _;
-use retcd_proto::raftpb;
 use slog::{debug, warn};
 use tokio::time::{Instant, timeout_at};
 
-use super::codec::{MAX_MESSAGE, Way, check};
-use super::context::Context;
+use super::codec::{MAX_MESSAGE, Way, check, decode_message};
+use super::context::{Context, Share};
 use super::outbox::Kind;
 use super::peers::Peers;
 use super::version::{self, text};
@@ -204,7 +202,7 @@ impl Peers {
         let context = self.context();
         let options = &context.options;
         let sender = parse_id(text(headers, "x-server-from")).map_or(0, |id| self.label(id));
-        let bytes = match read_message(Reading::new(body, context)).await {
+        let bytes = match read_message(Reading::new(body, context), context.share()).await {
             Ok(bytes) => bytes,
             Err(error) => {
                 warn!(options.logger, "failed to read Raft message";
@@ -215,7 +213,7 @@ impl Peers {
             }
         };
         let len = bytes.len() as u64;
-        let message = raftpb::Message::decode(bytes)
+        let message = decode_message(bytes)
             .map_err(|e| e.to_string())
             .and_then(|m| check(&m, Way::Alone).map(|()| m).map_err(|e| e.to_string()));
         let message = match message {
@@ -243,13 +241,17 @@ impl Peers {
 }
 
 /// Grows with what comes; a length in the head is only a promise.
-async fn read_message<B: Incoming>(mut body: Reading<B>) -> Result<Bytes, String> {
+async fn read_message<B: Incoming>(
+    mut body: Reading<B>,
+    mut share: Share<'_>,
+) -> Result<Bytes, String> {
     let deadline = Instant::now() + BODY_TIMEOUT;
     let mut bytes = Vec::new();
     while let Some(piece) = body.next().await? {
         if piece.len() > MAX_MESSAGE - bytes.len() {
             return Err(format!("it is longer than {MAX_MESSAGE} bytes"));
         }
+        share.grow(piece.len())?;
         if Instant::now() > deadline {
             return Err(format!("it takes longer than {BODY_TIMEOUT:?}"));
         }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::codec::{Frame, MessageDecoder, Way, check};
-use super::context::Context;
+use super::context::{Context, Share};
 use super::peers::Peers;
 use super::serve::{self, Incoming};
 use super::snapshot_send::{human, snapshot_index};
@@ -28,7 +28,7 @@ pub(super) async fn receive<B: Incoming>(peers: &Peers, body: B) -> Response<Ans
     let observer = &context.options.observer;
     let begin = Instant::now();
     let mut body = serve::Reading::new(body, context);
-    let (message, rest) = match message(&mut body).await {
+    let (message, rest) = match message(&mut body, context.share()).await {
         Ok(received) => received,
         Err(error) => {
             warn!(context.options.logger, "failed to decode Raft message";
@@ -98,6 +98,7 @@ fn refuse(context: &Context, message: &raftpb::Message) -> Option<ProcessError> 
 /// The message at the front of the body, and what came behind it.
 async fn message<B: Incoming>(
     body: &mut serve::Reading<B>,
+    mut share: Share<'_>,
 ) -> Result<(raftpb::Message, Bytes), String> {
     let mut decoder = MessageDecoder::with_limit(MAX_MESSAGE);
     loop {
@@ -106,6 +107,7 @@ async fn message<B: Incoming>(
             Ok(None) => return Err("unexpected EOF".to_owned()),
             Err(error) => return Err(error),
         };
+        share.grow(piece.len())?;
         let mut input = &*piece;
         match decoder.next(&mut input).map_err(|e| e.to_string())? {
             None => {}

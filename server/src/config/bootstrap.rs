@@ -57,6 +57,8 @@ pub enum BootstrapError {
     /// Files of client or metrics URLs, or what is in them.
     #[error("{0}")]
     ClientCertificate(String),
+    #[error("{reason}")]
+    SelfSigned { peer: bool, reason: String },
 }
 
 impl BootstrapError {
@@ -80,11 +82,17 @@ impl BootstrapError {
     pub fn notices(&self) -> Vec<Notice> {
         let error = || vec![("error", self.to_string().into())];
         let mut notices = match self {
-            Self::Url(_)
-            | Self::ClientTls(_)
-            | Self::MetricsTls
-            | Self::CipherSuite(_)
-            | Self::ClientCertificate(_) => Vec::new(),
+            Self::Url(_) | Self::ClientTls(_) | Self::MetricsTls | Self::CipherSuite(_) => {
+                Vec::new()
+            }
+            Self::ClientCertificate(_) => vec![Notice::new(
+                Level::Error,
+                "setting up serving from embedded etcd failed.",
+                error(),
+            )],
+            Self::SelfSigned { .. } => {
+                vec![Notice::new(Level::Warning, "cannot generate cert", error())]
+            }
             Self::PeerTls(_) | Self::PeerCertificate(_) => vec![Notice::new(
                 Level::Error,
                 "creating peer listener failed",
@@ -92,7 +100,13 @@ impl BootstrapError {
             )],
             _ => vec![Notice::new(Level::Error, "bootstrap failed", error())],
         };
-        notices.push(Notice::new(Level::Critical, "discovery failed", error()));
+        let message = match self {
+            Self::ClientCertificate(_) => "listener failed",
+            Self::SelfSigned { peer: true, .. } => "failed to get peer self-signed certs",
+            Self::SelfSigned { peer: false, .. } => "failed to get client self-signed certs",
+            _ => "discovery failed",
+        };
+        notices.push(Notice::new(Level::Critical, message, error()));
         notices
     }
 }

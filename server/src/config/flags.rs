@@ -323,6 +323,8 @@ impl Reader {
                 config.initial_election_tick_advance = value::parse_bool(text)?
             }
             "force-new-cluster" => config.force_new_cluster = value::parse_bool(text)?,
+            "raft-read-timeout" => config.raft_read_timeout = value::parse_duration(text)?,
+            "raft-write-timeout" => config.raft_write_timeout = value::parse_duration(text)?,
             "max-learners" => config.max_learners = value::parse_int(text)?,
             "strict-reconfig-check" => config.strict_reconfig_check = value::parse_bool(text)?,
             "pre-vote" => config.pre_vote = value::parse_bool(text)?,

@@ -60,6 +60,10 @@ pub struct Config {
     pub initial_cluster_token: String,
     /// `--force-new-cluster`: go on as the only member.
     pub force_new_cluster: bool,
+    /// `--raft-read-timeout`: nanoseconds; below 5 s is 5 s.
+    pub raft_read_timeout: i64,
+    /// `--raft-write-timeout`: nanoseconds; below 5 s is 5 s.
+    pub raft_write_timeout: i64,
     /// `--max-learners`.
     pub max_learners: i64,
     /// `--strict-reconfig-check`.
@@ -146,6 +150,8 @@ impl Config {
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".into(),
             force_new_cluster: false,
+            raft_read_timeout: 5_000_000_000,
+            raft_write_timeout: 5_000_000_000,
             max_learners: 1,
             strict_reconfig_check: true,
             snapshot_count: 10_000,

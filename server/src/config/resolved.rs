@@ -102,6 +102,10 @@ pub struct Resolved {
     // What follows may differ.
     /// Go on as the only member of the cluster.
     pub force_new_cluster: bool,
+    /// A stream of a peer that brings nothing for so long is given up.
+    pub raft_read_timeout: Duration,
+    /// A stream to a peer that takes nothing for so long is given up.
+    pub raft_write_timeout: Duration,
     /// Applied entries between snapshots.
     pub snapshot_count: u64,
     /// Log entries kept behind a snapshot.
@@ -298,6 +302,8 @@ impl Config {
             max_learners: usize::try_from(self.max_learners).unwrap_or(0),
             strict_reconfig_check: self.strict_reconfig_check,
             force_new_cluster: self.force_new_cluster,
+            raft_read_timeout: peer_timeout(self.raft_read_timeout),
+            raft_write_timeout: peer_timeout(self.raft_write_timeout),
             quota_backend_bytes: match self.quota_backend_bytes {
                 0 => Some(DEFAULT_QUOTA),
                 quota => u64::try_from(quota).ok(),
@@ -574,6 +580,12 @@ fn duration(flag: &'static str, nanos: i64, default_ms: u64) -> Result<Duration,
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),
         Err(_) => Err(ConfigError::Negative { flag, value: nanos }),
     }
+}
+
+/// As in etcd, 5 s at least.
+fn peer_timeout(nanos: i64) -> Duration {
+    let given = Duration::from_nanos(u64::try_from(nanos).unwrap_or(0));
+    given.max(Duration::from_secs(5))
 }
 
 /// 0 and below is etcd's default; what is too short is made longer.

@@ -474,8 +474,18 @@ pub(super) static FLAGS: &[Flag] = &[
         "0",
         "Size at which the store refuses writes; 0 is 2 GiB, negative is no limit.",
     ),
-    no("raft-read-timeout", Kind::Duration, "5s"),
-    no("raft-write-timeout", Kind::Duration, "5s"),
+    yes(
+        "raft-read-timeout",
+        Kind::Duration,
+        "5s",
+        "Time after which a stream of a peer that brings nothing is given up; 5s at least.",
+    ),
+    yes(
+        "raft-write-timeout",
+        Kind::Duration,
+        "5s",
+        "Time after which a stream to a peer that takes nothing is given up; 5s at least.",
+    ),
     yes(
         "self-signed-cert-validity",
         Kind::Uint,

@@ -61,7 +61,8 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Message(..) | Self::Streaming(_) => SizeHint::default(),
+            Self::Message(..) => SizeHint::default(),
+            Self::Streaming(body) => body.size_hint(),
         }
     }
 }

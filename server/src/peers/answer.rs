@@ -15,7 +15,7 @@ use slog::{info, warn};
 
 use super::introduction::Introduction;
 use super::remote::RemoteCluster;
-use super::{CLUSTER_ID, leases, verdict};
+use super::{CLUSTER_ID, leases, strangers, verdict};
 use crate::api::blocking;
 use crate::error::Error;
 use crate::lease::peer;
@@ -34,6 +34,7 @@ pub(crate) async fn answer(
 ) -> Result<Response<Body>, Request<Incoming>> {
     let path = request.uri().path();
     if path == "/raft" || path.starts_with("/raft/") {
+        strangers::look(&member, request.headers());
         return Ok(match member.peers.get() {
             Some(peers) => peers.serve(request).await.map(Body::Streaming),
             None => plain(StatusCode::SERVICE_UNAVAILABLE, "the member is starting"),

@@ -7,6 +7,7 @@ mod join;
 mod leases;
 mod remote;
 mod secure;
+mod strangers;
 mod verdict;
 
 pub use join::JoinError;
@@ -18,6 +19,7 @@ pub(crate) use join::{Seeker, shown_member};
 pub(crate) use leases::LeaderPath;
 pub(crate) use remote::{PromoteError, Remote};
 pub(crate) use secure::Secure;
+pub(crate) use strangers::Strangers;
 
 /// The header that names the cluster on what members say to each other.
 pub(crate) const CLUSTER_ID: &str = "x-etcd-cluster-id";

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::flusher::Flusher;
 use super::shared::Shared;
 use super::{Backend, Bucket, Error, View};
 
@@ -47,7 +48,15 @@ impl Reader {
 
     /// Returns once everything published so far is durable.
     pub fn commit(&self) -> Result<(), Error> {
+        if self.is_inline() {
+            return Flusher::new(self.shared.clone()).drain();
+        }
         self.shared.commit()
+    }
+
+    /// Whether all work is done in the calls that ask for it.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.shared.options.inline
     }
 
     /// Commits what is published, then rewrites the database without its holes. Writes and reads go on meanwhile.

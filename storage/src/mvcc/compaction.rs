@@ -130,6 +130,14 @@ impl Store {
                 let hash_from = hash_from.take();
                 self.publish()?;
                 job.stage = match hash_from {
+                    Some(from) if self.shared.base().backend.is_inline() => {
+                        let go_on = AtomicBool::new(false);
+                        let hash = hash::of_compaction(&self.shared, job.rev, from, &go_on)?;
+                        Stage::Deleting(Deleting {
+                            hash,
+                            ..Deleting::default()
+                        })
+                    }
                     Some(from) => Stage::Hashing(HashThread::start(&self.shared, job.rev, from)?),
                     None => Stage::Deleting(Deleting::default()),
                 };

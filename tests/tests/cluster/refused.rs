@@ -50,8 +50,8 @@ fn whoever_joins_as_somebody_else_learns_who_to_be() {
     let url = new.peer_url();
     wait_for("healthy cluster", || cluster.ctl_at(0, &["member", "add", "new", "--peer-urls", &url]).ok());
     new.set_cluster(format!("{},{}", cluster.members[0].entry(), new.entry()));
-    let right = format!("--initial-cluster={}", cluster.members[0].entry());
-    let parts = ["names 2 members in --initial-cluster", "has 4", &right];
+    let (last, own) = (cluster.members[2].entry(), new.entry());
+    let parts = ["names 2 members in --initial-cluster", "has 4", "--initial-cluster=m", &last, &own];
     refused(&cluster, &mut new, "member count is unequal", &parts, true);
 
     // The list has an address that nobody has.

@@ -88,7 +88,8 @@ fn cell(theirs: &Rig, ours: &Rig, row: &Row<'_>, endpoint: Endpoint, version: Ve
     if our["check"] != check || our["advice"].as_str().is_none_or(str::is_empty) {
         return Err(format!("expected {check:?}: {our}"));
     }
-    if our["server-name"] != go["server-name"] {
+    // Go has not noted it yet when it finds no common version.
+    if go["server-name"] != "" && our["server-name"] != go["server-name"] {
         return Err(format!("server name: etcd {go}, ours {our}"));
     }
     let (go, our) = (error(&go), error(&our));
@@ -214,7 +215,7 @@ fn mutual_tls_with_a_revocation_list() {
         Row("for code only", tls(&for_code), "key-usage", "key-usage"),
         Row("for anything, said so", tls(&for_any), "", ""),
         Row("for anything, not said so", tls(&for_all), "", ""),
-        Row("an authority's", tls(&as_authority), "", "address"),
+        Row("an authority's", tls(&as_authority), "", ""),
         Row("other addresses", tls(&other_address), "", "address"),
         Row("among other addresses", tls(&two_addresses), "", ""),
         Row("name of the address", tls(&local_name), "", ""),

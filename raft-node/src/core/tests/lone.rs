@@ -68,6 +68,40 @@ fn a_lone_voter_waits_for_its_founding_conf_change() {
     assert_eq!(outputs[0].entries, [normal(2, 2, b"")]);
 }
 
+/// Nothing of a new term reaches a learner before the term is durable: a lone voter that forgot it
+/// would use it again, for other entries. (Found by simulation; etcd before 3.6 has it too.)
+#[test]
+fn a_lone_voter_sends_nothing_before_its_term_is_durable() {
+    let initial = InitialState {
+        conf_state: raftpb::ConfState {
+            learners: vec![2],
+            ..voters(&[1])
+        },
+        hard_state: hard_state(1, 1, 1),
+        entries: vec![normal(1, 1, b"old")],
+        applied: 1,
+        ..InitialState::default()
+    };
+    let mut core = Core::new(&config(1), initial, &logger()).unwrap();
+    assert!(core.campaign_if_alone());
+    core.propose(&[Bytes::from_static(b"a")]).unwrap();
+    let mut outputs = drain(&mut core);
+    core.tick();
+    outputs.extend(drain(&mut core));
+    assert!(outputs.iter().all(|o| o.messages.is_empty()));
+    let held = |o: &Output| o.persisted_messages.iter().any(|m| m.to() == 2);
+    assert!(outputs.iter().any(held));
+    core.persisted(outputs.last().unwrap().number);
+    drain(&mut core);
+    core.tick();
+    let outputs = drain(&mut core);
+    assert!(
+        outputs
+            .iter()
+            .any(|o| o.messages.iter().any(|m| m.to() == 2))
+    );
+}
+
 #[test]
 fn a_lone_voter_also_elects_itself_by_ticks() {
     let mut core = core_with(1, &[1], 1);

@@ -171,7 +171,8 @@ fn entries_are_kept_for_members_that_lag() {
 }
 
 /// Seam d of membership changes: the leader is removed by its own change, with entries behind it
-/// under way. It leaves at once, and somebody takes over without waiting for an election timeout.
+/// under way. They are committed without its vote, and somebody takes over without waiting for an
+/// election timeout.
 #[test]
 fn a_leader_that_removes_itself_hands_over() {
     let mut cluster = Cluster::new();
@@ -183,9 +184,13 @@ fn a_leader_that_removes_itself_hands_over() {
     core.propose(&vec![Bytes::from_static(b"behind it"); 3])
         .unwrap();
     cluster.settle();
-    assert_ne!(cluster.core(leader).soft_state().role, Role::Leader);
-    cluster.tick(&[1, 2, 3], 1);
     let rest: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    assert_eq!(cluster.core(leader).conf_state().voters, rest);
+    let more = cluster.core(leader).propose(&[Bytes::from_static(b"more")]);
+    assert_eq!(more, Err(StepError::ProposalDropped));
+    cluster.tick(&[1, 2, 3], 2);
+    assert_eq!(cluster.core(leader).soft_state().role, Role::Follower);
+    assert!(cluster.core(leader).progress().is_empty());
     let leads = |cluster: &mut Cluster, id: u64| cluster.core(id).soft_state().role == Role::Leader;
     assert!(rest.iter().any(|id| leads(&mut cluster, *id)));
     cluster.tick(&rest, 3);
@@ -197,6 +202,34 @@ fn a_leader_that_removes_itself_hands_over() {
     // What is left of it disturbs nobody.
     cluster.tick(&[leader], 50);
     assert_eq!(cluster.core(leader).soft_state().role, Role::Follower);
+}
+
+/// Of two members the leader removes itself. What follows is lost on the way to the other one; it
+/// still learns that it is alone, though it has less than the one that left.
+#[test]
+fn the_last_but_one_leaves_nobody_behind() {
+    let mut cores: std::collections::BTreeMap<u64, Core> =
+        [1, 2].map(|id| (id, core_with(id, &[1, 2], 3))).into();
+    let mut cluster = Cluster::of(std::mem::take(&mut cores));
+    let leader = cluster.leader();
+    let other = 3 - leader;
+    cluster.settle();
+    let remove = conf_change(raftpb::ConfChangeType::ConfChangeRemoveNode, leader);
+    cluster.core(leader).propose_conf_change(&remove).unwrap();
+    cluster
+        .core(leader)
+        .propose(&[Bytes::from_static(b"y")])
+        .unwrap();
+    cluster.settle();
+    // The commit and the entry behind it never arrive.
+    cluster.cut_off = vec![other];
+    cluster.tick(&[1, 2], 5);
+    cluster.cut_off.clear();
+    cluster.tick(&[1, 2], 5);
+    assert_eq!(cluster.core(other).conf_state(), voters(&[other]));
+    cluster.tick(&[other], 30);
+    assert!(cluster.core(other).leads_alone());
+    assert!(cluster.applied[&other].contains(&"y".to_owned()));
 }
 
 /// A conf change from before a snapshot, applied after the snapshot came: the configuration of the

@@ -16,11 +16,15 @@ pub(super) struct Cluster {
 impl Cluster {
     pub(super) fn new() -> Cluster {
         let ids = [1, 2, 3];
+        Cluster::of(ids.map(|id| (id, core_with(id, &ids, 3))).into())
+    }
+
+    pub(super) fn of(cores: BTreeMap<u64, Core>) -> Cluster {
         Cluster {
-            cores: ids.map(|id| (id, core_with(id, &ids, 3))).into(),
+            applied: cores.keys().map(|id| (*id, Vec::new())).collect(),
+            cores,
             network: VecDeque::new(),
             cut_off: Vec::new(),
-            applied: ids.map(|id| (id, Vec::new())).into(),
             reads: Vec::new(),
         }
     }
@@ -76,7 +80,9 @@ impl Cluster {
     pub(super) fn tick(&mut self, ids: &[u64], ticks: usize) {
         for _ in 0..ticks {
             for id in ids {
-                self.core(*id).tick();
+                if let Some(core) = self.cores.get_mut(id) {
+                    core.tick();
+                }
             }
             self.settle();
         }

@@ -8,7 +8,7 @@ use retcd_proto::raftpb;
 use super::gather::{Gather, Number};
 use super::message::checked;
 use super::out::Out;
-use super::{DecodeError, Frame, MAX_MESSAGE, is_heartbeat};
+use super::{DecodeError, Frame, MAX_MESSAGE, decode_message, is_heartbeat};
 
 const HEARTBEAT: u8 = 0;
 const ENTRIES: u8 = 1;
@@ -181,7 +181,7 @@ impl AppendDecoder {
                         return Ok(None);
                     };
                     self.next = Next::Type;
-                    let message = raftpb::Message::decode(body)?;
+                    let message = decode_message(body)?;
                     self.place = Place::after(&message);
                     return Ok(Some(if is_heartbeat(&message) {
                         Frame::Heartbeat

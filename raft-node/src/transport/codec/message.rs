@@ -5,7 +5,7 @@ use retcd_proto::raftpb;
 
 use super::gather::{Gather, Number};
 use super::out::Out;
-use super::{DecodeError, Frame, MAX_MESSAGE, is_heartbeat};
+use super::{DecodeError, Frame, MAX_MESSAGE, decode_message, is_heartbeat};
 
 /// A `MsgHeartbeat` from nobody to nobody, as etcd 3.7 writes it.
 const HEARTBEAT: [u8; 2] = [0x08, 0x08];
@@ -60,7 +60,7 @@ impl MessageDecoder {
             return Ok(None);
         };
         self.len = None;
-        let message = raftpb::Message::decode(body)?;
+        let message = decode_message(body)?;
         Ok(Some(if is_heartbeat(&message) {
             Frame::Heartbeat
         } else {

@@ -15,6 +15,8 @@ mod out;
 #[cfg(test)]
 mod tests;
 
+use bytes::Bytes;
+use prost::Message as _;
 use retcd_proto::raftpb;
 
 pub use self::fuzz::fuzz_streams;
@@ -91,6 +93,21 @@ impl Encoder {
             Encoder::Append(_) => append::heartbeat(out),
         }
     }
+}
+
+/// A message from its bytes. The data of each of several entries becomes bytes of its own: what is
+/// kept of one entry, for as long as its key lives perhaps, does not keep all of them.
+///
+/// # Errors
+/// No protobuf.
+pub(super) fn decode_message(bytes: Bytes) -> Result<raftpb::Message, prost::DecodeError> {
+    let mut message = raftpb::Message::decode(bytes)?;
+    if message.entries.len() > 1 {
+        for data in message.entries.iter_mut().filter_map(|e| e.data.as_mut()) {
+            *data = Bytes::copy_from_slice(data);
+        }
+    }
+    Ok(message)
 }
 
 fn is_heartbeat(m: &raftpb::Message) -> bool {

@@ -188,6 +188,26 @@ fn large_data_is_shared() {
     assert_eq!(shared, 1);
 }
 
+/// An entry that stays does not keep the megabyte that it came in.
+#[test]
+fn entries_do_not_share_a_buffer() {
+    let entries = (1..=2).map(|n| entry(1, n, vec![n as u8; 1000])).collect();
+    let m = append(1, 0, 0, entries, 0);
+    let mut out = Out::default();
+    append_encoder().encode(&m, &mut out);
+    Encoder::Message.encode(&m, &mut out);
+    let sent = bytes(&mut out);
+    let (append, message) = sent.split_at(sent.len() / 2 + 1);
+    for (mut decoder, sent) in [(append_decoder(), append), (message_decoder(), message)] {
+        let frames = decode(&mut decoder, sent).unwrap();
+        let Some(Frame::Message(got)) = frames.into_iter().next() else {
+            panic!("no message");
+        };
+        assert_eq!(got, m);
+        assert!(got.entries.into_iter().all(|e| e.data.unwrap().is_unique()));
+    }
+}
+
 #[test]
 fn what_is_no_stream() {
     let too_long = |bytes: &[u8], decoder: &mut Decoder| {

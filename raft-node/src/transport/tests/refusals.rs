@@ -276,6 +276,22 @@ fn snapshots() {
     assert_eq!(site.seen.received.lock()[1], (9, Ok(b"database".to_vec())));
 }
 
+/// Many senders that never end do not take all memory.
+#[test]
+fn unfinished_messages_share_a_budget() {
+    let site = Site::start(0xa);
+    let context = site.peers.context();
+    let mut others = context.share();
+    others.grow((1 << 30) - 5).unwrap();
+    let body = message(0xb, 0xa, MessageType::MsgHeartbeat, 1).encode_to_vec();
+    let post = || ask(&site, Method::POST, "/raft", &[], body.clone());
+    expect(&post(), 400, "error reading raft message\n");
+    let snapshot = ask(&site, Method::POST, "/raft/snapshot", &[], vec![0; 8]);
+    assert_eq!(snapshot.status(), 400);
+    drop(others);
+    expect(&post(), 204, "");
+}
+
 /// Whoever asks says where it is, so it can be told what it lacks.
 #[test]
 fn an_unknown_sender_is_remembered() {

@@ -25,12 +25,12 @@ use crate::alarm::Alarms;
 use crate::auth::Auth;
 use crate::config::{Config, Resolved};
 use crate::disk::Databases;
-use crate::lease::{Leases, Lessor};
+use crate::lease::{Alone, Leases, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::Metrics;
 use crate::observer::Events;
-use crate::peers::Remote;
+use crate::peers::{Remote, Strangers};
 use crate::read::Reads;
 use crate::recovery;
 use crate::server::{StartError, open_files};
@@ -224,9 +224,10 @@ impl Rig {
             logger,
             ending: watch::Sender::new(None),
             leases,
-            leader_leases: OnceLock::new(),
+            leader_leases: Mutex::new(Arc::new(Alone)),
             peers: OnceLock::new(),
             term_began: tokio::sync::Notify::new(),
+            strangers: Strangers::default(),
             stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),

@@ -1,0 +1,113 @@
+//! What members ask each other over HTTP: the same answers as genuine etcd's.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
+
+use retcd_tests::member::{Member, PATIENCE, Setup};
+use retcd_tests::{binary, peers};
+
+/// Method, path, body, further headers.
+const REQUESTS: &[(&str, &str, &str, &str)] = &[
+    ("GET", "/members", "", ""),
+    ("POST", "/members", "", ""),
+    ("GET", "/members/", "", ""),
+    ("GET", "/members/x", "", ""),
+    ("POST", "/members/promote/123", "", ""),
+    ("POST", "/members/promote/", "", ""),
+    ("POST", "/members/promote/abc", "", ""),
+    ("POST", "/members/promote/-1", "", ""),
+    ("POST", "/members/promote/18446744073709551616", "", ""),
+    ("GET", "/members/promote/123", "", ""),
+    ("GET", "/members/hashkv", "{}", ""),
+    ("GET", "/members/hashkv", r#"{"revision":1}"#, ""),
+    ("GET", "/members/hashkv", r#"{"revision":99}"#, ""),
+    ("GET", "/members/hashkv", "nonsense", ""),
+    ("GET", "/members/hashkv", "{}", "X-Etcd-Cluster-ID: 1234\r\n"),
+    ("POST", "/members/hashkv", "{}", ""),
+    ("GET", "/downgrade/enabled", "", ""),
+    ("POST", "/downgrade/enabled", "", ""),
+    ("GET", "/downgrade/enabled/", "", ""),
+    ("GET", "/downgrade", "", ""),
+    ("POST", "/leases", "nonsense", ""),
+    ("POST", "/leases", "\x08\x7b", ""),
+    ("GET", "/leases", "", ""),
+    ("POST", "/leases/internal", "\x0a\x02\x08\x7b", ""),
+    ("GET", "/leases/internal", "", ""),
+    ("GET", "/leases/", "", ""),
+    ("GET", "/version", "", ""),
+    ("POST", "/version", "", ""),
+    ("GET", "/raft", "", ""),
+    ("POST", "/raft", "", ""),
+    ("GET", "/raft/nothing", "", ""),
+    ("GET", "/raft/stream/message/1", "", ""),
+    ("POST", "/raft/snapshot", "", ""),
+    ("GET", "/health", "", ""),
+    ("GET", "/metrics", "", ""),
+    ("GET", "/", "", ""),
+];
+
+/// Headers that mean something.
+const HEADERS: &[&str] = &["content-type", "allow", "x-content-type-options", "x-etcd-cluster-id", "x-server-version"];
+
+/// One answer, by its own word on its length: genuine etcd closes peer connections seconds later.
+fn exchange(port: u16, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(request.as_bytes())?;
+    let mut text = String::new();
+    let mut buffer = [0; 4096];
+    while !is_whole(&text) {
+        match stream.read(&mut buffer)? {
+            0 => break,
+            read => text.push_str(&String::from_utf8_lossy(&buffer[..read])),
+        }
+    }
+    Ok(text)
+}
+
+fn is_whole(text: &str) -> bool {
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    length.is_some_and(|length: usize| body.len() >= length)
+}
+
+fn answers(member: &Member) -> Vec<String> {
+    let url = member.peer_url();
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let ask = |(method, path, body, headers): &(&str, &str, &str, &str)| {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n{headers}\r\n{body}",
+            url.trim_start_matches("http://"),
+            body.len()
+        );
+        let text = exchange(port, &request).expect("an answer");
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{text:?}"));
+        let mut lines = head.split("\r\n");
+        let status = lines.next().and_then(|line| line.get(9..12)).unwrap_or("no status").to_owned();
+        let mut answer = format!("{method} {path} {body:?} => {status}", body = body.trim_end());
+        let mut found: Vec<_> = lines
+            .filter_map(|line| line.split_once(": "))
+            .map(|(name, value)| (name.to_ascii_lowercase(), value.to_owned()))
+            .filter(|(name, _)| HEADERS.contains(&name.as_str()))
+            .collect();
+        found.sort();
+        for (name, value) in found {
+            let _ = write!(answer, "; {name}: {value}");
+        }
+        answer
+    };
+    REQUESTS.iter().map(ask).collect()
+}
+
+#[test]
+fn peers_are_answered_as_by_genuine_etcd() {
+    let Some(go) = peers::go_etcd() else { return };
+    let genuine = Member::start(Setup::new(go));
+    let expected = answers(&genuine);
+    // On the same ports, and so with the same ids.
+    let ours = genuine.replaced(Setup::new(binary::ours()));
+    let got = answers(&ours);
+    let different: Vec<_> = expected.iter().zip(&got).filter(|(a, b)| a != b).collect();
+    assert!(different.is_empty(), "genuine, ours: {different:#?}");
+}
