@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use retcd_proto::{raftpb, walpb};
 use retcd_storage::clock::Clock;
+use retcd_storage::failpoint::failpoint;
 use retcd_storage::fs::Fs;
 use retcd_storage::snapshot;
 use retcd_storage::wal::Wal;
@@ -141,6 +142,7 @@ impl LogWriter {
         let (fs, clock) = (&*self.fs, &*self.clock);
         let saved = snapshot::save_measured(fs, clock, &self.snap_dir, snapshot)?;
         self.observer.snapshot_saved(&saved);
+        failpoint("snapshot-install:file-saved");
         let meta = snapshot.metadata.clone().unwrap_or_default();
         let index = meta.index();
         self.wal.append_snapshot(&walpb::Snapshot {
@@ -163,6 +165,9 @@ impl LogWriter {
     pub fn flush(&mut self, group: Group) -> Result<Vec<Report>, Error> {
         self.wal.flush()?;
         let mut reports: Vec<Report> = group.persisted.map(Report::Persisted).into_iter().collect();
+        if !group.recorded.is_empty() {
+            failpoint("snapshot-install:recorded");
+        }
         for index in group.recorded {
             self.wal.release_to(index)?;
             reports.push(Report::SnapshotRecorded(index));

@@ -11,6 +11,7 @@ use retcd_proto::raftpb::ConfChange;
 use retcd_raft_node::ConfChangeError;
 use retcd_raft_node::membership::{Change, DowngradeInfo, Member, MembershipError};
 use retcd_storage::backend::Bucket;
+use retcd_storage::failpoint::failpoint;
 use slog::{error, info, warn};
 
 use super::dispatch::Done;
@@ -141,6 +142,7 @@ impl Applier {
         let id = change.id();
         let valid = self.cluster.validate(&change);
         let accepted = valid.is_ok().then(|| change.clone());
+        failpoint("conf-change:decided");
         let state =
             self.member
                 .node()
@@ -152,6 +154,7 @@ impl Applier {
                         reason: error.to_string(),
                     },
                 })?;
+        failpoint("conf-change:in-raft");
         self.snapshots.conf_changed(index, &state);
         if let Err(error) = valid {
             error!(self.member.logger, "Validation on configuration change failed";
@@ -166,6 +169,7 @@ impl Applier {
         let backend = self.store.backend();
         self.cluster.store(&applied, backend);
         backend.put(Bucket::Meta, CONF_STATE, conf_state::to_json(&state));
+        failpoint("conf-change:stored");
         self.publish_cluster();
         self.say(&applied, before.as_ref());
         self.member.follow(&applied);
@@ -208,6 +212,7 @@ impl Applier {
     /// This member is none any more. It goes on for a moment, as etcd does, so that others learn of the change from
     /// it and the client gets its answer.
     fn leave(&self) {
+        failpoint("leave:begun");
         let member = Arc::downgrade(&self.member);
         let leaving = thread::Builder::new().name("leave".into()).spawn(move || {
             thread::sleep(LEAVING);
