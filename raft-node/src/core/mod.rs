@@ -13,6 +13,7 @@
 mod check;
 mod conf;
 mod convert;
+mod fuzz;
 mod log;
 mod reads;
 mod retention;
@@ -34,6 +35,7 @@ use reads::Reads;
 use retention::Retention;
 use timeouts::Timeouts;
 
+pub use fuzz::fuzz_core;
 pub use types::{
     CoreConfig, InitialState, MemberProgress, Output, Replication, Role, SoftState, StepError,
 };
