@@ -202,6 +202,7 @@ impl Core {
             &check::Receiver {
                 id: raft.id,
                 last_index: raft.raft_log.last_index(),
+                committed: raft.raft_log.commit_info(),
                 leads: raft.state == StateRole::Leader,
                 campaigns_unsynced: raft.state == StateRole::Candidate
                     && raft.raft_log.persisted != raft.raft_log.last_index(),
