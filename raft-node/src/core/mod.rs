@@ -13,6 +13,7 @@
 mod check;
 mod conf;
 mod convert;
+mod fuzz;
 mod log;
 mod reads;
 mod retention;
@@ -34,6 +35,7 @@ use reads::Reads;
 use retention::Retention;
 use timeouts::Timeouts;
 
+pub use fuzz::fuzz_core;
 pub use types::{
     CoreConfig, InitialState, MemberProgress, Output, Replication, Role, SoftState, StepError,
 };
@@ -209,6 +211,7 @@ impl Core {
             &check::Receiver {
                 id: raft.id,
                 last_index: raft.raft_log.last_index(),
+                committed: raft.raft_log.commit_info(),
                 leads: raft.state == StateRole::Leader,
                 campaigns_unsynced: raft.state == StateRole::Candidate
                     && raft.raft_log.persisted != raft.raft_log.last_index(),
