@@ -7,7 +7,7 @@ use retcd_sim::{Mutant, run};
 
 /// Seeds that a mutant may survive; `RETCD_SIM_MUTANT_SEEDS`.
 fn limit() -> u64 {
-    std::env::var("RETCD_SIM_MUTANT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(400)
+    std::env::var("RETCD_SIM_MUTANT_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2000)
 }
 
 #[test]
