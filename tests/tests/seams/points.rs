@@ -8,7 +8,7 @@ use crate::number;
 use crate::rig::{Rig, run};
 
 /// How long a leader keeps its log for a member that is silent, at least.
-const LEADER_REMEMBERS: Duration = Duration::from_secs(4);
+const LEADER_REMEMBERS: Duration = Duration::from_secs(3);
 
 /// Who dies.
 #[derive(Clone, Copy, Debug)]
@@ -187,16 +187,21 @@ fn snapshot() {
                 let leader = rig.cluster.leader().await;
                 let behind = rig.who(Who::Follower, leader).await;
                 let target = if matches!(who, Who::Leader) { leader } else { behind };
-                rig.cluster.nodes[behind].kill();
-                // A leader keeps its log for a while for one that has just been there.
-                let begin = Instant::now();
-                rig.put(70).await;
-                while begin.elapsed() < LEADER_REMEMBERS {
-                    rig.put(5).await;
+                for longer in 1.. {
+                    assert!(longer < 5, "{what}: nobody needs a snapshot");
+                    rig.cluster.nodes[behind].kill();
+                    // A leader keeps its log for a while for one that has just been there.
+                    let begin = Instant::now();
+                    rig.put(70).await;
+                    while begin.elapsed() < longer * LEADER_REMEMBERS {
+                        rig.put(5).await;
+                    }
+                    rig.arm(target, point);
+                    rig.cluster.restart(behind);
+                    if rig.dies_first(target, behind, point).await {
+                        break;
+                    }
                 }
-                rig.arm(target, point);
-                rig.cluster.restart(behind);
-                rig.dies(target, point).await;
                 rig.cluster.restart(target);
                 rig.check(&what).await;
             }
@@ -238,6 +243,27 @@ async fn in_sync(rig: &mut Rig, leader: usize, learner: usize) {
 }
 
 impl Rig {
+    /// Whether a member dies at its point, before another one has all that there is without it.
+    async fn dies_first(&mut self, target: usize, behind: usize, point: &str) -> bool {
+        let ahead = (0..3).find(|&n| n != behind).expect("three members");
+        loop {
+            if self.cluster.nodes[target].process().exited().is_some() {
+                self.dies(target, point).await;
+                return true;
+            }
+            if let (Ok(one), Ok(other)) = (self.cluster.status(ahead).await, self.cluster.status(behind).await)
+                && one.raft_applied_index == other.raft_applied_index
+            {
+                self.arm(target, "");
+                // It may have come to the point at the last moment.
+                if self.cluster.nodes[target].process().exited().is_none() {
+                    return false;
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// A member is removed, and ends.
     async fn leaves(&mut self, n: usize, id: u64) {
         let through = (0..3).find(|&o| self.cluster.nodes[o].serving()).expect("three members");
