@@ -146,6 +146,10 @@ impl Core {
         self.reads.tick(self.raw.raft.term);
         if self.raw.raft.state == StateRole::Leader || self.may_campaign() {
             self.raw.tick();
+        } else {
+            // No election; but time passes: a leader that falls silent meanwhile is not taken for
+            // one for ever, which would refuse all others this member's vote.
+            self.raw.raft.election_elapsed += 1;
         }
         self.retention.tick(&self.raw.raft);
         self.hand_over_if_leaving();
