@@ -34,7 +34,7 @@ pub enum Start {
         cluster_id: u64,
         /// The id that this member was given when it was added.
         member_id: u64,
-        /// The voters that the cluster has now, without this member.
+        /// The voters that the cluster has now, without this member; somebody must be there to join.
         voters: Vec<u64>,
     },
     /// A member that has a log.
@@ -84,7 +84,7 @@ pub fn open(config: &Config, start: Start) -> Result<Opened, Error> {
             cluster_id,
             member_id,
             voters,
-        } => join(config, cluster_id, member_id, voters),
+        } => join(config, cluster_id, member_id, &voters),
         Start::Restart {
             consistent_index,
             conf_state,
@@ -134,14 +134,7 @@ fn create(
 /// A log without entries, and a configuration without members: whatever comes, the log from its
 /// beginning or a snapshot, brings the one that goes with it. The present voters may be others than
 /// those that the log begins with.
-fn join(
-    config: &Config,
-    cluster_id: u64,
-    member_id: u64,
-    mut voters: Vec<u64>,
-) -> Result<Opened, Error> {
-    voters.sort_unstable();
-    voters.dedup();
+fn join(config: &Config, cluster_id: u64, member_id: u64, voters: &[u64]) -> Result<Opened, Error> {
     if member_id == 0 || voters.is_empty() || voters.contains(&member_id) {
         return Err(Error::Members(format!(
             "member {member_id:x} cannot join a cluster whose voters are {voters:x?}"

@@ -29,6 +29,12 @@ pub trait Ports {
     /// Committed work. What there is no room for comes back.
     fn apply(&mut self, work: Apply) -> Option<Apply>;
 
+    /// Everything that the core had to say was executed; what it has committed is about to be
+    /// applied. Whoever hears of an applied entry may look at what is shown here.
+    fn settled(&mut self, core: &Core) {
+        let _ = core;
+    }
+
     /// An answer to a read-index request.
     fn read_state(&mut self, request: u64, index: u64);
 
@@ -105,6 +111,7 @@ impl Machine {
         while let Some(output) = self.core.ready() {
             self.execute(output, ports);
         }
+        ports.settled(&self.core);
         while let Some(next) = self.backlog.pop_front() {
             if let Some(next) = ports.apply(next) {
                 self.backlog.push_front(next);

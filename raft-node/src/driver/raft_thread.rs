@@ -16,7 +16,7 @@ use super::status::{Progress, Shared};
 use super::wal_thread::Writes;
 use super::{Apply, Config, MAX_WRITES, Transport};
 use crate::Error;
-use crate::core::{Role, SoftState, StepError};
+use crate::core::{Core, Role, SoftState, StepError};
 
 /// Proposals that become one round of the core at most, in number and in bytes: what one sync
 /// carries must not delay the next one for long.
@@ -75,6 +75,11 @@ impl Ports for Outlets {
                 Some(work)
             }
         }
+    }
+
+    fn settled(&mut self, core: &Core) {
+        self.shared.set_log(core.committed(), core.last_index());
+        self.shared.set_alone(core.leads_alone());
     }
 
     fn read_state(&mut self, request: u64, index: u64) {
@@ -151,8 +156,6 @@ impl RaftThread {
     fn work(&mut self) {
         self.machine.work(&mut self.channels.outlets);
         let core = self.machine.core();
-        self.shared.set_log(core.committed(), core.last_index());
-        self.shared.set_alone(core.leads_alone());
         if core.soft_state().leader != 0 {
             self.leaderless_ticks = 0;
         }

@@ -96,6 +96,7 @@ struct Placed {
 /// # Errors
 /// The first thing that a single copy of the data could not have answered.
 pub(crate) fn check(calls: &[Call]) -> Result<(), String> {
+    in_range(calls)?;
     let places = place(calls)?;
     let keys = by_key(&places);
     with_time(calls, &places)?;
@@ -153,6 +154,22 @@ pub(crate) fn check(calls: &[Call]) -> Result<(), String> {
             }
             (Request::Put { .. }, Outcome::Done(_)) | (_, Outcome::Unknown) => {}
             (_, _) => return wrong("the answer does not fit the question".into()),
+        }
+    }
+    Ok(())
+}
+
+/// An empty store is at revision 1, and the first write gets 2.
+fn in_range(calls: &[Call]) -> Result<(), String> {
+    for (at, call) in calls.iter().enumerate() {
+        let sound = match call.outcome {
+            Outcome::Unknown => true,
+            Outcome::Done(revision) => revision > 1,
+            Outcome::Nothing(revision) | Outcome::Value(revision, None) => revision > 0,
+            Outcome::Value(revision, Some((modified, _))) => 1 < modified && modified <= revision,
+        };
+        if !sound {
+            return Err(format!("call {at} {call:?}: there is no such revision"));
         }
     }
     Ok(())
