@@ -263,7 +263,8 @@ fn a_member_that_joins_begins_with_an_empty_log() {
     let opened = join(4, &[3, 1, 2, 2]).unwrap();
     assert_eq!((opened.member_id, opened.cluster_id), (4, 9));
     assert_eq!(opened.last_index, 0);
-    assert_eq!(opened.conf_state.voters, [1, 2, 3]);
+    // The log, or a snapshot, brings the members that go with it.
+    assert_eq!(opened.conf_state, ConfState::default());
     drop(opened);
 
     // Nothing happened since: it may be tried again, by the same member only.
