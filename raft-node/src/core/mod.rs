@@ -17,6 +17,7 @@ mod fuzz;
 mod log;
 mod reads;
 mod retention;
+mod split;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -652,7 +653,11 @@ impl Core {
 }
 
 fn to_messages(messages: Vec<eraftpb::Message>) -> Vec<raftpb::Message> {
-    messages.into_iter().map(convert::to_message).collect()
+    let mut out = Vec::with_capacity(messages.len());
+    for message in messages {
+        split::split(convert::to_message(message), &mut out);
+    }
+    out
 }
 
 fn raft_error(e: raft::Error) -> StepError {

@@ -72,8 +72,9 @@ impl SnapshotSender {
             drop(permit);
             // First: with the report raft may want to send another one.
             drop(busy);
-            let member = &sender.context.member;
-            member.report_snapshot(sender.peer, sent);
+            // It waits for room in the raft thread's queue, and other peers do not wait with it.
+            let (member, peer) = (sender.context.member.clone(), sender.peer);
+            tokio::task::spawn_blocking(move || member.report_snapshot(peer, sent));
         })
     }
 
