@@ -7,6 +7,7 @@ mod cluster;
 mod dispatch;
 pub(crate) mod entry;
 mod install;
+pub(crate) mod proposal;
 mod snapshot;
 
 use std::sync::Arc;
