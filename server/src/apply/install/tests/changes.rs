@@ -41,3 +41,27 @@ fn the_last_voter_stays() {
         rig.stop();
     }
 }
+
+/// A stop that comes while a change of the membership waits to be applied is one like any other.
+#[test]
+fn a_stop_with_a_change_left_is_no_failure() {
+    let mut script = Script::default();
+    script.put("before", "it", 0);
+    script.remove(1);
+    script.put("after", "it", 0);
+    let fs = disk();
+    let mut rig = Rig::start(&fs, 2).unwrap();
+    let (before, entries) = script.behind(FOUNDED);
+    rig.tell(before, &[]);
+    rig.apply(FOUNDED);
+    rig.tell(before, entries);
+    assert_eq!(rig.stop_behind(script.last()), None);
+    // What was applied is in the database, with its index; the rest is applied after the start.
+    let mut rig = Rig::start(&fs, 2).unwrap();
+    assert!(has(&rig, b"before") && !has(&rig, b"after"));
+    assert_eq!(rig.member.applied(), FOUNDED + 1);
+    rig.apply(script.last());
+    assert!(has(&rig, b"after"));
+    assert!(rig.member.cluster.load().member(id(1)).is_none());
+    rig.stop();
+}
