@@ -128,8 +128,11 @@ impl Member {
     /// Follows a change of the whole membership at once, from `old` to what it is now.
     pub(crate) fn reconnect(&self, old: &Cluster) {
         let cluster = self.cluster.load();
-        for gone in old.members().filter(|m| cluster.member(m.id).is_none()) {
-            self.follow(&Change::Removed(gone.id));
+        // Not only those of `old`: who joined asked others for the members, and knows some whom the log removed
+        // before it got there.
+        let known = self.peers().map_or_else(Vec::new, |peers| peers.ids());
+        for gone in known.iter().filter(|id| cluster.member(**id).is_none()) {
+            self.follow(&Change::Removed(*gone));
         }
         for member in cluster.members() {
             self.follow(&Change::Added(member.clone()));
