@@ -143,17 +143,17 @@ impl Applier {
         let valid = self.cluster.validate(&change);
         let accepted = valid.is_ok().then(|| change.clone());
         failpoint("conf-change:decided");
-        let state =
-            self.member
-                .node()
-                .apply_conf_change(accepted)
-                .map_err(|error| match error {
-                    ConfChangeError::Stopped => Fatal::NodeStopped,
-                    ConfChangeError::Refused(error) => Fatal::Entry {
-                        index,
-                        reason: error.to_string(),
-                    },
-                })?;
+        let state = match self.member.node().apply_conf_change(accepted) {
+            Ok(state) => state,
+            Err(ConfChangeError::Stopped) => return Err(Fatal::NodeStopped),
+            // Such as the removal of the last voter. Raft comes to the same verdict on every member and leaves
+            // everything as it is, so the members stay what they are as well.
+            Err(ConfChangeError::Refused(error)) => {
+                error!(self.member.logger, "refused a configuration change that raft cannot make";
+                    "index" => index, "member-id" => format!("{:x}", change.node_id()), "error" => %error);
+                return Ok((id, Err(Error::Membership(error.to_string()))));
+            }
+        };
         failpoint("conf-change:in-raft");
         self.snapshots.conf_changed(index, &state);
         if let Err(error) = valid {
