@@ -26,7 +26,7 @@ use crate::conf_state::{self, CONF_STATE};
 use crate::disk::TERM;
 use crate::error::Error;
 use crate::lease::{Leases, Lessor};
-use crate::metrics::Metrics;
+use crate::metrics::LeaseMetrics;
 use crate::schema;
 use crate::txn::{self, Env, Failure, Tally};
 
@@ -141,8 +141,8 @@ impl StateMachine {
         };
         let cluster = Cluster::load(&reader, cluster_id, DEFAULT_MAX_LEARNERS).map_err(text)?;
         // Nobody leads here as far as leases go: the clock is never looked at.
-        let metrics = Metrics::new().map_err(text)?;
-        let leases = Leases::new(Arc::new(SystemClock), Duration::ZERO, metrics.lease.clone());
+        let metrics = LeaseMetrics::unseen().map_err(text)?;
+        let leases = Leases::new(Arc::new(SystemClock), Duration::ZERO, metrics);
         let mut lessor = Lessor::load(&reader, MIN_TTL, Arc::new(leases)).map_err(text)?;
         let small = StoreOptions {
             value_cache_bytes: 0,
