@@ -18,7 +18,7 @@ use crate::Error;
 use crate::h2::{self, Connection};
 use crate::workload::{Plan, Source};
 
-/// Puts a second.
+/// Puts a second beside work on the database.
 pub const RATE: u32 = 1000;
 
 /// How often replies are looked for. This much a latency may be overstated.
@@ -35,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub fn beside_puts<T>(
     endpoint: SocketAddr,
     plan: &Plan,
+    rate: u32,
     at_least: Duration,
     work: impl FnOnce() -> Result<T, Error> + Send,
 ) -> Result<(Duration, T, Histogram<u64>), Error>
@@ -43,7 +44,7 @@ where
 {
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let puts = scope.spawn(|| puts(endpoint, plan, &done));
+        let puts = scope.spawn(|| puts(endpoint, plan, rate, &done));
         let begin = Instant::now();
         let result = work();
         let took = begin.elapsed();
@@ -57,7 +58,12 @@ where
     })
 }
 
-fn puts(endpoint: SocketAddr, plan: &Plan, done: &AtomicBool) -> io::Result<Histogram<u64>> {
+fn puts(
+    endpoint: SocketAddr,
+    plan: &Plan,
+    rate: u32,
+    done: &AtomicBool,
+) -> io::Result<Histogram<u64>> {
     let mut connection: Connection<Instant> = Connection::open(endpoint, plan.path(), false)?;
     let mut source = Source::new(plan, 0, 1);
     let mut latency =
@@ -70,7 +76,7 @@ fn puts(endpoint: SocketAddr, plan: &Plan, done: &AtomicBool) -> io::Result<Hist
             source
                 .next(|_, message| connection.send(due, message))
                 .unwrap_or(Ok(()))?;
-            due += Duration::from_secs(1) / RATE;
+            due += Duration::from_secs(1) / rate;
         }
         if stop && connection.in_flight() == 0 {
             break;
@@ -144,6 +150,6 @@ pub fn compact(endpoint: SocketAddr) -> Result<(), Error> {
     .map(drop)
 }
 
-fn call(endpoint: SocketAddr, path: &str, request: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn call(endpoint: SocketAddr, path: &str, request: &[u8]) -> Result<Vec<u8>, Error> {
     h2::call(endpoint, path, request, PATIENCE).map_err(Error::io(endpoint.to_string()))
 }

@@ -1,6 +1,9 @@
 //! Two servers side by side: the same lines on fresh directories of the same disk, in the order A B B A, several rounds.
 
+mod three;
+
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -33,6 +36,8 @@ pub struct Options {
     pub duration: Duration,
     /// Keys of the lines on many keys.
     pub keys: u64,
+    /// Leaders killed, and leaders moved, per turn.
+    pub trials: usize,
     /// How often a line is taken again, at most, because other processes disturbed it.
     pub retries: usize,
     /// Only lines whose title contains this.
@@ -206,12 +211,28 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome,
             let result = turn
                 .small()
                 .and_then(|()| turn.large())
-                .and_then(|()| turn.churn());
+                .and_then(|()| turn.churn())
+                .and_then(|()| turn.three());
             let _ = fs::remove_dir_all(&turn.dir);
             result?;
         }
     }
     Ok(outcome)
+}
+
+/// Who is driven, and whose CPU time and memory count.
+struct Target {
+    endpoints: Vec<SocketAddr>,
+    pids: Vec<u32>,
+}
+
+impl Target {
+    fn of(server: &Server) -> Self {
+        Self {
+            endpoints: vec![server.endpoint],
+            pids: vec![server.pid()],
+        }
+    }
 }
 
 /// One server taken through all lines.
@@ -244,9 +265,13 @@ impl Turn<'_> {
             return Ok(());
         }
         let (mut server, _) = Server::start(self.program(), &self.dir.join("small"))?;
-        self.drive(&server, &plan(Kind::Load, SMALL_KEYS, false), 16)?;
+        self.drive(
+            &Target::of(&server),
+            &plan(Kind::Load, SMALL_KEYS, false),
+            16,
+        )?;
         for line in SMALL {
-            self.line(&server, line, SMALL_KEYS)?;
+            self.line(&Target::of(&server), line, SMALL_KEYS)?;
         }
         let writes = SMALL
             .iter()
@@ -268,12 +293,12 @@ impl Turn<'_> {
         }
         let all = plan(Kind::Load, self.options.keys, false);
         let (mut server, _) = Server::start(self.program(), &self.dir.join("large"))?;
-        let loaded = self.drive(&server, &all, 16)?;
+        let loaded = self.drive(&Target::of(&server), &all, 16)?;
         self.add_measured(LOAD, &loaded, &[Figure::Throughput, Figure::Cpu]);
         self.add_memory(RSS_LOADED, &server)?;
         self.check_answers(&server)?;
         for line in LARGE {
-            self.line(&server, line, self.options.keys)?;
+            self.line(&Target::of(&server), line, self.options.keys)?;
         }
         if self.wanted(&[RESTART, RSS_WARM]) {
             server.kill()?;
@@ -304,7 +329,8 @@ impl Turn<'_> {
         let puts = plan(Kind::Put, self.options.keys, false);
         let duration = self.options.duration;
         std::thread::sleep(REST);
-        let (_, (), undisturbed) = busy::beside_puts(endpoint, &puts, duration, || Ok(()))?;
+        let (_, (), undisturbed) =
+            busy::beside_puts(endpoint, &puts, busy::RATE, duration, || Ok(()))?;
         let undisturbed = p99_us(&undisturbed);
         self.add(UNDISTURBED, Figure::P99, undisturbed, None);
 
@@ -316,7 +342,9 @@ impl Turn<'_> {
             ],
         );
         let (took, (), latency) =
-            busy::beside_puts(endpoint, &puts, Duration::ZERO, || busy::snapshot(endpoint))?;
+            busy::beside_puts(endpoint, &puts, busy::RATE, Duration::ZERO, || {
+                busy::snapshot(endpoint)
+            })?;
         self.add(SNAPSHOT, Figure::Time, took.as_secs_f64(), None);
         self.add(SNAPSHOT, Figure::P99, p99_us(&latency), None);
         self.add(
@@ -327,12 +355,17 @@ impl Turn<'_> {
         );
 
         self.expect(DEFRAGMENT, &[(Figure::P99, Goal::OursAtMost(10_000.0))]);
-        self.drive(server, &plan(Kind::Load, self.options.keys / 2, false), 16)?;
+        self.drive(
+            &Target::of(server),
+            &plan(Kind::Load, self.options.keys / 2, false),
+            16,
+        )?;
         busy::compact(endpoint)?;
         std::thread::sleep(REST);
-        let (took, (), latency) = busy::beside_puts(endpoint, &puts, Duration::ZERO, || {
-            busy::defragment(endpoint)
-        })?;
+        let (took, (), latency) =
+            busy::beside_puts(endpoint, &puts, busy::RATE, Duration::ZERO, || {
+                busy::defragment(endpoint)
+            })?;
         self.add(DEFRAGMENT, Figure::Time, took.as_secs_f64(), None);
         self.add(DEFRAGMENT, Figure::P99, p99_us(&latency), None);
         Ok(())
@@ -348,7 +381,7 @@ impl Turn<'_> {
         let keys = plan(Kind::PutOnce, CHURN_KEYS, false);
         for _ in 0..CHURN_ROUNDS {
             for _ in 0..1_000_000 / CHURN_ROUNDS / CHURN_KEYS {
-                self.drive(&server, &keys, 1000)?;
+                self.drive(&Target::of(&server), &keys, 1000)?;
             }
             busy::compact(server.endpoint)?;
         }
@@ -388,18 +421,18 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn line(&mut self, server: &Server, line: &Line, keys: u64) -> Result<(), Error> {
+    fn line(&mut self, target: &Target, line: &Line, keys: u64) -> Result<(), Error> {
         if !self.wanted(&[line.title]) {
             return Ok(());
         }
         self.expect(line.title, line.goals);
         let plan = plan(line.kind, keys, line.serializable);
-        let mut measured = self.drive(server, &plan, line.clients)?;
+        let mut measured = self.drive(target, &plan, line.clients)?;
         for _ in 0..self.options.retries {
             if measured.other_cpu <= Some(DISTURBED) {
                 break;
             }
-            let again = self.drive(server, &plan, line.clients)?;
+            let again = self.drive(target, &plan, line.clients)?;
             if again.other_cpu < measured.other_cpu {
                 measured = again;
             }
@@ -415,14 +448,17 @@ impl Turn<'_> {
         Ok(())
     }
 
-    fn drive(&self, server: &Server, plan: &Plan, clients: usize) -> Result<Measured, Error> {
+    fn drive(&self, target: &Target, plan: &Plan, clients: usize) -> Result<Measured, Error> {
         let drive = Drive {
-            endpoint: server.endpoint,
-            connections: CONNECTIONS.min(clients),
+            endpoints: target.endpoints.clone(),
+            // As many to each member.
+            connections: CONNECTIONS
+                .next_multiple_of(target.endpoints.len())
+                .min(clients),
             clients,
             warm_up: Duration::from_secs(1).min(self.options.duration),
             duration: self.options.duration,
-            pid: Some(server.pid()),
+            pids: target.pids.clone(),
         };
         let measured = load::run(plan, &drive)?;
         match &measured.failure {
@@ -466,7 +502,7 @@ impl Turn<'_> {
                 Figure::Cpu => measured.cpu_per_op(),
                 Figure::Memory => measured.memory.map(|memory| mib(memory.peak)),
                 Figure::Time => Some(measured.elapsed.as_secs_f64()),
-                Figure::Slowdown | Figure::Space => None,
+                Figure::TimeP95 | Figure::Slowdown | Figure::Space => None,
             };
             if let Some(value) = value {
                 self.add(line, *figure, value, measured.other_cpu);

@@ -4,7 +4,9 @@
 //! HTTP/2 frames written by hand from prepared bytes, replies counted and not decoded ([`h2`]). Printed beside
 //! throughput and latency is what the *server* spent: CPU time per operation and memory ([`process`]).
 
+pub mod acks;
 pub mod busy;
+pub mod cluster;
 pub mod compare;
 pub mod h2;
 pub mod load;

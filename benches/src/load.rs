@@ -15,8 +15,8 @@ use crate::workload::{Plan, Source};
 /// How to drive.
 #[derive(Debug, Clone)]
 pub struct Drive {
-    /// The server.
-    pub endpoint: SocketAddr,
+    /// The server, or all members that clients talk to: the connections are spread over them.
+    pub endpoints: Vec<SocketAddr>,
     /// Connections, each with a thread.
     pub connections: usize,
     /// Calls under way at any time, over all connections.
@@ -25,8 +25,8 @@ pub struct Drive {
     pub warm_up: Duration,
     /// Measured; not looked at for plans that end by themselves.
     pub duration: Duration,
-    /// The server's process, to see what it spends.
-    pub pid: Option<u32>,
+    /// The processes of all members, to see what they spend together.
+    pub pids: Vec<u32>,
 }
 
 /// What was measured.
@@ -88,20 +88,23 @@ pub fn run(plan: &Plan, drive: &Drive) -> Result<Measured, Error> {
     let finite = plan.calls().is_some();
     let stage = AtomicU8::new(if finite { MEASURE } else { WARM_UP });
     let lanes = drive.connections.clamp(1, drive.clients.max(1));
+    let endpoint = |lane: usize| drive.endpoints[lane % drive.endpoints.len()];
+    if drive.endpoints.is_empty() {
+        return Err(Error::Usage("no server was given".into()));
+    }
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..lanes)
             .map(|lane| {
                 let clients = drive.clients / lanes + usize::from(lane < drive.clients % lanes);
                 let stage = &stage;
-                scope.spawn(move || {
-                    Lane::open(plan, drive.endpoint, lane, lanes, clients)?.run(stage)
-                })
+                let endpoint = endpoint(lane);
+                scope.spawn(move || Lane::open(plan, endpoint, lane, lanes, clients)?.run(stage))
             })
             .collect();
         if !finite {
             std::thread::sleep(drive.warm_up);
         }
-        let before = Usage::now(drive.pid)?;
+        let before = Usage::now(&drive.pids)?;
         let start = Instant::now();
         stage.store(MEASURE, Ordering::Relaxed);
         if !finite {
@@ -112,17 +115,17 @@ pub fn run(plan: &Plan, drive: &Drive) -> Result<Measured, Error> {
                 std::thread::sleep(Duration::from_millis(10).min(drive.duration));
             }
         }
-        let (mut elapsed, mut after) = (start.elapsed(), Usage::now(drive.pid)?);
+        let (mut elapsed, mut after) = (start.elapsed(), Usage::now(&drive.pids)?);
         stage.store(if finite { MEASURE } else { STOP }, Ordering::Relaxed);
         let mut total = Tally::new();
-        for thread in threads {
+        for (lane, thread) in threads.into_iter().enumerate() {
             let tally = thread
                 .join()
                 .map_err(|_| Error::Server("a client thread panicked".into()))?;
-            total.add(tally.map_err(Error::io(drive.endpoint.to_string()))?);
+            total.add(tally.map_err(Error::io(endpoint(lane).to_string()))?);
         }
         if finite {
-            (elapsed, after) = (start.elapsed(), Usage::now(drive.pid)?);
+            (elapsed, after) = (start.elapsed(), Usage::now(&drive.pids)?);
         }
         Ok(total.measured(plan, elapsed, &before, &after))
     })
@@ -137,12 +140,17 @@ struct Usage {
 }
 
 impl Usage {
-    fn now(pid: Option<u32>) -> Result<Self, Error> {
+    fn now(pids: &[u32]) -> Result<Self, Error> {
+        let (mut server, mut memory) = (None, None);
+        for pid in pids {
+            *server.get_or_insert(Duration::ZERO) += process::cpu(*pid)?;
+            *memory.get_or_insert_default() += process::memory(*pid)?;
+        }
         Ok(Self {
-            server: pid.map(process::cpu).transpose()?,
+            server,
             client: process::cpu(std::process::id())?,
             machine: process::machine_cpu()?,
-            memory: pid.map(process::memory).transpose()?,
+            memory,
         })
     }
 }
@@ -330,12 +338,12 @@ mod tests {
     fn drive(endpoint: SocketAddr) -> Drive {
         let (warm_up, duration) = (Duration::from_millis(1), Duration::from_millis(50));
         Drive {
-            endpoint,
+            endpoints: vec![endpoint],
             connections: 3,
             clients: 700,
             warm_up,
             duration,
-            pid: Some(std::process::id()),
+            pids: vec![std::process::id()],
         }
     }
 

@@ -1,7 +1,6 @@
 //! `retcd-bench`: measures an etcd server, or two beside each other.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -21,7 +20,7 @@ usage: retcd-bench WORKLOAD [options]      measure a running server
 workloads: put  put-once  range  count  limit  txn  load
 
 options of workloads:
-  --endpoint 127.0.0.1:2379   the server
+  --endpoint 127.0.0.1:2379   the server; or several members, with commas between them
   --clients 64                calls in flight
   --connections 8             connections they are spread over
   --seconds 5                 measured, after a second to warm up
@@ -31,7 +30,7 @@ options of workloads:
   --limit 500                 of the workload limit
   --serializable              reads without a round of the leader
   --seed 42                   of the random choice of keys
-  --pid N                     the server's process, to see what it spends
+  --pid N                     the server's process, or those of all members, to see what they spend
   --json                      one line of JSON instead of text
 
 options of restart and compare:
@@ -40,6 +39,7 @@ options of restart and compare:
 options of compare:
   --rounds 3                  each of four turns: theirs, ours, ours, theirs
   --seconds 5                 per line
+  --trials 10                 per turn: leaders killed, and leaders moved
   --retries 2                 of a line that other processes disturbed
   --only TEXT                 lines whose title contains it
   --write FILE                put the table between the file's markers; samples go to FILE.jsonl
@@ -111,6 +111,18 @@ impl Given {
         }
     }
 
+    /// Values with commas between them.
+    fn list<T: std::str::FromStr>(&mut self, name: &str) -> Result<Option<Vec<T>>, Error> {
+        let Some(text) = self.0.remove(name) else {
+            return Ok(None);
+        };
+        let values = text.split(',').map(|text| {
+            text.parse()
+                .map_err(|_| Error::Usage(format!("--{name}: {text:?} is no value for it")))
+        });
+        values.collect::<Result<_, _>>().map(Some)
+    }
+
     fn program(&mut self, name: &str) -> Result<Program, Error> {
         let path = self.text(name).ok_or_else(|| {
             Error::Usage(format!("--{name} is missing: give the path of an etcd"))
@@ -163,18 +175,14 @@ fn measure(workload: &str, options: &mut Given) -> Result<(), Error> {
         )));
     }
     let drive = Drive {
-        endpoint: options.value("endpoint", SocketAddr::from(([127, 0, 0, 1], 2379)))?,
+        endpoints: options
+            .list("endpoint")?
+            .unwrap_or_else(|| vec![([127, 0, 0, 1], 2379).into()]),
         connections: options.value("connections", 8)?,
         clients: options.value("clients", 64)?,
         warm_up: Duration::from_secs(1),
         duration: Duration::from_secs_f64(options.value("seconds", 5.0)?),
-        pid: options
-            .text("pid")
-            .map(|pid| {
-                pid.parse()
-                    .map_err(|_| Error::Usage("--pid: no number".into()))
-            })
-            .transpose()?,
+        pids: options.list("pid")?.unwrap_or_default(),
     };
     let json = options.value("json", false)?;
     std::mem::replace(options, Given(BTreeMap::new())).done()?;
@@ -213,16 +221,15 @@ fn time_restart(program: &Program, dir: &Path, keys: u64) -> Result<(), Error> {
         seed: 42,
     };
     let (clients, duration) = (16, Duration::ZERO);
-    let (endpoint, pid) = (server.endpoint, Some(server.pid()));
     let loaded = load::run(
         &plan,
         &Drive {
-            endpoint,
+            endpoints: vec![server.endpoint],
             connections: 8,
             clients,
             warm_up: duration,
             duration,
-            pid,
+            pids: vec![server.pid()],
         },
     )?;
     print!("load: {}", report::show(&loaded));
@@ -246,6 +253,7 @@ fn run_compare(given: &mut Given) -> Result<(), Error> {
         rounds: given.value("rounds", 3)?,
         duration: Duration::from_secs_f64(given.value("seconds", 5.0)?),
         keys: given.value("keys", 1_000_000)?,
+        trials: given.value("trials", 10)?,
         retries: given.value("retries", 2)?,
         only: given.text("only").unwrap_or_default(),
         dir: given.dir()?,

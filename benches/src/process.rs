@@ -32,12 +32,19 @@ pub fn cpu(pid: u32) -> Result<Duration, Error> {
 }
 
 /// Memory of a process in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
     /// Resident now (`VmRSS`).
     pub resident: u64,
     /// The most that ever was (`VmHWM`).
     pub peak: u64,
+}
+
+impl std::ops::AddAssign for Memory {
+    fn add_assign(&mut self, other: Self) {
+        self.resident += other.resident;
+        self.peak += other.peak;
+    }
 }
 
 /// Memory of a process.

@@ -54,10 +54,42 @@ impl Program {
 pub struct Server {
     program: Program,
     dir: PathBuf,
-    peer: SocketAddr,
+    place: Place,
     /// For clients.
     pub endpoint: SocketAddr,
     child: Child,
+}
+
+/// Where a server listens, and what it is told of its cluster.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its name.
+    pub name: String,
+    /// For clients.
+    pub client: SocketAddr,
+    /// For peers.
+    pub peer: SocketAddr,
+    /// Value of `--initial-cluster`.
+    pub cluster: String,
+    /// The cluster is there already.
+    pub joins: bool,
+}
+
+impl Place {
+    /// Free ports, and nobody else in the cluster.
+    ///
+    /// # Errors
+    /// If there is no port.
+    pub fn alone(name: &str) -> Result<Self, Error> {
+        let [client, peer] = free_ports().map_err(Error::io("find a free port"))?;
+        Ok(Self {
+            name: name.to_owned(),
+            client,
+            peer,
+            cluster: format!("{name}=http://{peer}"),
+            joins: false,
+        })
+    }
 }
 
 impl Server {
@@ -66,19 +98,26 @@ impl Server {
     /// # Errors
     /// If it does not start.
     pub fn start(program: &Program, dir: &Path) -> Result<(Self, Duration), Error> {
-        fs::create_dir_all(dir).map_err(Error::io(dir.display().to_string()))?;
-        let [endpoint, peer] = free_ports().map_err(Error::io("find a free port"))?;
         let begin = Instant::now();
-        let child = spawn(program, dir, endpoint, peer)?;
-        let mut server = Self {
-            program: program.clone(),
-            dir: dir.to_owned(),
-            peer,
-            endpoint,
-            child,
-        };
+        let mut server = Self::spawn(program, dir, Place::alone("bench")?)?;
         server.wait_ready()?;
         Ok((server, begin.elapsed()))
+    }
+
+    /// Starts on `dir`, which is created.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn spawn(program: &Program, dir: &Path, place: Place) -> Result<Self, Error> {
+        fs::create_dir_all(dir).map_err(Error::io(dir.display().to_string()))?;
+        let child = spawn(program, dir, &place)?;
+        Ok(Self {
+            program: program.clone(),
+            dir: dir.to_owned(),
+            endpoint: place.client,
+            place,
+            child,
+        })
     }
 
     /// The process.
@@ -114,12 +153,16 @@ impl Server {
     /// If it does not start.
     pub fn restart(&mut self) -> Result<Duration, Error> {
         let begin = Instant::now();
-        self.child = spawn(&self.program, &self.dir, self.endpoint, self.peer)?;
+        self.child = spawn(&self.program, &self.dir, &self.place)?;
         self.wait_ready()?;
         Ok(begin.elapsed())
     }
 
-    fn wait_ready(&mut self) -> Result<(), Error> {
+    /// Waits until it serves.
+    ///
+    /// # Errors
+    /// If it ends, or takes too long.
+    pub fn wait_ready(&mut self) -> Result<(), Error> {
         let begin = Instant::now();
         while !healthy(self.endpoint).unwrap_or(false) {
             let exited = self
@@ -153,12 +196,8 @@ fn log_file(dir: &Path) -> PathBuf {
     dir.join("server.log")
 }
 
-fn spawn(
-    program: &Program,
-    dir: &Path,
-    client: SocketAddr,
-    peer: SocketAddr,
-) -> Result<Child, Error> {
+fn spawn(program: &Program, dir: &Path, place: &Place) -> Result<Child, Error> {
+    let (client, peer) = (place.client, place.peer);
     let path = log_file(dir);
     let log = File::options()
         .create(true)
@@ -175,13 +214,15 @@ fn spawn(
         command.env_remove(key);
     }
     command
-        .args(["--name=bench", "--quota-backend-bytes", QUOTA, "--data-dir"])
+        .args(["--name", &place.name, "--quota-backend-bytes", QUOTA])
+        .arg("--data-dir")
         .arg(dir.join("data"))
         .arg(format!("--listen-client-urls=http://{client}"))
         .arg(format!("--advertise-client-urls=http://{client}"))
         .arg(format!("--listen-peer-urls=http://{peer}"))
         .arg(format!("--initial-advertise-peer-urls=http://{peer}"))
-        .arg(format!("--initial-cluster=bench=http://{peer}"))
+        .args(["--initial-cluster", &place.cluster])
+        .args(place.joins.then_some("--initial-cluster-state=existing"))
         .args(&program.flags)
         .stdin(Stdio::null())
         .stdout(log)

@@ -125,6 +125,14 @@ pub fn streams(bytes: &[u8]) {
     }
 }
 
+/// A member's life, and messages of hostile peers in it.
+///
+/// # Panics
+/// If the core does what it may not.
+pub fn step(script: &[u8]) {
+    retcd_raft_node::core::fuzz_core(script);
+}
+
 fn same_as_view(fs: &OneFile, options: BoltOptions, content: &Content) {
     let engine = open_as_member(fs, options).expect("open");
     assert!(read(&engine).expect("read") == *content, "after reopening");

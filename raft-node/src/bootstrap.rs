@@ -5,6 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 use prost::Message as _;
 use retcd_proto::{etcdserverpb, raftpb, walpb};
+use retcd_storage::failpoint::failpoint;
 use retcd_storage::wal::{self, Replay, Wal};
 use slog::{info, warn};
 
@@ -140,6 +141,7 @@ fn join(config: &Config, cluster_id: u64, member_id: u64, voters: &[u64]) -> Res
         )));
     }
     let wal = create_wal(config, cluster_id, member_id)?;
+    failpoint("join:log-created");
     info!(config.logger, "created an empty log";
         "member" => format!("{member_id:x}"), "cluster" => format!("{cluster_id:x}"));
     Ok(Opened {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use retcd_raft_node::membership::Member;
 use retcd_raft_node::{Start, ids};
+use retcd_storage::failpoint::failpoint;
 use slog::{Logger, info};
 
 use crate::config::{ClusterState, Resolved, Url, parse_cluster};
@@ -95,6 +96,7 @@ fn join(
     };
     let timeout = request_timeout(resolved);
     let (start, members) = run_async(seeker.join(resolved.max_learners, timeout))??;
+    failpoint("join:introduced");
     let own = match &start {
         Start::Join { member_id, .. } => *member_id,
         _ => 0,

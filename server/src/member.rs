@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use retcd_proto::etcdserverpb::{AlarmMember, ResponseHeader};
 use retcd_raft_node::ids::RequestIds;
 use retcd_raft_node::membership::Cluster;
@@ -20,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::disk;
 use crate::error::Error;
-use crate::lease::{Alone, LeaderLeases, Leases};
+use crate::lease::{LeaderLeases, Leases};
 use crate::metrics::{Metrics, saturating};
 use crate::peers::{Remote, Strangers};
 use crate::read::Reads;
@@ -105,7 +106,7 @@ pub(crate) struct Member {
     pub(crate) watch: Arc<Hub>,
     pub(crate) leases: Arc<Leases>,
     /// How to ask the leader about leases, once there is a way to other members.
-    pub(crate) leader_leases: OnceLock<Arc<dyn LeaderLeases>>,
+    pub(crate) leader_leases: Mutex<Arc<dyn LeaderLeases>>,
     /// The raft node's clock.
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
@@ -150,8 +151,8 @@ impl Member {
     }
 
     /// The leases of the leader, when that is another member.
-    pub(crate) fn leader_leases(&self) -> &dyn LeaderLeases {
-        self.leader_leases.get().map_or(&Alone, AsRef::as_ref)
+    pub(crate) fn leader_leases(&self) -> Arc<dyn LeaderLeases> {
+        self.leader_leases.lock().clone()
     }
 
     pub(crate) fn applied(&self) -> u64 {

@@ -30,6 +30,9 @@ struct State {
     round: Option<(u64, Vec<Reader>)>,
     /// Confirmed at an index that is not applied yet.
     unapplied: Vec<(u64, Vec<Reader>)>,
+    /// With so many in either list it is looked who has given up.
+    waiting_bound: usize,
+    unapplied_bound: usize,
 }
 
 impl Reads {
@@ -41,6 +44,7 @@ impl Reads {
             return false;
         }
         state.unapplied.push((index, vec![reader]));
+        state.forget_unapplied();
         true
     }
 
@@ -48,6 +52,7 @@ impl Reads {
     fn join(&self, reader: Reader, next_context: impl FnOnce() -> u64) -> Option<u64> {
         let mut state = self.state.lock();
         state.waiting.push(reader);
+        state.forget_waiting();
         state.begin(next_context)
     }
 
@@ -72,6 +77,7 @@ impl Reads {
         let ready = applied() >= index;
         if !ready {
             state.unapplied.push((index, readers));
+            state.forget_unapplied();
             return state.begin(next_context);
         }
         let next = state.begin(next_context);
@@ -116,7 +122,33 @@ impl Reads {
     }
 }
 
+/// Below it nothing is looked through.
+const FEW: usize = 64;
+
+/// Keeps a list from growing for ever when nobody leads, or nothing is applied: whenever it has doubled, those who
+/// have given up are dropped, so that the cost is spread over all that came.
+fn forget<T>(list: &mut Vec<T>, bound: &mut usize, keep: impl FnMut(&mut T) -> bool) {
+    if list.len() >= FEW.max(*bound) {
+        list.retain_mut(keep);
+        *bound = 2 * list.len();
+    }
+}
+
 impl State {
+    fn forget_waiting(&mut self) {
+        forget(&mut self.waiting, &mut self.waiting_bound, |reader| {
+            !reader.is_closed()
+        });
+    }
+
+    fn forget_unapplied(&mut self) {
+        let bound = &mut self.unapplied_bound;
+        forget(&mut self.unapplied, bound, |(_, readers)| {
+            readers.retain(|reader| !reader.is_closed());
+            !readers.is_empty()
+        });
+    }
+
     fn begin(&mut self, next_context: impl FnOnce() -> u64) -> Option<u64> {
         if self.round.is_some() || self.waiting.is_empty() {
             return None;
@@ -173,5 +205,45 @@ impl Member {
             server.read_indexes_failed.inc();
         }
         confirmed?.map_err(|_| Error::Stopped)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reader() -> (Reader, oneshot::Receiver<Result<(), Error>>) {
+        oneshot::channel()
+    }
+
+    #[test]
+    fn those_who_gave_up_are_forgotten() {
+        let reads = Reads::default();
+        // A round that nobody answers, and an index that is never applied.
+        let (sender, _round) = reader();
+        assert_eq!(reads.join(sender, || 1), Some(1));
+        let mut patient = Vec::new();
+        for n in 0..100 * FEW {
+            for index in [0, 1] {
+                let (sender, receiver) = reader();
+                match index {
+                    0 => assert_eq!(reads.join(sender, || 2), None),
+                    _ => assert!(reads.wait_for(9, sender, || 8)),
+                }
+                if n % FEW == 0 {
+                    patient.push(receiver);
+                }
+            }
+            let state = reads.state.lock();
+            let most = FEW.max(2 * patient.len());
+            assert!(state.waiting.len() <= most && state.unapplied.len() <= most);
+        }
+        // Nobody who waits is forgotten.
+        reads.applied(9);
+        assert_eq!(reads.confirmed(1, 5, || 9, || 2), Some(2));
+        assert_eq!(reads.confirmed(2, 5, || 9, || 3), None);
+        for mut receiver in patient {
+            assert!(matches!(receiver.try_recv(), Ok(Ok(()))));
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use retcd_proto::raftpb::{ConfChange, ConfChangeType};
 use retcd_raft_node::ProposeError;
 use retcd_raft_node::membership::{self, Cluster, ConfChangeContext};
+use retcd_storage::failpoint::failpoint;
 use slog::{error, info, warn};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -140,6 +141,7 @@ impl Member {
         loop {
             leader.mark_unchanged();
             let mut waiter = self.waiters.register(id);
+            failpoint("conf-change:proposing");
             match self.node().propose_conf_change(change.clone()) {
                 Ok(()) => {}
                 Err(ProposeError::Stopped) => return Err(Error::Stopped),

@@ -37,7 +37,7 @@ use crate::disk::{self, Databases, Disk};
 use crate::duties::Duties;
 use crate::error::Error;
 use crate::lease::peer::OverHttp;
-use crate::lease::{self, Keeper, Leases, Lessor};
+use crate::lease::{self, Alone, Keeper, Leases, Lessor};
 use crate::listeners::{self, Acceptors, Sockets};
 use crate::log::Log;
 use crate::member::{Ending, Leader, Limits, Member};
@@ -390,7 +390,7 @@ impl Server {
             compacted: watch::Sender::new(disk.store.compact_rev()),
             watch: hub,
             leases,
-            leader_leases: OnceLock::new(),
+            leader_leases: Mutex::new(Arc::new(Alone)),
             metrics: metrics.clone(),
             logger: logger.clone(),
             ending,
@@ -436,9 +436,8 @@ impl Server {
         let node = opened.run(node_config, peers.clone(), apply, disk.applied.0)?;
         let attached = member.node.set(node.handle().clone()).is_ok()
             && member.peers.set(peers.clone()).is_ok();
-        let ask = OverHttp(LeaderPath::new(&member));
-        let attached = attached && member.leader_leases.set(Arc::new(ask)).is_ok();
         assert!(attached, "attached once, here");
+        *member.leader_leases.lock() = Arc::new(OverHttp(LeaderPath::new(&member)));
         let alone = others.is_empty();
         for other in &others {
             peers.add_peer(other.id, &other.peer_urls);

@@ -395,3 +395,148 @@ async fn three_members_in_one_process_are_a_cluster() {
     back.ready().await.expect("it is ready");
     assert_eq!(value(&back.client(), "who").await, Some(b"two".to_vec()));
 }
+
+#[tokio::test]
+async fn leases_without_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let client = server.client();
+    let granted = client.lease_grant(7, 60).await.expect("a grant");
+    assert_eq!((granted.id, granted.ttl), (7, 60));
+    assert_eq!(client.lease_grant(7, 60).await, Err(Error::LeaseExists));
+    let too_long = client.lease_grant(8, i64::MAX).await;
+    assert_eq!(too_long, Err(Error::LeaseTtlTooLarge));
+    let chosen = client.lease_grant(0, 60).await.expect("a grant").id;
+    assert!(chosen > 0);
+    let put = pb::PutRequest {
+        key: "k".into(),
+        lease: 7,
+        ..Default::default()
+    };
+    client.put_request(put).await.expect("a put");
+
+    let told = client.lease_time_to_live(7, true).await.expect("a reply");
+    assert_eq!((told.granted_ttl, told.keys), (60, vec!["k".into()]));
+    let unknown = client.lease_time_to_live(77, true).await.expect("a reply");
+    assert_eq!((unknown.ttl, unknown.granted_ttl), (-1, 0));
+    let mut listed = client.leases().await.expect("a list");
+    listed.sort_unstable();
+    assert_eq!(listed, [7, chosen]);
+
+    let mut renewals = client.lease_keep_alive().expect("a stream");
+    for id in [7, 77, chosen] {
+        renewals.renew(id);
+    }
+    for (id, ttl) in [(7, 60), (77, 0), (chosen, 60)] {
+        let reply = renewals.next().await.expect("a reply").expect("no error");
+        assert_eq!((reply.id, reply.ttl), (id, ttl));
+    }
+    assert_eq!(client.lease_keep_alive_once(7).await, Ok(60));
+
+    client.lease_revoke(7).await.expect("a revoke");
+    assert_eq!(client.lease_revoke(7).await, Err(Error::LeaseNotFound));
+    assert_eq!(value(&client, "k").await, None);
+
+    let short = client.lease_grant(0, 1).await.expect("a grant");
+    assert_eq!(short.ttl, 2, "the shortest");
+    let mut watch = client
+        .watch(pb::WatchCreateRequest {
+            key: "short".into(),
+            ..Default::default()
+        })
+        .expect("a watch");
+    let created = watch.next().await.expect("a reply").expect("no error");
+    assert!(created.created);
+    let put = pb::PutRequest {
+        key: "short".into(),
+        lease: short.id,
+        ..Default::default()
+    };
+    client.put_request(put).await.expect("a put");
+    let mut kinds = Vec::new();
+    while kinds.len() < 2 {
+        let reply = watch.next().await.expect("a reply").expect("no error");
+        kinds.extend(reply.events.iter().map(|event| event.r#type));
+    }
+    assert_eq!(kinds, [0, 1], "put, and deleted when its time was over");
+
+    server.stop();
+    assert_eq!(client.lease_grant(0, 60).await, Err(Error::Stopped));
+    assert_eq!(renewals.next().await, Some(Err(Error::Stopped)));
+    assert_eq!(renewals.next().await, None);
+}
+
+#[tokio::test]
+async fn locks_and_elections_without_a_socket() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = start(dir.path());
+    let client = server.client();
+    for id in 1..=3 {
+        client.lease_grant(id, 600).await.expect("a grant");
+    }
+    let held = client.lock("l", 1).await.expect("the lock");
+    assert_eq!(held.key, "l/1");
+    let second = tokio::spawn({
+        let client = client.clone();
+        async move { client.lock("l", 2).await }
+    });
+    let there = async |key: &'static str, there: bool| {
+        while client.get(key).await.expect("a read").is_some() != there {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    there("l/2", true).await;
+    let third = tokio::spawn({
+        let client = client.clone();
+        async move { client.lock("l", 3).await }
+    });
+    there("l/3", true).await;
+    // Who gives up leaves the queue.
+    second.abort();
+    there("l/2", false).await;
+    assert!(!third.is_finished());
+    client.unlock(held.key).await.expect("an answer");
+    assert_eq!(third.await.unwrap().expect("the lock").key, "l/3");
+    let unknown = client.lock("l", 77).await;
+    let text = "etcdserver: requested lease not found".to_owned();
+    assert_eq!(unknown, Err(Error::Recipe(text)));
+
+    let candidate = |value: &'static str, lease| retcd_proto::v3electionpb::CampaignRequest {
+        name: "e".into(),
+        lease,
+        value: value.into(),
+    };
+    let mut leaders = client.observe("e").await.expect("a stream");
+    let won = client
+        .campaign(candidate("one", 1))
+        .await
+        .expect("it leads");
+    let leader = won.leader.expect("a key");
+    let next = tokio::spawn({
+        let (client, candidate) = (client.clone(), candidate("two", 2));
+        async move { client.campaign(candidate).await }
+    });
+    let mut told = async || {
+        let leader = leaders.next().await.expect("a leader").expect("no error");
+        leader.kv.expect("a pair").value
+    };
+    assert_eq!(told().await, "one");
+    let proclaim = retcd_proto::v3electionpb::ProclaimRequest {
+        leader: Some(leader.clone()),
+        value: "more".into(),
+    };
+    client.proclaim(proclaim.clone()).await.expect("an answer");
+    assert_eq!(told().await, "more");
+    there("e/2", true).await;
+    let resign = retcd_proto::v3electionpb::ResignRequest {
+        leader: Some(leader),
+    };
+    client.resign(resign).await.expect("an answer");
+    next.await.unwrap().expect("it leads");
+    assert_eq!(told().await, "two");
+    let late = client.proclaim(proclaim).await;
+    assert_eq!(late, Err(Error::Recipe("election: not leader".into())));
+    let leader = client.leader("e").await.expect("a leader");
+    assert_eq!(leader.kv.expect("a pair").value, "two");
+    server.stop();
+}

@@ -5,6 +5,7 @@
 pub mod backend;
 pub mod clock;
 pub mod cow_tree;
+pub mod failpoint;
 pub mod fs;
 pub mod mvcc;
 pub mod snapshot;

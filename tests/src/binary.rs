@@ -1,6 +1,7 @@
 //! Our own binaries.
 
 use std::env;
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
@@ -27,15 +28,40 @@ pub fn our_etcdutl() -> PathBuf {
     PATH.get_or_init(|| env::var_os("RETCD_ETCDUTL_BIN").map_or_else(|| build("etcdutl"), PathBuf::from)).clone()
 }
 
+/// The path of our `etcd` with the points at which a test ends it, built if need be, once per process;
+/// `RETCD_FAILPOINTS_BIN` names another one.
+///
+/// # Panics
+/// If it does not build.
+#[must_use]
+pub fn ours_with_failpoints() -> PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| {
+        if let Some(path) = env::var_os("RETCD_FAILPOINTS_BIN") {
+            return path.into();
+        }
+        // Has the name of the usual one until it is copied; the next who wants that one links it anew.
+        let built = build_with("etcd", &["--features", "retcd/failpoints"]);
+        let copy = built.with_file_name("etcd-failpoints");
+        fs::copy(&built, &copy).unwrap_or_else(|e| panic!("{}: {e}", copy.display()));
+        copy
+    })
+    .clone()
+}
+
+fn build(name: &str) -> PathBuf {
+    build_with(name, &[])
+}
+
 /// Asks cargo even if a binary is there, since it may be older than the sources. All of the workspace
 /// is named, so that the features of shared crates are those that the tests were built with.
-fn build(name: &str) -> PathBuf {
+fn build_with(name: &str, more: &[&str]) -> PathBuf {
     let exe = env::current_exe().expect("a test knows its own path");
     let profile = exe.ancestors().nth(2).expect("tests live in <target>/<profile>/deps");
     let target = profile.parent().expect("tests live in <target>/<profile>/deps");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
-    cargo.args(["build", "--quiet", "--workspace", "--bin", name, "--target-dir"]).arg(target);
+    cargo.args(["build", "--quiet", "--workspace", "--bin", name, "--target-dir"]).arg(target).args(more);
     if profile.ends_with("release") {
         cargo.arg("--release");
     }

@@ -1,7 +1,7 @@
 //! gRPC over HTTP/2 by hand, so that any bytes can be sent and everything that comes back is seen.
 
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone, Debug)]
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
-    port: u16,
+    address: SocketAddr,
 }
 
 /// Everything that came back from one call.
@@ -64,7 +64,15 @@ impl Connection {
     /// # Errors
     /// If nobody answers.
     pub async fn with_window(port: u16, window: u32) -> Result<Self, Box<dyn Error + Send + Sync>> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
+        Self::to((Ipv4Addr::LOCALHOST, port).into(), window).await
+    }
+
+    /// Connects to any address, and lets the other side send so many bytes ahead.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn to(address: SocketAddr, window: u32) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(window)
@@ -72,7 +80,7 @@ impl Connection {
             .handshake(TokioIo::new(stream))
             .await?;
         tokio::spawn(connection);
-        Ok(Self { sender, port })
+        Ok(Self { sender, address })
     }
 
     /// Whether the connection still takes calls.
@@ -91,7 +99,7 @@ impl Connection {
     /// # Panics
     /// If there is none.
     pub async fn stream(&self, path: &str, message: &impl Message) -> Streaming {
-        let request = Request::post(format!("http://127.0.0.1:{}{path}", self.port))
+        let request = Request::post(format!("http://{}{path}", self.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(Full::new(Bytes::from(frame(&message.encode_to_vec()))))
@@ -110,7 +118,7 @@ impl Connection {
     /// # Panics
     /// If a path or header is none.
     pub async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Outcome {
-        let mut request = Request::post(format!("http://127.0.0.1:{}{path}", self.port));
+        let mut request = Request::post(format!("http://{}{path}", self.address));
         let map = request.headers_mut().expect("a valid path");
         for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")].iter().chain(headers) {
             let name: http::HeaderName = name.parse().expect("a header name");

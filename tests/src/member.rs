@@ -39,7 +39,7 @@ struct Lines {
 }
 
 impl Log {
-    fn follow(&self, source: impl std::io::Read + Send + 'static) {
+    pub(crate) fn follow(&self, source: impl std::io::Read + Send + 'static) {
         self.lock().open += 1;
         let log = self.clone();
         thread::spawn(move || {

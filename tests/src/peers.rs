@@ -62,6 +62,56 @@ pub fn debian_etcdctl() -> Option<PathBuf> {
     None
 }
 
+/// The official Go client's packages at work, `peers/clients`; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn go_clients() -> Option<PathBuf> {
+    built("clients")
+}
+
+/// A script and what runs it.
+#[derive(Clone, Debug)]
+pub struct Interpreted {
+    /// The interpreter.
+    pub program: PathBuf,
+    /// The script.
+    pub script: PathBuf,
+}
+
+/// etcd3 for Python, `peers/python`; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn python_etcd3() -> Option<Interpreted> {
+    let dir = peers_dir().join("python");
+    let program = dir.join("venv/bin/python");
+    if !loads(Command::new(&program).args(["-c", "import etcd3"])) {
+        skipped(
+            "etcd3 for Python",
+            "in tests/peers/python: python3 -m venv venv && venv/bin/pip install -r requirements.txt",
+        );
+        return None;
+    }
+    Some(Interpreted { program, script: dir.join("client.py") })
+}
+
+/// etcd3 for Node, `peers/node`; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn node_etcd3() -> Option<Interpreted> {
+    let dir = peers_dir().join("node");
+    if !loads(Command::new("node").args(["-e", "require('etcd3')"]).current_dir(&dir)) {
+        skipped("etcd3 for Node", "in tests/peers/node: npm ci");
+        return None;
+    }
+    Some(Interpreted { program: "node".into(), script: dir.join("client.js") })
+}
+
+/// Whether a command that loads a library works.
+fn loads(command: &mut Command) -> bool {
+    command.output().is_ok_and(|out| out.status.success())
+}
+
+fn peers_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
 fn built(name: &str) -> Option<PathBuf> {
     let found = find(name);
     if found.is_none() {
@@ -71,7 +121,7 @@ fn built(name: &str) -> Option<PathBuf> {
 }
 
 fn find(name: &str) -> Option<PathBuf> {
-    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/bin");
+    let ours = peers_dir().join("bin");
     env::var_os("RETCD_PEERS_BIN")
         .map(PathBuf::from)
         .into_iter()

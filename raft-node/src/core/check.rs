@@ -11,6 +11,8 @@ use super::{CoreConfig, InitialState, StepError, convert};
 pub(super) struct Receiver {
     pub(super) id: u64,
     pub(super) last_index: u64,
+    /// Place of the last entry known to be committed.
+    pub(super) committed: (u64, u64),
     pub(super) leads: bool,
     /// It campaigns, and its log is not all durable yet.
     pub(super) campaigns_unsynced: bool,
@@ -65,6 +67,10 @@ pub(super) fn message(m: &Message, receiver: &Receiver) -> Result<(), StepError>
             let meta = m.get_snapshot().get_metadata();
             if meta.index == 0 || meta.term == 0 || meta.index > MAX_NUMBER || meta.term > m.term {
                 return bad("a snapshot without a place in the log");
+            }
+            // The crate would take it for durable before it is.
+            if meta.index == receiver.committed.0 && meta.term != receiver.committed.1 {
+                return bad("a snapshot contradicts what is committed");
             }
             conf_state(meta.get_conf_state()).map_err(StepError::Impossible)
         }

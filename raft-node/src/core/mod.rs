@@ -13,9 +13,11 @@
 mod check;
 mod conf;
 mod convert;
+mod fuzz;
 mod log;
 mod reads;
 mod retention;
+mod split;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -34,6 +36,7 @@ use reads::Reads;
 use retention::Retention;
 use timeouts::Timeouts;
 
+pub use fuzz::fuzz_core;
 pub use types::{
     CoreConfig, InitialState, MemberProgress, Output, Replication, Role, SoftState, StepError,
 };
@@ -144,6 +147,10 @@ impl Core {
         self.reads.tick(self.raw.raft.term);
         if self.raw.raft.state == StateRole::Leader || self.may_campaign() {
             self.raw.tick();
+        } else {
+            // No election; but time passes: a leader that falls silent meanwhile is not taken for
+            // one for ever, which would refuse all others this member's vote.
+            self.raw.raft.election_elapsed += 1;
         }
         self.retention.tick(&self.raw.raft);
         self.hand_over_if_leaving();
@@ -209,6 +216,7 @@ impl Core {
             &check::Receiver {
                 id: raft.id,
                 last_index: raft.raft_log.last_index(),
+                committed: raft.raft_log.commit_info(),
                 leads: raft.state == StateRole::Leader,
                 campaigns_unsynced: raft.state == StateRole::Candidate
                     && raft.raft_log.persisted != raft.raft_log.last_index(),
@@ -645,7 +653,11 @@ impl Core {
 }
 
 fn to_messages(messages: Vec<eraftpb::Message>) -> Vec<raftpb::Message> {
-    messages.into_iter().map(convert::to_message).collect()
+    let mut out = Vec::with_capacity(messages.len());
+    for message in messages {
+        split::split(convert::to_message(message), &mut out);
+    }
+    out
 }
 
 fn raft_error(e: raft::Error) -> StepError {

@@ -1,14 +1,18 @@
 //! What is written to the log, in which order, and what is durable after its sync.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use retcd_proto::{raftpb, walpb};
+use retcd_storage::clock::Clock;
+use retcd_storage::failpoint::failpoint;
 use retcd_storage::fs::Fs;
 use retcd_storage::snapshot;
 use retcd_storage::wal::Wal;
 
+use super::{Config, Observer};
 use crate::Error;
 
 /// Work for the WAL, in the order in which it must reach the disk.
@@ -64,17 +68,34 @@ impl Group {
 }
 
 /// The log file and the snapshot files that its records name.
-#[derive(Debug)]
 pub struct LogWriter {
     wal: Wal,
     fs: Arc<dyn Fs>,
     snap_dir: PathBuf,
+    clock: Arc<dyn Clock>,
+    /// Told how long the files of snapshots took.
+    observer: Arc<dyn Observer>,
+}
+
+impl fmt::Debug for LogWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogWriter")
+            .field("wal", &self.wal)
+            .field("snap_dir", &self.snap_dir)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LogWriter {
     /// For a log that is open.
-    pub fn new(wal: Wal, fs: Arc<dyn Fs>, snap_dir: PathBuf) -> LogWriter {
-        LogWriter { wal, fs, snap_dir }
+    pub(super) fn new(wal: Wal, config: &Config) -> LogWriter {
+        LogWriter {
+            wal,
+            fs: config.fs.clone(),
+            snap_dir: config.snap_dir.clone(),
+            clock: config.clock.clone(),
+            observer: config.observer.clone(),
+        }
     }
 
     /// Adds a write to a group, all of which [`LogWriter::flush`] makes durable.
@@ -118,7 +139,10 @@ impl LogWriter {
         snapshot: &raftpb::Snapshot,
         hard_state: raftpb::HardState,
     ) -> Result<u64, Error> {
-        snapshot::save(&*self.fs, &self.snap_dir, snapshot)?;
+        let (fs, clock) = (&*self.fs, &*self.clock);
+        let saved = snapshot::save_measured(fs, clock, &self.snap_dir, snapshot)?;
+        self.observer.snapshot_saved(&saved);
+        failpoint("snapshot-install:file-saved");
         let meta = snapshot.metadata.clone().unwrap_or_default();
         let index = meta.index();
         self.wal.append_snapshot(&walpb::Snapshot {
@@ -141,6 +165,9 @@ impl LogWriter {
     pub fn flush(&mut self, group: Group) -> Result<Vec<Report>, Error> {
         self.wal.flush()?;
         let mut reports: Vec<Report> = group.persisted.map(Report::Persisted).into_iter().collect();
+        if !group.recorded.is_empty() {
+            failpoint("snapshot-install:recorded");
+        }
         for index in group.recorded {
             self.wal.release_to(index)?;
             reports.push(Report::SnapshotRecorded(index));

@@ -321,7 +321,7 @@ impl Opened {
                 source,
             })?;
         let machine = Machine::new(core, hard_state, config.logger.clone());
-        let writer = LogWriter::new(wal, config.fs.clone(), config.snap_dir.clone());
+        let writer = LogWriter::new(wal, config);
         Ok((machine, writer))
     }
 }

@@ -109,6 +109,8 @@ pub(super) struct RaftThread {
     batch: Vec<Bytes>,
     next_tick: Duration,
     leaderless_ticks: usize,
+    /// The state in which progress was last shown for it.
+    shown: Option<SoftState>,
     /// A lone voter that has not elected itself yet.
     campaign: bool,
     stopping: bool,
@@ -130,6 +132,7 @@ impl RaftThread {
             batch: Vec::new(),
             next_tick,
             leaderless_ticks: 0,
+            shown: None,
             campaign: true,
             stopping: false,
         }
@@ -154,6 +157,12 @@ impl RaftThread {
     }
 
     fn work(&mut self) {
+        // Before anybody is told who leads now.
+        let state = self.machine.core().soft_state();
+        if self.shown != Some(state) {
+            self.shown = Some(state);
+            self.show_progress();
+        }
         self.machine.work(&mut self.channels.outlets);
         let core = self.machine.core();
         if core.soft_state().leader != 0 {
@@ -225,6 +234,11 @@ impl RaftThread {
         } else {
             self.leaderless_ticks = 0;
         }
+        self.show_progress();
+    }
+
+    fn show_progress(&self) {
+        let core = self.machine.core();
         self.shared.set_progress(Progress {
             members: core.progress(),
             transferee: core.transferee(),
@@ -305,6 +319,8 @@ impl RaftThread {
                 let result = core.apply_conf_change(change.as_ref());
                 // Before anything can go to a new voter, which could then elect another leader.
                 self.shared.set_alone(core.leads_alone());
+                // Who was told of the change may ask for the new member at once.
+                self.show_progress();
                 // The caller waits, unless its thread died.
                 let _ = reply.send(result);
             }

@@ -278,6 +278,15 @@ impl StreamBody {
         true
     }
 
+    /// The connection took a piece. What was taken out of the queue at once may be much, and take
+    /// long; as long as it moves, the stream is no stalled one.
+    fn moves(&self) {
+        let mut state = self.outbox.state.lock();
+        if state.generation == self.generation {
+            state.taken = Some(Instant::now());
+        }
+    }
+
     fn encode(&mut self) {
         let before = self.out.len();
         while self.out.len() < MAX_ENCODED
@@ -319,6 +328,7 @@ impl Body for StreamBody {
         let this = self.get_mut();
         loop {
             if let Some(piece) = this.out.pop() {
+                this.moves();
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             if this.taken.is_empty() && !this.take(context) {

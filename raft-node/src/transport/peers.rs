@@ -209,13 +209,16 @@ impl Peers {
         }
     }
 
+    /// To whom it talks as a member.
+    pub fn ids(&self) -> Vec<u64> {
+        let known = self.known.read();
+        let peers = known.iter().flat_map(|known| known.peers.keys());
+        peers.copied().collect()
+    }
+
     /// Talks to nobody any more; members may be added again.
     pub fn remove_all(&self) {
-        let ids: Vec<u64> = match &*self.known.read() {
-            Some(known) => known.peers.keys().copied().collect(),
-            None => return,
-        };
-        for id in ids {
+        for id in self.ids() {
             self.remove_peer(id);
         }
     }

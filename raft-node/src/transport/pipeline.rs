@@ -169,9 +169,8 @@ impl Pipeline {
             .await;
             match sent {
                 Err(_) => return Err(ClientError::Timeout(ANSWER_TIMEOUT).into()),
-                // Raft takes a message twice without harm.
                 Ok(Err(PostError::Client(ClientError::Http(error))))
-                    if again && (error.is_canceled() || error.is_incomplete_message()) => {}
+                    if again && may_repeat(message, &error) => {}
                 Ok(result) => {
                     result?;
                     *connection = Some((url.clone(), open));
@@ -186,4 +185,13 @@ impl Pipeline {
         slog::info!(self.context.options.logger, "stopped HTTP pipelining with remote peer";
             "local-member-id" => &self.context.local, "remote-peer-id" => hex(self.peer));
     }
+}
+
+/// Whether a message may go out again after its connection, which was idle, ended without an
+/// answer. Cancelled: nothing of it was written. Incomplete: the peer may have it already. Raft
+/// takes any message twice without harm but a proposal: that would be appended twice, and its
+/// second copy undo what was written in between.
+fn may_repeat(message: &raftpb::Message, error: &hyper::Error) -> bool {
+    let proposal = message.r#type() == raftpb::MessageType::MsgProp;
+    error.is_canceled() || (error.is_incomplete_message() && !proposal)
 }

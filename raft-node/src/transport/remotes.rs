@@ -52,8 +52,9 @@ impl Remote {
             // As in etcd, a snapshot needs a peer. Not from here: this is the raft thread, and the
             // report goes to it.
             let (member, id) = (self.context.member.clone(), self.id);
+            // Nor from the thread of all peers: it would wait for the raft thread.
             self.runtime
-                .spawn(async move { member.report_snapshot(id, false) });
+                .spawn_blocking(move || member.report_snapshot(id, false));
             return;
         }
         if let Err(message) = self.pipeline.push(message) {

@@ -14,6 +14,7 @@ use hyper::body::{Body, Frame};
 use parking_lot::Mutex;
 use retcd_proto::raftpb;
 use retcd_storage::backend::DatabaseCopy;
+use retcd_storage::failpoint::failpoint;
 use slog::{info, warn};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
@@ -71,8 +72,9 @@ impl SnapshotSender {
             drop(permit);
             // First: with the report raft may want to send another one.
             drop(busy);
-            let member = &sender.context.member;
-            member.report_snapshot(sender.peer, sent);
+            // It waits for room in the raft thread's queue, and other peers do not wait with it.
+            let (member, peer) = (sender.context.member.clone(), sender.peer);
+            tokio::task::spawn_blocking(move || member.report_snapshot(peer, sent));
         })
     }
 
@@ -93,6 +95,7 @@ impl SnapshotSender {
                 return false;
             }
         };
+        failpoint("snapshot-send:begun");
         let url = self.urls.pick();
         let index = snapshot_index(&message);
         let total = database.len;
@@ -304,6 +307,7 @@ impl Body for SnapshotBody {
         let error = match piece {
             Some(Ok(piece)) if piece.len() as u64 <= this.left => {
                 this.left -= piece.len() as u64;
+                failpoint("snapshot-send:half");
                 return Poll::Ready(Some(Ok(Frame::data(piece))));
             }
             None if this.left == 0 => {

@@ -11,6 +11,7 @@ use retcd_proto::raftpb::ConfChange;
 use retcd_raft_node::ConfChangeError;
 use retcd_raft_node::membership::{Change, DowngradeInfo, Member, MembershipError};
 use retcd_storage::backend::Bucket;
+use retcd_storage::failpoint::failpoint;
 use slog::{error, info, warn};
 
 use super::dispatch::Done;
@@ -141,17 +142,19 @@ impl Applier {
         let id = change.id();
         let valid = self.cluster.validate(&change);
         let accepted = valid.is_ok().then(|| change.clone());
-        let state =
-            self.member
-                .node()
-                .apply_conf_change(accepted)
-                .map_err(|error| match error {
-                    ConfChangeError::Stopped => Fatal::NodeStopped,
-                    ConfChangeError::Refused(error) => Fatal::Entry {
-                        index,
-                        reason: error.to_string(),
-                    },
-                })?;
+        failpoint("conf-change:decided");
+        let state = match self.member.node().apply_conf_change(accepted) {
+            Ok(state) => state,
+            Err(ConfChangeError::Stopped) => return Err(Fatal::NodeStopped),
+            // Such as the removal of the last voter. Raft comes to the same verdict on every member and leaves
+            // everything as it is, so the members stay what they are as well.
+            Err(ConfChangeError::Refused(error)) => {
+                error!(self.member.logger, "refused a configuration change that raft cannot make";
+                    "index" => index, "member-id" => format!("{:x}", change.node_id()), "error" => %error);
+                return Ok((id, Err(Error::Membership(error.to_string()))));
+            }
+        };
+        failpoint("conf-change:in-raft");
         self.snapshots.conf_changed(index, &state);
         if let Err(error) = valid {
             error!(self.member.logger, "Validation on configuration change failed";
@@ -166,6 +169,7 @@ impl Applier {
         let backend = self.store.backend();
         self.cluster.store(&applied, backend);
         backend.put(Bucket::Meta, CONF_STATE, conf_state::to_json(&state));
+        failpoint("conf-change:stored");
         self.publish_cluster();
         self.say(&applied, before.as_ref());
         self.member.follow(&applied);
@@ -208,6 +212,7 @@ impl Applier {
     /// This member is none any more. It goes on for a moment, as etcd does, so that others learn of the change from
     /// it and the client gets its answer.
     fn leave(&self) {
+        failpoint("leave:begun");
         let member = Arc::downgrade(&self.member);
         let leaving = thread::Builder::new().name("leave".into()).spawn(move || {
             thread::sleep(LEAVING);

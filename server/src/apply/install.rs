@@ -15,6 +15,7 @@ use prometheus::IntGauge;
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_proto::raftpb;
 use retcd_raft_node::membership::Cluster;
+use retcd_storage::failpoint::failpoint;
 use retcd_storage::snapshot;
 use slog::{info, warn};
 
@@ -107,10 +108,13 @@ impl Applier {
         let incoming = self
             .inspect(index)
             .map_err(|error| Fatal::Install(*error))?;
+        failpoint("snapshot-install:inspected");
         self.databases
             .place(&incoming.database)
             .map_err(InstallError::from)?;
+        failpoint("snapshot-install:placed");
         self.switch(incoming, (index, term), metadata.conf_state)?;
+        failpoint("snapshot-install:switched");
         self.member.incoming.release(index, &member.logger);
         info!(member.logger, "applied snapshot";
             "incoming-leader-snapshot-index" => index,

@@ -7,6 +7,7 @@ mod cluster;
 mod dispatch;
 pub(crate) mod entry;
 mod install;
+pub(crate) mod proposal;
 mod snapshot;
 
 use std::sync::Arc;
@@ -100,7 +101,13 @@ impl Applier {
         entries: Receiver<Apply>,
     ) -> std::io::Result<thread::JoinHandle<()>> {
         thread::Builder::new().name("apply".into()).spawn(move || {
-            if let Err(fatal) = self.run(&entries) {
+            let ended = match self.run(&entries) {
+                // An ordinary stop, with work left that needs the node: a start finds it in the log. What was
+                // applied before it counts.
+                Err(Fatal::NodeStopped) => self.publish(),
+                ended => ended,
+            };
+            if let Err(fatal) = ended {
                 self.member.fail(fatal.to_string());
                 return;
             }

@@ -31,7 +31,8 @@ impl Member {
                 answer => return answer,
             }
             if self.leads_elsewhere(deadline).await? {
-                let asked = self.leader_leases().keep_alive(id);
+                let leases = self.leader_leases();
+                let asked = leases.keep_alive(id);
                 match timeout_at(deadline, asked).await {
                     Ok(Ok(ttl)) => return Ok(ttl),
                     Ok(Err(Unanswered::NotFound)) => return Err(Error::LeaseNotFound),
@@ -54,7 +55,8 @@ impl Member {
                 answer => return answer,
             }
             if self.leads_elsewhere(deadline).await? {
-                let asked = self.leader_leases().time_to_live(id, keys);
+                let leases = self.leader_leases();
+                let asked = leases.time_to_live(id, keys);
                 match timeout_at(deadline, asked).await {
                     Ok(Ok(found)) => return Ok(found),
                     Ok(Err(Unanswered::NotFound)) => return Err(Error::LeaseNotFound),

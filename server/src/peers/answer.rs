@@ -85,8 +85,13 @@ fn members(member: &Arc<Member>, request: &Request<Incoming>) -> Response<Body> 
 
 /// Says in the log why a member that is about to start will not, and what to do. It comes to the same verdict.
 fn explain(member: Arc<Member>, who: Introduction) {
+    // It asks again if it is of importance, and comes to the verdict by itself.
+    let Some(turn) = member.strangers.turn() else {
+        return;
+    };
     // Host names may have to be resolved.
     tokio::task::spawn_blocking(move || {
+        let _turn = turn;
         let cluster = member.cluster.load();
         let members = cluster.members().cloned().collect();
         let cluster = RemoteCluster::new(member.cluster_id, members);

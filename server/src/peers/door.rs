@@ -11,6 +11,7 @@ use retcd_raft_node::transport::{self, Peers, ProcessError};
 use retcd_storage::backend::DatabaseCopy;
 use slog::warn;
 
+use crate::apply::proposal;
 use crate::member::{Ending, Member};
 
 /// What the transport holds of the member: not the member itself, which must end before it.
@@ -46,6 +47,12 @@ impl transport::Member for Door {
         let Some(node) = member.node.get() else {
             return Err(ProcessError::Refused("the member is starting".to_owned()));
         };
+        if let Err(error) = proposal::check(&message) {
+            warn!(member.logger, "refused a proposal of another member";
+                "local-member-id" => format!("{:x}", member.id),
+                "remote-member-id" => format!("{from:x}"), "error" => %error);
+            return Err(ProcessError::Refused(error.to_string()));
+        }
         node.step(message).map_err(|error| match error {
             ProposeError::Stopped => ProcessError::Stopped,
             other => ProcessError::Refused(other.to_string()),
@@ -121,8 +128,11 @@ impl Member {
     /// Follows a change of the whole membership at once, from `old` to what it is now.
     pub(crate) fn reconnect(&self, old: &Cluster) {
         let cluster = self.cluster.load();
-        for gone in old.members().filter(|m| cluster.member(m.id).is_none()) {
-            self.follow(&Change::Removed(gone.id));
+        // Not only those of `old`: who joined asked others for the members, and knows some whom the log removed
+        // before it got there.
+        let known = self.peers().map_or_else(Vec::new, |peers| peers.ids());
+        for gone in known.iter().filter(|id| cluster.member(**id).is_none()) {
+            self.follow(&Change::Removed(*gone));
         }
         for member in cluster.members() {
             self.follow(&Change::Added(member.clone()));

@@ -2,6 +2,7 @@
 //! sentence with the next command.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -16,13 +17,18 @@ const QUIET: Duration = Duration::from_secs(60);
 /// Strangers that are remembered. With as many, others are told of again from the beginning.
 const MAX_STRANGERS: usize = 64;
 
-/// When each of them was told of last, by the member's clock.
+/// Those who call, and what is done about them.
 #[derive(Debug, Default)]
-pub(crate) struct Strangers(Mutex<HashMap<(u64, u64), Duration>>);
+pub(crate) struct Strangers {
+    /// When each of them was told of last, by the member's clock.
+    told: Mutex<HashMap<(u64, u64), Duration>>,
+    /// Held while it is judged who introduced itself.
+    judging: Arc<tokio::sync::Mutex<()>>,
+}
 
 impl Strangers {
     fn is_new(&self, who: (u64, u64), now: Duration) -> bool {
-        let mut told = self.0.lock();
+        let mut told = self.told.lock();
         if told.get(&who).is_some_and(|last| now < *last + QUIET) {
             return false;
         }
@@ -31,6 +37,12 @@ impl Strangers {
         }
         told.insert(who, now);
         true
+    }
+
+    /// The turn to judge one that introduced itself; `None` while it is another's. The names that it tells have to be
+    /// resolved, which may take long, and anybody can tell many.
+    pub(super) fn turn(&self) -> Option<tokio::sync::OwnedMutexGuard<()>> {
+        self.judging.clone().try_lock_owned().ok()
     }
 }
 
@@ -83,6 +95,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn one_is_judged_at_a_time() {
+        let strangers = Strangers::default();
+        let turn = strangers.turn();
+        assert!(turn.is_some() && strangers.turn().is_none());
+        drop(turn);
+        assert!(strangers.turn().is_some());
+    }
+
+    #[test]
     fn each_is_told_of_once_a_minute() {
         let strangers = Strangers::default();
         let at = Duration::from_secs;
@@ -93,6 +114,6 @@ mod tests {
         for n in 0..1000 {
             strangers.is_new((n, 9), at(71));
         }
-        assert!(strangers.0.lock().len() <= MAX_STRANGERS);
+        assert!(strangers.told.lock().len() <= MAX_STRANGERS);
     }
 }

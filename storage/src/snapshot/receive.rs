@@ -13,6 +13,7 @@ use std::time::Duration;
 use super::verify::{Depth, verify};
 use super::{DB_SUFFIX, Error, TEMPORARY};
 use crate::clock::Clock;
+use crate::failpoint::failpoint;
 use crate::fs::{File, Fs, OpenMode, durable_rename};
 
 /// Bytes in memory at a time.
@@ -58,12 +59,15 @@ pub fn receive(
     let room = |received| check_room(fs, dir, index, received, spare);
     room(0)?;
     let (building, file) = create(fs, dir, index)?;
+    failpoint("snapshot-receive:begun");
     let done = fill(&*file, &building, len, body, room).and_then(|bytes| {
         // Of what comes over the network each page is looked at, while it is in the page cache.
         verify(fs, &building, index, Depth::Pages)?;
+        failpoint("snapshot-receive:written");
         let begin = clock.now();
         file.sync_all().map_err(Error::io("sync", &building))?;
         let sync = clock.now().saturating_sub(begin);
+        failpoint("snapshot-receive:synced");
         if fs.exists(&path).map_err(Error::io("look for", &path))? {
             fs.remove_file(&building)
                 .map_err(Error::io("remove", &building))?;
@@ -72,6 +76,7 @@ pub fn receive(
             durable_rename(fs, &building, &path)
                 .map_err(Error::io("rename into place", &building))?;
         }
+        failpoint("snapshot-receive:renamed");
         Ok((bytes, sync))
     });
     drop(file);

@@ -163,7 +163,7 @@ fn so_does_etcd() {
 /// What etcd knows and ours cannot do yet is refused in a sentence, not ignored.
 #[test]
 fn what_is_to_come_is_refused() {
-    for flag in ["--discovery-srv=x", "--enable-pprof", "--force-new-cluster"] {
+    for flag in ["--discovery-srv=x", "--enable-pprof", "--discovery-token=x"] {
         let (code, said) = run(&binary::ours(), &[flag], &[]);
         let name = flag.trim_start_matches('-').split('=').next().expect("a name");
         assert!(code == Some(1) || code == Some(2), "{flag}: {code:?} {said}");

@@ -1,5 +1,7 @@
 //! Adding, promoting, updating, removing and replacing members.
 
+use std::time::{Duration, Instant};
+
 use retcd_tests::cluster::{Cluster, wait_for};
 
 use super::{programs, three};
@@ -120,21 +122,24 @@ fn a_far_behind_member_gets_a_snapshot() {
     let behind = (cluster.leader() + 1) % 3;
     let other = (behind + 1) % 3;
     cluster.members[behind].kill();
-    // The others keep the log for a member that was there a moment ago.
-    let mut last = String::new();
-    for n in 0..250 {
-        last = n.to_string();
-        cluster.put(other, &format!("key{}", n % 7), &last);
+    // The others keep the log for a member that was heard of in the last two election timeouts.
+    let killed = Instant::now();
+    let (mut key, mut last) = (String::new(), String::new());
+    for n in 0.. {
+        if n >= 250 && killed.elapsed() > Duration::from_secs(6) {
+            break;
+        }
+        (key, last) = (format!("key{}", n % 7), n.to_string());
+        cluster.put(other, &key, &last);
     }
-    let key = "key4"; // 249 % 7
     cluster.restart(behind);
     wait_for("installed snapshot", || cluster.members[behind].log().text().contains("applied snapshot").then_some(()));
-    assert_eq!(cluster.get(behind, key), last);
+    assert_eq!(cluster.get(behind, &key), last);
     cluster.put(behind, "after", "1");
     cluster.check_equal();
     // It is in its log, too.
     cluster.members[behind].kill();
     cluster.restart(behind);
-    assert_eq!(cluster.get(behind, key), last);
+    assert_eq!(cluster.get(behind, &key), last);
     cluster.check_equal();
 }

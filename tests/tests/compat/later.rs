@@ -23,12 +23,7 @@ const LATER: &[&str] = &[
     "etcdserverpb.Auth/UserGrantRole",
     "etcdserverpb.Auth/UserList",
     "etcdserverpb.Auth/UserRevokeRole",
-    "etcdserverpb.Cluster/MemberAdd",
-    "etcdserverpb.Cluster/MemberPromote",
-    "etcdserverpb.Cluster/MemberRemove",
-    "etcdserverpb.Cluster/MemberUpdate",
     "etcdserverpb.Maintenance/Downgrade",
-    "etcdserverpb.Maintenance/MoveLeader",
 ];
 
 #[tokio::test]

@@ -87,10 +87,6 @@ pub(crate) fn bad() -> Script {
     s.bad("a grant that is garbage", Call::raw(LeaseGrantRequest::PATH, frame(b"\xff"), show::<LeaseGrantResponse>));
     s.bad("a revoke that is cut off", Call::raw(LeaseRevokeRequest::PATH, frame(b"\x08"), show::<LeaseGrantResponse>));
     s.bad(
-        "a question of the wrong type",
-        Call::raw(LeaseTimeToLiveRequest::PATH, frame(b"\x0a\x01a"), show::<LeaseGrantResponse>),
-    );
-    s.bad(
         "a list with fields",
         Call::raw(LeaseLeasesRequest::PATH, frame(b"\x08\x01"), show::<retcd_proto::etcdserverpb::LeaseLeasesResponse>),
     );
@@ -143,7 +139,6 @@ pub(crate) fn renewals() -> Script {
     s.good("many on one stream, in order", renew(&[1, -2, 77, 1, 0, -2]));
     s.bad("what is not there", renew(&[77]));
     s.bad("nothing", renew(&[0]));
-    s.good("no request", raw(Vec::new()));
     s.good("the full time again", ask(1));
     s.setup(revoke(1));
     s.good("after its end (L5)", renew(&[1, -2]));

@@ -44,7 +44,7 @@ fn grant(id: i64, ttl: i64) -> LeaseGrantRequest {
 
 pub(crate) fn locks() -> Script {
     let mut s = Script::new("lock");
-    s.setup(grant(0x10, 1000)).setup(grant(-5, 1000)).setup(grant(0x7fff_ffff_ff, 1000));
+    s.setup(grant(0x10, 1000)).setup(grant(-5, 1000)).setup(grant(0x007f_ffff_ffff, 1000));
     s.good("lock", lock("l", 0x10));
     s.good("its key", all());
     s.good("again by the same", lock("l", 0x10));

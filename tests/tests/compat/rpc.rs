@@ -118,7 +118,11 @@ macro_rules! rpcs {
 }
 
 rpcs! {
-    RangeRequest => "/etcdserverpb.KV/Range", RangeResponse;
+    RangeRequest => "/etcdserverpb.KV/Range", RangeResponse, |r, _ids| {
+        for kv in r.kvs.iter_mut().filter(|kv| kv.lease >= 1 << 40) {
+            plain_kv(kv);
+        }
+    };
     PutRequest => "/etcdserverpb.KV/Put", PutResponse;
     DeleteRangeRequest => "/etcdserverpb.KV/DeleteRange", DeleteRangeResponse;
     TxnRequest => "/etcdserverpb.KV/Txn", TxnResponse;

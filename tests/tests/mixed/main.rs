@@ -1,136 +1,77 @@
-//! Clusters of our members and genuine Go ones.
+//! Clusters of genuine members and ours, in all mixes, through random days: load, kills, restarts, pauses, other leaders,
+//! compactions, snapshots in both directions, members that come and go, servers that take over each other's directories.
+//! At the end everything acknowledged is there, and all members have the same history, byte for byte.
+//!
+//! `RETCD_MIXED_RUNS` sets the number of random runs (2 by default), `RETCD_MIXED_SEED` the first seed,
+//! `RETCD_MIXED_KINDS` the members (`GGO`: two of Go's 3.7, one of ours; `6` is Go's 3.6), `RETCD_MIXED_STEPS` how long a
+//! run is, `RETCD_REWRITE=1` adds what Go's members complain of, in runs of Go's alone, to the list of what is allowed.
 
-use std::path::PathBuf;
+mod by_etcdctl;
+mod complaints;
+mod model;
+mod run;
+mod scenes;
 
-use retcd_tests::cluster::{Cluster, wait_for};
-use retcd_tests::{binary, peers};
+use std::env;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
-struct Programs {
-    ctl: PathBuf,
-    ours: PathBuf,
-    go: PathBuf,
+use retcd_tests::nodes::Kind;
+use retcd_tests::random::Random;
+use run::Run;
+
+/// Runs that wait for elections and for each other's start more than they work.
+const AT_ONCE: usize = 10;
+
+fn number(variable: &str, default: u64) -> u64 {
+    env::var(variable).ok().and_then(|s| s.parse().ok()).unwrap_or(default)
 }
 
-fn programs() -> Option<Programs> {
-    Some(Programs { ctl: peers::go_etcdctl()?, go: peers::go_etcd()?, ours: binary::ours() })
-}
-
-/// Puts, transactions, deletions, leases and a compaction, spread over all members.
-fn work(cluster: &mut Cluster, round: &str) {
-    let members = cluster.members.len();
-    for n in 0..12 {
-        cluster.put(n % members, &format!("{round}/{}", n % 5), &n.to_string());
-    }
-    let said = cluster.at(0, &["lease", "grant", "300"]);
-    let id = said.split_whitespace().nth(1).expect("an id").to_owned();
-    for number in 0..members {
-        let _ = cluster.at(number, &["put", &format!("{round}/leased{number}"), "x", &format!("--lease={id}")]);
-        let renewed = cluster.at(number, &["lease", "keep-alive", "--once", &id]);
-        assert!(renewed.contains("TTL(300)"), "{renewed}");
-    }
-    let _ = cluster.at(members - 1, &["lease", "revoke", &id]);
-    let _ = cluster.at(0, &["del", &format!("{round}/1")]);
-    let status = cluster.status(members - 1).expect("a status");
-    let revision = status["header"]["revision"].to_string();
-    let _ = cluster.at(members - 1, &["compaction", &revision]);
-    cluster.put(0, &format!("{round}/end"), "x");
-    for number in 0..members {
-        assert_eq!(cluster.get(number, &format!("{round}/end")), "x");
-        assert_eq!(cluster.get(number, &format!("{round}/leased0")), "");
-    }
-    cluster.check_equal();
-}
-
-/// Lines that mean that a member found something wrong with what another did.
-fn check_logs(cluster: &Cluster) {
-    for member in &cluster.members {
-        let log = member.log().text();
-        for bad in [r#""level":"panic""#, r#""level":"fatal""#, "raft message refused", "failed to decode", "panic:"] {
-            assert!(!log.contains(bad), "{bad} in the log of {}:\n{log}", member.name());
-        }
-    }
+/// The members that a run begins with.
+fn kinds(random: &mut Random) -> Vec<Kind> {
+    let mixes = ["GGO", "OOG", "GOG", "OGO", "OOO", "GOO", "OGG"];
+    let mix = mixes[usize::try_from(random.next() % mixes.len() as u64).expect("a small number")];
+    Kind::parse(&env::var("RETCD_MIXED_KINDS").unwrap_or_else(|_| mix.to_owned()))
 }
 
 #[test]
-fn go_go_ours() {
-    let Some(p) = programs() else { return };
-    let mut cluster = Cluster::start(&p.ctl, &[&p.go, &p.go, &p.ours], &[]);
-    for number in 0..3 {
-        cluster.lead(number);
-        work(&mut cluster, &format!("led by {number}"));
-    }
-    check_logs(&cluster);
+fn random_runs() {
+    let (runs, first) = (number("RETCD_MIXED_RUNS", 2), number("RETCD_MIXED_SEED", 1));
+    let steps = number("RETCD_MIXED_STEPS", 8);
+    let next = AtomicU64::new(first);
+    let failed = thread::scope(|scope| {
+        let one = || -> Result<(), String> {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= first + runs {
+                    return Ok(());
+                }
+                play(seed, steps)?;
+            }
+        };
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(one)).collect();
+        workers.into_iter().filter_map(|w| w.join().expect("caught before").err()).collect::<Vec<_>>()
+    });
+    assert!(failed.is_empty(), "{}", failed.join("\n"));
 }
 
-#[test]
-fn ours_ours_go() {
-    let Some(p) = programs() else { return };
-    let mut cluster = Cluster::start(&p.ctl, &[&p.ours, &p.ours, &p.go], &[]);
-    for number in [2, 0, 1] {
-        cluster.lead(number);
-        work(&mut cluster, &format!("led by {number}"));
-    }
-    check_logs(&cluster);
-}
-
-#[test]
-fn snapshots_go_both_ways() {
-    let Some(p) = programs() else { return };
-    let flags = ["--snapshot-count=20", "--snapshot-catchup-entries=5"];
-    let mut cluster = Cluster::start(&p.ctl, &[&p.go, &p.ours, &p.go], &flags);
-    // Who falls behind, and who leads meanwhile; and what a log says of an installed snapshot.
-    for (behind, leads) in [(1, 0), (0, 1)] {
-        cluster.lead(leads);
-        cluster.members[behind].kill();
-        for n in 0..150 {
-            cluster.put(leads, &format!("key{}", n % 9), &format!("{behind} {n}"));
-        }
-        cluster.restart(behind);
-        wait_for("installed snapshot", || {
-            cluster.members[behind].log().text().contains("applied snapshot").then_some(())
+/// One run; an error is the command that repeats it.
+fn play(seed: u64, steps: u64) -> Result<(), String> {
+    let mut random = Random::new(seed);
+    let kinds = kinds(&mut random);
+    let letters: String = kinds.iter().map(|k| k.letter()).collect();
+    let played = std::panic::catch_unwind(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async {
+            let Some(mut run) = Run::start(&kinds, random).await else { return };
+            run.steps(steps).await;
+            println!("seed {seed} {letters}: {}", run.finish().await);
         });
-        assert_eq!(cluster.get(behind, "key5"), format!("{behind} 149"));
-        work(&mut cluster, &format!("after {behind}"));
-    }
-    check_logs(&cluster);
-}
-
-#[test]
-fn members_are_replaced_one_by_one_on_their_own_data_and_back() {
-    let Some(p) = programs() else { return };
-    let mut cluster = Cluster::start(&p.ctl, &[&p.go, &p.go, &p.go], &[]);
-    work(&mut cluster, "go");
-    for program in [&p.ours, &p.go] {
-        for number in 0..3 {
-            let _ = cluster.members[number].terminate();
-            cluster.members[number].set_program(program);
-            cluster.restart(number);
-            work(&mut cluster, &format!("{number} is now {}", program.display()));
-        }
-    }
-    check_logs(&cluster);
-}
-
-#[test]
-fn learners_of_either_kind_are_promoted() {
-    let Some(p) = programs() else { return };
-    for (founders, learner) in [([&p.ours, &p.ours, &p.ours], &p.go), ([&p.go, &p.go, &p.go], &p.ours)] {
-        let founders = founders.map(PathBuf::as_path);
-        let mut cluster = Cluster::start(&p.ctl, &founders, &[]);
-        work(&mut cluster, "before");
-        let new = cluster.newcomer(learner, "m4", &[]);
-        let url = format!("--peer-urls={}", cluster.members[new].peer_url());
-        wait_for("healthy cluster", || cluster.ctl_at(0, &["member", "add", "m4", "--learner", &url]).ok());
-        cluster.members[new].spawn();
-        cluster.wait_for_log(new, "ready to serve client requests");
-        let id = cluster.id(new);
-        let follower = (cluster.members.len() - 1).min(1);
-        wait_for("promotion", || cluster.ctl_at(follower, &["member", "promote", &id]).ok());
-        work(&mut cluster, "after");
-        let _ = cluster.at(0, &["member", "remove", &id]);
-        assert!(cluster.members[new].wait().success());
-        cluster.members.truncate(3);
-        work(&mut cluster, "alone again");
-        check_logs(&cluster);
-    }
+    });
+    played.map_err(|_| {
+        format!(
+            "a run failed. Again: RETCD_MIXED_KINDS={letters} RETCD_MIXED_SEED={seed} RETCD_MIXED_STEPS={steps} \
+             RETCD_MIXED_RUNS=1 cargo test --workspace --test mixed random_runs"
+        )
+    })
 }

@@ -13,7 +13,7 @@ use retcd_tests::state::{digest, hex};
 use crate::rig::Rig;
 
 /// Buckets that only services change which not both sides have, and those of the cluster, which does not change.
-const KEPT: [&str; 8] = ["alarm", "auth", "authRoles", "authUsers", "cluster", "lease", "members", "members_removed"];
+const KEPT: [&str; 7] = ["alarm", "auth", "authRoles", "authUsers", "cluster", "members", "members_removed"];
 
 /// The small buckets of a file, as lines of key, size and digest of the value.
 pub(crate) type Kept = BTreeMap<String, Vec<String>>;

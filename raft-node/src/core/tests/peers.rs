@@ -404,3 +404,63 @@ fn no_election_before_a_snapshot_is_applied() {
     core.step(timeout_now).unwrap();
     assert_eq!(core.soft_state().role, Role::Candidate);
 }
+
+/// A database takes long to be swapped in. When the leader falls silent meanwhile, the member must
+/// not stand by it: its vote may be the one that is needed.
+#[test]
+fn a_member_that_installs_a_snapshot_votes() {
+    let mut core = core_with(1, &[1, 2, 3], 3);
+    core.step(raftpb::Message {
+        snapshot: Some(raftpb::Snapshot {
+            data: None,
+            metadata: Some(raftpb::SnapshotMetadata {
+                conf_state: Some(voters(&[1, 2, 3])),
+                index: Some(9),
+                term: Some(2),
+            }),
+        }),
+        r#type: Some(7),
+        to: Some(1),
+        from: Some(2),
+        term: Some(2),
+        ..raftpb::Message::default()
+    })
+    .unwrap();
+    for output in drain(&mut core) {
+        core.persisted(output.number);
+    }
+    drain(&mut core);
+    let vote = |kind| raftpb::Message {
+        r#type: Some(kind),
+        to: Some(1),
+        from: Some(3),
+        term: Some(3),
+        log_term: Some(2),
+        index: Some(9),
+        ..raftpb::Message::default()
+    };
+    let granted = |core: &mut Core, kind: i32| {
+        core.step(vote(kind)).unwrap();
+        let outputs = drain(core);
+        for output in &outputs {
+            core.persisted(output.number);
+        }
+        let mut sent = outputs
+            .iter()
+            .flat_map(|o| o.messages.iter().chain(&o.persisted_messages));
+        sent.any(|m| m.r#type == Some(kind + 1) && !m.reject())
+    };
+    // Pre-vote: 17 and 18; vote: 5 and 6.
+    assert!(!granted(&mut core, 17), "there is a leader");
+    for _ in 0..100 {
+        core.tick();
+    }
+    assert_eq!(core.soft_state().role, Role::Follower, "no election itself");
+    assert!(granted(&mut core, 17));
+    assert!(granted(&mut core, 5));
+    core.applied(9);
+    for _ in 0..20 {
+        core.tick();
+    }
+    assert_eq!(core.soft_state().role, Role::PreCandidate);
+}

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use retcd_proto::raftpb;
 use retcd_storage::clock::{Clock, SystemClock};
 use retcd_storage::fs::{Fs, RealFs, SimFs};
 
@@ -36,6 +37,29 @@ fn a_lone_member_elects_itself_and_applies_what_it_is_told() {
     let mut rig = Rig::start(Arc::new(RealFs), dir.path(), restart(applied)).unwrap();
     rig.put("d");
     assert_eq!(rig.texts(), ["d"], "what is applied is not applied again");
+    rig.stop();
+}
+
+/// Who is told that a leader was elected, or a member added, can rely on what is said of the logs.
+#[test]
+fn progress_is_shown_at_once() {
+    let fs: Arc<dyn Fs> = Arc::new(SimFs::new());
+    // No tick comes.
+    let slow = |config: &mut crate::Config| config.tick = Duration::from_secs(3600);
+    let mut rig = Rig::start_with(fs, "/m".as_ref(), new_member(), slow).unwrap();
+    rig.put("a");
+    let own = member().id;
+    assert!(rig.handle.progress().member(own).is_some());
+    let learner = raftpb::ConfChange {
+        id: Some(1),
+        r#type: Some(raftpb::ConfChangeType::ConfChangeAddLearnerNode as i32),
+        node_id: Some(own ^ 1),
+        context: None,
+    };
+    rig.handle.propose_conf_change(learner).unwrap();
+    rig.apply_until(|rig| !rig.conf_state.learners.is_empty());
+    let progress = rig.handle.progress();
+    assert!(progress.member(own ^ 1).is_some_and(|m| m.learner));
     rig.stop();
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use prost::Message as _;
-use retcd_proto::raftpb::MessageType;
+use retcd_proto::raftpb::{self, MessageType};
 
 use super::rig::{Site, TIMEOUT, append, message, wait};
 use crate::driver::Transport as _;
@@ -279,6 +279,52 @@ fn a_second_stream_takes_the_place_of_the_first() {
         "{:?}",
         String::from_utf8_lossy(&rest)
     );
+}
+
+/// A proposal whose answer is lost may have been appended; a second copy of it would undo what was
+/// written after the first.
+#[test]
+fn a_proposal_without_an_answer_is_not_repeated() {
+    const POSTS: u64 = 40;
+    let received = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let seen = received.clone();
+    let fake = Fake::start(move |mut stream| {
+        let seen = seen.clone();
+        // Answers the first post of each connection; ends at the second, after it was read.
+        std::thread::spawn(move || {
+            for answered in [true, false] {
+                let head = head(&mut stream)?.to_ascii_lowercase();
+                if !head.starts_with("post /raft ") {
+                    return None;
+                }
+                let (_, rest) = head.split_once("content-length: ")?;
+                let len = rest.split_once("\r\n")?.0.parse().unwrap();
+                let mut body = vec![0; len];
+                stream.read_exact(&mut body).ok()?;
+                let message = raftpb::Message::decode(&body[..]).unwrap();
+                seen.lock().push((message.index(), answered));
+                if answered {
+                    stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok()?;
+                }
+            }
+            Some(())
+        });
+        None
+    });
+    let a = Site::start(0xa);
+    a.peers.add_peer(0xf, &[fake.url()]);
+    for n in 1..=POSTS {
+        a.peers
+            .send(vec![message(a.id, 0xf, MessageType::MsgProp, n)]);
+        wait("it arrives", || {
+            received.lock().iter().any(|(index, _)| *index == n)
+        });
+    }
+    let received = received.lock();
+    assert!(received.iter().any(|(_, answered)| !answered));
+    let mut indexes: Vec<u64> = received.iter().map(|(index, _)| *index).collect();
+    indexes.sort_unstable();
+    assert_eq!(indexes, (1..=POSTS).collect::<Vec<_>>());
 }
 
 #[test]

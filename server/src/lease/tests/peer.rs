@@ -200,7 +200,7 @@ async fn a_follower_passes_on_what_it_is_asked() {
     member
         .leader
         .send_modify(|leader| leader.id = member.id + 1);
-    assert!(member.leader_leases.set(Arc::new(over)).is_ok());
+    *member.leader_leases.lock() = Arc::new(over);
     assert_eq!(member.renew(300).await, Ok(60));
     assert_eq!(fake.asked.lock().len(), 1);
     drop(member);

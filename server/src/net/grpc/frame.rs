@@ -158,7 +158,8 @@ impl Messages {
     pub(super) async fn finish(&mut self) {
         if !self.body.is_end_stream() {
             let _ = timeout(CLOSING, async {
-                while self.body.frame().await.is_some() {}
+                // An error comes again and again: the stream was reset or the connection is gone.
+                while let Some(Ok(_)) = self.body.frame().await {}
             })
             .await;
         }

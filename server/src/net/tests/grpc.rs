@@ -16,6 +16,7 @@ use tonic_prost::ProstCodec;
 
 use super::fake::{MAX_RECEIVE, Server, until};
 use super::wire::{Reply, call, connect, frame, range, raw_frame, receive, request};
+use crate::net::Surface;
 use crate::net::grpc::Method;
 
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -443,6 +444,30 @@ async fn a_client_that_leaves_cancels_its_calls() {
         lines.count() == 2
     };
     until("both are reported", cancelled).await;
+}
+
+/// The answer waits for the client to close its side; a reset instead must not keep the only thread busy for ever.
+#[tokio::test]
+async fn a_client_resets_its_stream_before_it_closes_its_side() {
+    let server = Server::with(Surface::Client, |settings| settings.threads = 1);
+    let client = connect(server.addr).await;
+    for answered in 1..=20 {
+        let mut client = client.clone();
+        let (_response, mut send) = client.send_request(request(RANGE), false).unwrap();
+        send.send_data(range("a"), false).unwrap();
+        let finished = || {
+            let log = server.log.0.lock();
+            log.iter()
+                .filter(|line| *line == "Range finished Ok")
+                .count()
+                == answered
+        };
+        until("the call is answered", finished).await;
+        send.send_reset(h2::Reason::CANCEL);
+    }
+    let other = async { ask(&server, request(RANGE), range("a")).await.code() };
+    let code = timeout(Duration::from_secs(10), other).await;
+    assert_eq!(code, Ok(Code::Ok as i32), "nobody is served any more");
 }
 
 #[tokio::test]

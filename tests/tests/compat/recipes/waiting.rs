@@ -29,6 +29,8 @@ enum Move {
     Answered(usize),
     /// The n-th call that was begun is given up by its client, and its key goes.
     GiveUp(usize, &'static str),
+    /// The key is put a second time.
+    Changed(&'static str),
     /// The key goes, by itself.
     Gone(&'static str),
     /// Observes an election.
@@ -176,6 +178,7 @@ fn scenes() -> Vec<Scene> {
             .call(&campaign("l", 1, "one"))
             .begin(&campaign("l", 2, "two"), "l/2")
             .begin(&campaign("l", 2, "other"), "l/2")
+            .then(Move::Changed("l/2"))
             .call(&delete("l/1"))
             .answered(0)
             .answered(1)
@@ -222,7 +225,7 @@ struct Stage {
     port: u16,
     unary: Connection,
     ids: Ids,
-    /// The store's revision when the scene began.
+    /// The calls that were begun, and are not answered.
     begun: Vec<Option<JoinHandle<Outcome>>>,
     shows: Vec<Show>,
     said: BTreeMap<usize, String>,
@@ -263,7 +266,7 @@ impl Stage {
                     let path = *path;
                     self.begun.push(Some(tokio::spawn(async move { connection.send(path, &[], body).await })));
                     self.shows.push(*show);
-                    self.until(key, true).await;
+                    self.until(key, 1).await;
                 }
                 Move::Answered(n) => {
                     let call = self.begun[*n].take().expect("it waits");
@@ -272,9 +275,10 @@ impl Stage {
                 }
                 Move::GiveUp(n, key) => {
                     self.begun[*n].take().expect("it waits").abort();
-                    self.until(key, false).await;
+                    self.until(key, 0).await;
                 }
-                Move::Gone(key) => self.until(key, false).await,
+                Move::Changed(key) => self.until(key, 2).await,
+                Move::Gone(key) => self.until(key, 0).await,
                 Move::Observe(name) => {
                     let streams = Streams::open(self.port, 1 << 20).await;
                     let mut stream = streams.call("/v3electionpb.Election/Observe", &[]).await;
@@ -309,16 +313,17 @@ impl Stage {
         }
     }
 
-    /// Waits until a key is there, or is not.
-    async fn until(&self, key: &str, there: bool) {
+    /// Waits until a key has been put so often, or, with 0, is not there.
+    async fn until(&self, key: &str, version: i64) {
         let deadline = std::time::Instant::now() + retcd_tests::member::PATIENCE;
         loop {
             let reply: pb::RangeResponse =
                 self.unary.call(RangeRequest::PATH, &one(key)).await.reply().expect("a range");
-            if (reply.count > 0) == there {
+            let now = reply.kvs.first().map_or(0, |kv| kv.version);
+            if now >= version && (version > 0 || now == 0) {
                 return;
             }
-            assert!(std::time::Instant::now() < deadline, "{key} stays {}", if there { "away" } else { "there" });
+            assert!(std::time::Instant::now() < deadline, "{key} has version {now}, not {version}");
         }
     }
 }

@@ -1,3 +1,4 @@
+mod changes;
 mod crash;
 mod rig;
 mod running;

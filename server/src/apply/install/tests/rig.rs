@@ -25,7 +25,7 @@ use crate::alarm::Alarms;
 use crate::auth::Auth;
 use crate::config::{Config, Resolved};
 use crate::disk::Databases;
-use crate::lease::{Leases, Lessor};
+use crate::lease::{Alone, Leases, Lessor};
 use crate::log::Log;
 use crate::member::{Leader, Limits, Member};
 use crate::metrics::Metrics;
@@ -224,7 +224,7 @@ impl Rig {
             logger,
             ending: watch::Sender::new(None),
             leases,
-            leader_leases: OnceLock::new(),
+            leader_leases: Mutex::new(Arc::new(Alone)),
             peers: OnceLock::new(),
             term_began: tokio::sync::Notify::new(),
             strangers: Strangers::default(),
@@ -382,6 +382,34 @@ impl Rig {
 
     pub(super) fn stop(mut self) {
         self.halt();
+    }
+
+    /// A stop whose apply thread is behind: the node is gone when it gets to entries that were handed over. Returns
+    /// why the member ended, if it ended otherwise than by being told.
+    pub(super) fn stop_behind(mut self, last: u64) -> Option<String> {
+        let (sender, receiver) = crossbeam_channel::bounded(64);
+        let mut handed = 0;
+        while handed < last {
+            let work = self.next_work();
+            if let Apply::Entries(entries) = &work {
+                handed = entries.last().map_or(handed, raftpb::Entry::index);
+            }
+            sender.send(work).unwrap();
+        }
+        drop(sender);
+        self.member.watch.close();
+        self.member.end_calls();
+        if let Some(node) = self.node.take() {
+            node.stop();
+        }
+        self.entries = receiver;
+        self.set_free();
+        if let Some(apply) = self.apply.take() {
+            apply.join().unwrap();
+        }
+        self.watching.take().map(JoinHandle::join);
+        let ending = self.member.ending.borrow().clone();
+        ending.map(|ending| ending.to_string())
     }
 
     fn halt(&mut self) {

@@ -75,6 +75,18 @@ impl Script {
         });
     }
 
+    /// Removes a founder.
+    pub(super) fn remove(&mut self, n: u16) {
+        let change = ConfChange {
+            id: Some(1000 + self.last()),
+            r#type: Some(ConfChangeType::ConfChangeRemoveNode as i32),
+            node_id: Some(id(n)),
+            context: None,
+        };
+        let data = change.encode_to_vec();
+        self.push(raftpb::EntryType::EntryConfChange, data);
+    }
+
     pub(super) fn compact(&mut self, revision: i64) {
         self.request(InternalRaftRequest {
             compaction: Some(CompactionRequest {

@@ -1,0 +1,42 @@
+//! Three members on machines of their own, under load, through rounds of faults: `kill -9` of one, two or all, pauses,
+//! partitions in both directions and in one. The history of all clients is linearizable, nothing acknowledged is lost, and
+//! writes go on soon after a quorum is there.
+//!
+//! `RETCD_FAULT_ROUNDS` sets the number of rounds (6 by default), `RETCD_FAULT_SEED` the chance, `RETCD_FAULT_KINDS` the
+//! members (`OOO`, `GGG`, `GOG`...) instead of those that the test has.
+
+mod clients;
+mod history;
+mod round;
+
+use std::env;
+
+use retcd_tests::net::Network;
+use retcd_tests::nodes::Kind;
+use retcd_tests::random::Random;
+
+fn play(letters: &str, share: u64) {
+    let Some(network) = Network::make(&["iptables"]) else { return };
+    let letters = env::var("RETCD_FAULT_KINDS").unwrap_or_else(|_| letters.to_owned());
+    let seed = Random::seed("RETCD_FAULT_SEED", 1);
+    let rounds = env::var("RETCD_FAULT_ROUNDS").ok().and_then(|s| s.parse().ok()).unwrap_or(6);
+    let rounds = (rounds / share).max(1);
+    println!("RETCD_FAULT_KINDS={letters} RETCD_FAULT_SEED={seed} RETCD_FAULT_ROUNDS={rounds}");
+    round::play(&network, &Kind::parse(&letters), seed, rounds);
+}
+
+#[test]
+fn ours() {
+    play("OOO", 1);
+}
+
+#[test]
+fn mixed() {
+    play("OGO", 2);
+}
+
+/// The measure: what is asked of ours is true of genuine members.
+#[test]
+fn genuine() {
+    play("GGG", 3);
+}
