@@ -142,6 +142,25 @@ impl Cluster {
         assert_eq!(self.at(number, &["put", key, value]), "OK\n");
     }
 
+    /// Writes pairs at one member until a member that went away just now is so far behind that it needs a snapshot:
+    /// ours keep the log for one that they heard of in the last two election timeouts. Returns the last pair.
+    ///
+    /// # Panics
+    /// If a write fails.
+    #[must_use]
+    pub fn leave_behind(&self, number: usize) -> (String, String) {
+        let begin = Instant::now();
+        let mut n = 0;
+        loop {
+            let (key, value) = (format!("key{}", n % 9), n.to_string());
+            self.put(number, &key, &value);
+            n += 1;
+            if n >= 150 && begin.elapsed() > Duration::from_secs(6) {
+                return (key, value);
+            }
+        }
+    }
+
     /// Reads a value at one member.
     ///
     /// # Panics

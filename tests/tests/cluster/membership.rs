@@ -1,7 +1,5 @@
 //! Adding, promoting, updating, removing and replacing members.
 
-use std::time::{Duration, Instant};
-
 use retcd_tests::cluster::{Cluster, wait_for};
 
 use super::{programs, three};
@@ -122,16 +120,7 @@ fn a_far_behind_member_gets_a_snapshot() {
     let behind = (cluster.leader() + 1) % 3;
     let other = (behind + 1) % 3;
     cluster.members[behind].kill();
-    // The others keep the log for a member that was heard of in the last two election timeouts.
-    let killed = Instant::now();
-    let (mut key, mut last) = (String::new(), String::new());
-    for n in 0.. {
-        if n >= 250 && killed.elapsed() > Duration::from_secs(6) {
-            break;
-        }
-        (key, last) = (format!("key{}", n % 7), n.to_string());
-        cluster.put(other, &key, &last);
-    }
+    let (key, last) = cluster.leave_behind(other);
     cluster.restart(behind);
     wait_for("installed snapshot", || cluster.members[behind].log().text().contains("applied snapshot").then_some(()));
     assert_eq!(cluster.get(behind, &key), last);
