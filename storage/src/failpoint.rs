@@ -6,10 +6,6 @@
 ///
 /// The file is read each time, so that a test can choose the point while the member runs.
 #[cfg(feature = "failpoints")]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "how a test speaks to the process; no file of the member"
-)]
 pub fn failpoint(point: &str) {
     let Some(path) = std::env::var_os("RETCD_FAILPOINTS") else {
         return;
