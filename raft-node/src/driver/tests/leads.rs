@@ -100,8 +100,12 @@ fn a_leader_sends_while_it_syncs() {
     });
     wait_for("progress", || {
         answer();
+        apply_all();
         let progress = handle.progress();
-        progress.members.len() == 3
+        let status = handle.status();
+        // The role may be seen before the entry that begins the term.
+        status.applied == status.last_index
+            && progress.members.len() == 3
             && progress.members.iter().all(|m| {
                 m.matched == handle.status().last_index
                     && m.replication == Replication::Replicate
