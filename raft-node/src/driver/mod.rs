@@ -274,7 +274,7 @@ impl Opened {
         };
         let (wal_thread, writes) = wal_thread::WalThread::new(writer, WRITE_QUEUE, reports.clone());
         let snapshot_thread =
-            snapshot_thread::SnapshotThread::new(config.clone(), jobs_rx, reports);
+            snapshot_thread::SnapshotThread::new(config.clone(), shared.clone(), jobs_rx, reports);
         let outlets = raft_thread::Outlets {
             config: config.clone(),
             shared: shared.clone(),

@@ -10,6 +10,7 @@ use slog::{info, warn};
 
 use super::Config;
 use super::log_writer::{Report, record};
+use super::status::Shared;
 use crate::Error;
 
 /// How often old segments and snapshots are looked for; etcd's value.
@@ -17,6 +18,7 @@ const PURGE_INTERVAL: Duration = Duration::from_secs(30);
 
 pub(super) struct SnapshotThread {
     config: Arc<Config>,
+    shared: Arc<Shared>,
     jobs: Receiver<raftpb::Snapshot>,
     reports: Sender<Result<Report, Error>>,
 }
@@ -24,11 +26,13 @@ pub(super) struct SnapshotThread {
 impl SnapshotThread {
     pub(super) fn new(
         config: Arc<Config>,
+        shared: Arc<Shared>,
         jobs: Receiver<raftpb::Snapshot>,
         reports: Sender<Result<Report, Error>>,
     ) -> SnapshotThread {
         SnapshotThread {
             config,
+            shared,
             jobs,
             reports,
         }
@@ -77,10 +81,12 @@ impl SnapshotThread {
         let config = &self.config;
         let fs = &*config.fs;
         let (wals, snapshots) = (config.max_wals, config.max_snapshots);
+        let recorded = self.shared.status().snapshot;
         let removed = [
             (wals > 0).then(|| wal::purge(fs, &config.wal_dir, wals).map_err(Error::from)),
-            (snapshots > 0)
-                .then(|| snapshot::purge(fs, &config.snap_dir, snapshots).map_err(Error::from)),
+            (snapshots > 0).then(|| {
+                snapshot::purge(fs, &config.snap_dir, snapshots, recorded).map_err(Error::from)
+            }),
         ];
         for result in removed.into_iter().flatten() {
             match result {

@@ -309,14 +309,18 @@ pub fn load_newest(
 /// Databases that came with snapshots are not counted: what is not installed yet may not go, however many are newer,
 /// and what is not needed any more goes at once ([`release`]).
 ///
+/// `recorded` is the index of the newest one that the log has a durable record of. It and those after it stay: the
+/// log before it may be gone, and a file without a record is none to start from.
+///
 /// # Errors
 /// Those of the file system.
-pub fn purge(fs: &dyn Fs, dir: &Path, keep: usize) -> Result<Vec<String>, Error> {
+pub fn purge(fs: &dyn Fs, dir: &Path, keep: usize, recorded: u64) -> Result<Vec<String>, Error> {
     if keep == 0 {
         return Ok(Vec::new());
     }
     let mut removed = list(fs, dir, SUFFIX)?;
     removed.truncate(removed.len().saturating_sub(keep));
+    removed.retain(|name| index_of(name).is_some_and(|index| index < recorded));
     remove(fs, dir, &removed)?;
     Ok(removed)
 }
@@ -336,6 +340,12 @@ fn remove(fs: &dyn Fs, dir: &Path, names: &[String]) -> Result<(), Error> {
 /// `<term>-<index>.snap`, 16 hex digits each, so that names sort by age.
 fn file_name(term: u64, index: u64) -> String {
     format!("{term:016x}-{index:016x}{SUFFIX}")
+}
+
+/// The index in such a name.
+fn index_of(name: &str) -> Option<u64> {
+    let (_, index) = name.strip_suffix(SUFFIX)?.split_once('-')?;
+    u64::from_str_radix(index, 16).ok()
 }
 
 /// Names of a kind, oldest first.

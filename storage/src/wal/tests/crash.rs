@@ -121,7 +121,7 @@ fn record(seed: u64, segment_size: u64, steps: usize) -> History {
             acknowledge(durable, snapshot, &mut acknowledged);
             wal.release_to(snapshot.saturating_sub(3)).expect("release");
             purge(&fs, dir(), 3).expect("purge");
-            snapshot::purge(&fs, snap(), 2).expect("purge");
+            snapshot::purge(&fs, snap(), 2, snapshot).expect("purge");
         }
     }
     drop(wal);
