@@ -273,8 +273,13 @@ impl Opened {
             threads: Vec::new(),
         };
         let (wal_thread, writes) = wal_thread::WalThread::new(writer, WRITE_QUEUE, reports.clone());
-        let snapshot_thread =
-            snapshot_thread::SnapshotThread::new(config.clone(), shared.clone(), jobs_rx, reports);
+        let snapshot_thread = snapshot_thread::SnapshotThread::new(
+            config.clone(),
+            shared.clone(),
+            jobs_rx,
+            reports,
+            writes.locked(),
+        );
         let outlets = raft_thread::Outlets {
             config: config.clone(),
             shared: shared.clone(),

@@ -11,6 +11,7 @@ use slog::{info, warn};
 use super::Config;
 use super::log_writer::{Report, record};
 use super::status::Shared;
+use super::wal_thread::Locked;
 use crate::Error;
 
 /// How often old segments and snapshots are looked for; etcd's value.
@@ -21,6 +22,8 @@ pub(super) struct SnapshotThread {
     shared: Arc<Shared>,
     jobs: Receiver<raftpb::Snapshot>,
     reports: Sender<Result<Report, Error>>,
+    /// A purge goes by the locks on the segments, so they must outlive this thread.
+    _locked: Locked,
 }
 
 impl SnapshotThread {
@@ -29,12 +32,14 @@ impl SnapshotThread {
         shared: Arc<Shared>,
         jobs: Receiver<raftpb::Snapshot>,
         reports: Sender<Result<Report, Error>>,
+        locked: Locked,
     ) -> SnapshotThread {
         SnapshotThread {
             config,
             shared,
             jobs,
             reports,
+            _locked: locked,
         }
     }
 
@@ -77,7 +82,7 @@ impl SnapshotThread {
     }
 
     /// What cannot be removed now is tried again next time.
-    fn purge(&self) {
+    pub(super) fn purge(&self) {
         let config = &self.config;
         let fs = &*config.fs;
         let (wals, snapshots) = (config.max_wals, config.max_snapshots);

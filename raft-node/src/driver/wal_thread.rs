@@ -27,7 +27,19 @@ pub(super) struct Writes {
     queued: Arc<AtomicUsize>,
 }
 
+/// Keeps the segments locked that the log still needs: no purge removes them while this exists.
+pub(super) struct Locked {
+    _log: Arc<Mutex<Log>>,
+}
+
 impl Writes {
+    /// For whoever purges, and may end after whoever writes.
+    pub(super) fn locked(&self) -> Locked {
+        Locked {
+            _log: self.log.clone(),
+        }
+    }
+
     /// Leaves a write to the thread.
     pub(super) fn queue(&self, write: Write) {
         self.queued.fetch_add(1, Ordering::AcqRel);

@@ -608,14 +608,14 @@ impl World {
         }
     }
 
-    fn recorded(&mut self, id: u64, _index: u64) {
+    fn recorded(&mut self, id: u64, index: u64) {
         let Some(member) = self.members.get(&id) else {
             return;
         };
         let fs = member.fs.clone();
         let purged = wal::purge(&fs, "/m/wal".as_ref(), 2);
         self.check(id, purged);
-        let purged = snapshot::purge(&fs, &snap_dir(), 2);
+        let purged = snapshot::purge(&fs, &snap_dir(), 2, index);
         self.check(id, purged);
     }
 

@@ -4,6 +4,7 @@ mod cluster;
 mod crash;
 mod leads;
 mod life;
+mod purge;
 mod received;
 mod rig;
 mod stall;
