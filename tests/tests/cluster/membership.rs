@@ -43,7 +43,12 @@ fn a_learner_is_added_promoted_updated_and_removed() {
     // Only the leader can tell; a follower asks it.
     let leader = cluster.leader();
     let follower = (leader + 1) % 3;
-    let said = cluster.at(follower, &["member", "promote", &id]);
+    // What the leader knows of the learner's log is as of its last tick.
+    let said = wait_for("learner in sync", || match cluster.ctl_at(follower, &["member", "promote", &id]) {
+        Ok(said) => Some(said),
+        Err(refused) if refused.contains("etcdserver: can only promote a learner member which is in sync") => None,
+        Err(other) => panic!("{other}"),
+    });
     assert!(said.contains("promoted in cluster"), "{said}");
     let again = cluster.ctl_at(follower, &["member", "promote", &id]).expect_err("it votes");
     assert!(again.contains("etcdserver: can only promote a learner member"), "{again}");
