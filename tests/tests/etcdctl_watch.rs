@@ -17,7 +17,7 @@ struct Case {
     call: &'static str,
     /// Watchers that the server has then. 0: the command ends by itself.
     watchers: usize,
-    /// What is written when they are there; the last of it has to appear in the output.
+    /// What is written when they are there; the last of it, which ends in END, is the last to be compared.
     writes: &'static [&'static str],
 }
 
@@ -52,7 +52,7 @@ const CASES: &[Case] = &[
     case("watch w --rev=-1", 0, &[]),
     case("watch w --rev=nonsense", 0, &[]),
     case("watch w --progress-notify", 1, WRITES),
-    case("watch w -- echo changed", 1, &["put w 1", "put w 2", "put echo changed", "del w"]),
+    case("watch w -- echo changed", 1, WRITES),
     case("watch w -- sh -c echo~$ETCD_WATCH_EVENT_TYPE~$ETCD_WATCH_KEY~$ETCD_WATCH_VALUE", 1, WRITES),
     case("watch w --prefix -- sh -c echo~$ETCD_WATCH_REVISION~$ETCD_WATCH_KEY~$ETCD_WATCH_VALUE", 1, WRITES),
     case("watch", 0, &[]),
@@ -62,7 +62,7 @@ const CASES: &[Case] = &[
     case("watch -i < watch~w\n", 1, WRITES),
     case("watch -i < watch~w~--prev-kv\nwatch~other\n", 2, WRITES),
     case("watch -i < watch~--rev=2~w\n", 1, WRITES),
-    case("watch -i < watch~w~--~echo~changed\n", 1, &["put w 1", "put echo changed", "del w"]),
+    case("watch -i < watch~w~--~echo~changed\n", 1, WRITES),
     case("watch -i < nonsense\n", 0, &[]),
     case("watch --interactive < watch~w\nprogress\n", 1, WRITES),
     case("compaction 6", 0, &[]),
@@ -129,18 +129,18 @@ impl Watching {
         Self { child, output, seen: Vec::new() }
     }
 
-    /// Waits until the output holds one of `texts`.
-    fn wait_for(&mut self, texts: &[&str]) {
+    /// Waits until the output holds one of `texts`, and says where.
+    fn wait_for(&mut self, texts: &[String]) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let text = String::from_utf8_lossy(&self.seen);
-            if texts.iter().any(|t| text.contains(t)) {
-                return;
+            let place = |text: &String| self.seen.windows(text.len()).position(|w| w == text.as_bytes());
+            if let Some(place) = texts.iter().filter_map(place).min() {
+                return place;
             }
             let left = deadline.saturating_duration_since(Instant::now());
             match self.output.recv_timeout(left) {
                 Ok(more) => self.seen.extend(more),
-                Err(e) => panic!("no {texts:?} ({e}) in {text}"),
+                Err(e) => panic!("no {texts:?} ({e}) in {}", String::from_utf8_lossy(&self.seen)),
             }
         }
     }
@@ -158,31 +158,42 @@ impl Watching {
         false
     }
 
-    /// Exit code, if it ends by itself, and everything it said.
-    fn finish(mut self, call: &str, kill: bool) -> String {
-        if kill {
-            self.child.kill().expect("it runs");
-        }
+    /// What it showed up to `end`, and what it complained of. It is killed.
+    fn until(mut self, end: usize) -> String {
+        self.child.kill().expect("it runs");
+        let stderr = self.stderr();
+        self.seen.truncate(end);
+        shown(&self.seen) + &stderr
+    }
+
+    /// Exit code and everything it said, when it has ended by itself.
+    fn finish(mut self, call: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
         while self.child.try_wait().expect("a child").is_none() {
             assert!(Instant::now() < deadline, "{call} does not end");
             thread::sleep(Duration::from_millis(5));
         }
-        let mut stderr = String::new();
-        self.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
         let status = self.child.wait().expect("it ends");
+        let stderr = self.stderr();
         while let Ok(more) = self.output.recv_timeout(PATIENCE) {
             self.seen.extend(more);
         }
-        let mut text = if kill { String::new() } else { format!("exit {status}\n") };
-        text += &match String::from_utf8(std::mem::take(&mut self.seen)) {
-            Ok(text) => text,
-            Err(e) => e.as_bytes().escape_ascii().to_string(),
-        };
-        for line in stderr.lines().filter(|l| !l.starts_with("{\"level\":")) {
-            let _ = write!(text, "\nstderr: {line}");
-        }
-        text
+        format!("exit {status}\n{}{stderr}", shown(&self.seen))
+    }
+
+    /// All of it, without the log of etcdctl's own client.
+    fn stderr(&mut self) -> String {
+        let mut stderr = String::new();
+        self.child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+        stderr.lines().filter(|l| !l.starts_with("{\"level\":")).map(|l| format!("\nstderr: {l}")).collect()
+    }
+}
+
+/// As text, or with escapes where it is none.
+fn shown(output: &[u8]) -> String {
+    match std::str::from_utf8(output) {
+        Ok(text) => text.to_owned(),
+        Err(_) => output.escape_ascii().to_string(),
     }
 }
 
@@ -226,25 +237,26 @@ fn run(etcdctl: &Path, member: &Member, number: usize, case: &Case) -> String {
     // An old one may not know a flag.
     let ends = case.watchers == 0 || case.call.contains("--progress-notify") && watching.ends_early(member);
     if ends {
-        return watching.finish(case.call, false);
+        return watching.finish(case.call);
     }
     wait_for_watchers(member, case.watchers);
     // Those that begin in the past have it.
     wait_for_gauge(member, "etcd_debugging_mvcc_slow_watcher_total", 0);
-    // Not to be mistaken for the end of a case before; the same for both servers.
-    let end = format!("END{number:02}");
-    for call in case.writes {
-        write(etcdctl, member, &call.replace("END", &end));
+    let (last, writes) = case.writes.split_last().expect("something to see");
+    for call in writes {
+        write(etcdctl, member, call);
     }
-    let hexadecimal: String = end.bytes().map(|b| format!("\\x{b:02x}")).collect();
-    watching.wait_for(&[&end, &base64(&end), &hexadecimal, "changed"]);
-    if case.writes.contains(&"put echo changed") {
-        // It is run once for each event.
-        while String::from_utf8_lossy(&watching.seen).matches("changed").count() < case.writes.len() - 1 {
-            watching.seen.extend(watching.output.recv_timeout(PATIENCE).expect("one for each event"));
-        }
-    }
-    let text = watching.finish(case.call, true);
+    let mut write_marked = |mark: &str| {
+        // Not to be mistaken for the mark of a case before; the same for both servers.
+        let mark = format!("{mark}{number:02}");
+        write(etcdctl, member, &last.replace("END", &mark));
+        let hexadecimal = mark.bytes().map(|b| format!("\\x{b:02x}")).collect();
+        watching.wait_for(&[base64(&mark), hexadecimal, mark])
+    };
+    write_marked("END");
+    // What belongs to an event may follow its value. All of it is there when the next event is.
+    let end = write_marked("FIN");
+    let text = watching.until(end);
     wait_for_watchers(member, 0);
     text
 }
