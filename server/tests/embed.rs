@@ -350,16 +350,25 @@ async fn sled_and_bolt_keep_their_data() {
     assert_eq!(value(&server.client(), "a").await, Some(b"b".to_vec()));
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").port()
+/// An address that is kept for a member, also while it is down: by a socket that never listens. With this option a
+/// listener shares it; for an outgoing connection or a port that somebody asks the system for it is taken.
+fn kept_address() -> (std::net::SocketAddr, socket2::Socket) {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+    let socket = socket.expect("a socket");
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    socket.bind(&any.into()).expect("a port");
+    socket.set_reuse_address(true).expect("an option");
+    let address = socket.local_addr().expect("an address").as_socket();
+    (address.expect("of IPv4"), socket)
 }
 
 #[tokio::test]
 async fn three_members_in_one_process_are_a_cluster() {
     let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let urls = [(); 3].map(|()| format!("http://127.0.0.1:{}", free_port()));
+    let addresses = [(); 3].map(|()| kept_address());
+    let urls = addresses
+        .each_ref()
+        .map(|(address, _)| format!("http://{address}"));
     let members: Vec<String> = urls
         .iter()
         .zip(1..)
@@ -437,8 +446,6 @@ async fn leases_without_a_socket() {
     assert_eq!(client.lease_revoke(7).await, Err(Error::LeaseNotFound));
     assert_eq!(value(&client, "k").await, None);
 
-    let short = client.lease_grant(0, 1).await.expect("a grant");
-    assert_eq!(short.ttl, 2, "the shortest");
     let mut watch = client
         .watch(pb::WatchCreateRequest {
             key: "short".into(),
@@ -447,6 +454,8 @@ async fn leases_without_a_socket() {
         .expect("a watch");
     let created = watch.next().await.expect("a reply").expect("no error");
     assert!(created.created);
+    let short = client.lease_grant(0, 1).await.expect("a grant");
+    assert_eq!(short.ttl, 2, "the shortest");
     let put = pb::PutRequest {
         key: "short".into(),
         lease: short.id,

@@ -153,7 +153,7 @@ impl Member {
     #[must_use]
     pub fn replaced(mut self, setup: Setup) -> Self {
         self.kill();
-        let (client, peer) = (self.client.again(), self.peer.again());
+        let (client, peer) = (self.client.clone(), self.peer.clone());
         let mut member = Self::prepare(setup);
         (member.client, member.peer) = (client, peer);
         member.restart();
@@ -202,8 +202,6 @@ impl Member {
     /// # Panics
     /// If the program cannot be run.
     pub fn spawn(&mut self) {
-        self.client.release();
-        self.peer.release();
         let mut command = Command::new(&self.setup.program);
         command.args(self.args()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {

@@ -1,22 +1,28 @@
 //! Free loopback ports.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Below the range from which systems take ports for outgoing connections, so that a member that is
-/// down for a moment finds its port free when it comes back.
+use socket2::{Domain, Socket, Type};
+
+/// Below the range from which systems take ports for outgoing connections.
 const FIRST: u32 = 12_000;
 const COUNT: u32 = 20_000;
 
-/// A port kept free for somebody until it is released.
-#[derive(Debug)]
+/// A port that is kept for a server, also while the server is down.
+///
+/// The address is held all the time by a socket that never listens. Servers can listen there meanwhile, one at a time;
+/// nobody else gets the port, neither by [`Port::take`] in any process nor for an outgoing connection. Whoever connects
+/// while no server is there is refused.
+#[derive(Clone, Debug)]
 pub struct Port {
     number: u16,
-    held: Option<TcpListener>,
+    _held: Arc<Socket>,
 }
 
 impl Port {
-    /// Takes a port that nobody listens on and this process has not handed out before.
+    /// Takes a port that nobody has.
     ///
     /// # Panics
     /// If all are taken.
@@ -27,17 +33,11 @@ impl Port {
         for _ in 0..COUNT {
             let n = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(offset) % COUNT;
             let number = u16::try_from(FIRST + n).expect("below 65536");
-            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, number)) {
-                return Self { number, held: Some(listener) };
+            if let Some(held) = hold(number) {
+                return Self { number, _held: Arc::new(held) };
             }
         }
         panic!("no free port in {FIRST}..{}", FIRST + COUNT);
-    }
-
-    /// The same one for somebody else, after its release.
-    #[must_use]
-    pub const fn again(&self) -> Self {
-        Self { number: self.number, held: None }
     }
 
     /// Its number.
@@ -45,9 +45,31 @@ impl Port {
     pub const fn number(&self) -> u16 {
         self.number
     }
+}
 
-    /// Lets go of it: whoever it was kept for binds it now.
-    pub fn release(&mut self) {
-        self.held = None;
+fn hold(number: u16) -> Option<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    // Without this option it fails if there is anybody on the port, whatever options they have.
+    socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, number)).into()).ok()?;
+    // With it, servers share the port, which all have the option; others, who have not, do not.
+    socket.set_reuse_address(true).ok()?;
+    Some(socket)
+}
+
+#[test]
+fn a_port_is_kept_for_its_server() {
+    use std::net::{TcpListener, TcpStream};
+    let port = Port::take();
+    let address = (Ipv4Addr::LOCALHOST, port.number());
+    for _ in 0..3 {
+        assert!(TcpStream::connect(address).is_err(), "nobody listens");
+        assert!(hold(port.number()).is_none(), "it is taken");
+        let server = TcpListener::bind(address).expect("it is free for a server");
+        assert!(TcpListener::bind(address).is_err(), "for one");
+        let client = TcpStream::connect(address).expect("it listens");
+        let (connection, _) = server.accept().expect("a client");
+        assert!(hold(port.number()).is_none(), "it is taken");
+        // What a server leaves behind that was killed.
+        drop((server, connection, client));
     }
 }

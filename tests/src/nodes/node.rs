@@ -172,9 +172,6 @@ impl Node {
     /// If there is no such program.
     pub fn spawn(&mut self, cluster: &str, state: &str) {
         assert!(self.process.is_none(), "{} runs", self.name);
-        for port in &mut self.ports {
-            port.release();
-        }
         let program = self.program.clone().or_else(|| self.kind.program()).expect("looked for before");
         let mut command = match &self.place {
             Place::Loopback => Command::new(program),

@@ -1,5 +1,6 @@
 //! Flags and environment, as etcd refuses them.
 
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, PoisonError};
@@ -188,9 +189,9 @@ fn engines_and_batches_are_checked() {
 #[test]
 fn a_port_in_use_is_named() {
     let (taken, free) = (Port::take(), Port::take());
+    let _holder = TcpListener::bind((Ipv4Addr::LOCALHOST, taken.number())).expect("a free port");
     let client = format!("http://127.0.0.1:{}", taken.number());
     let peer = format!("http://127.0.0.1:{}", free.number());
-    drop(free);
     let args = [
         format!("--listen-client-urls={client}"),
         format!("--advertise-client-urls={client}"),

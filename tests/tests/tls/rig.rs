@@ -19,8 +19,8 @@ pub(crate) enum Endpoint {
 /// The member and where it speaks TLS.
 pub(crate) struct Rig {
     pub(crate) member: Member,
-    client: u16,
-    peer: u16,
+    client: Port,
+    peer: Port,
 }
 
 impl Rig {
@@ -29,7 +29,7 @@ impl Rig {
     pub(crate) fn start(program: PathBuf, client: &[String], peer: &[String]) -> Self {
         for _ in 0..5 {
             let mut member = Member::prepare(Setup::new(&program));
-            let (mut client_port, mut peer_port) = (Port::take(), Port::take());
+            let (client_port, peer_port) = (Port::take(), Port::take());
             let (secure, peer_secure) = (client_port.number(), peer_port.number());
             let scheme = if peer.is_empty() { "http" } else { "https" };
             let peer_url = format!("{scheme}://127.0.0.1:{peer_secure}");
@@ -41,12 +41,10 @@ impl Rig {
             ];
             flags.extend(client.iter().chain(peer).cloned());
             member.set_flags(flags);
-            client_port.release();
-            peer_port.release();
             member.spawn();
             match member.wait_or_serve() {
                 None => {
-                    let rig = Self { member, client: secure, peer: peer_secure };
+                    let rig = Self { member, client: client_port, peer: peer_port };
                     rig.wait_for_listeners();
                     return rig;
                 }
@@ -60,7 +58,7 @@ impl Rig {
     /// Go begins to accept on one port after the other.
     fn wait_for_listeners(&self) {
         let deadline = Instant::now() + PATIENCE;
-        for port in [self.client, self.peer] {
+        for port in [self.client.number(), self.peer.number()] {
             while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
                 assert!(Instant::now() < deadline, "nobody listens:\n{}", self.member.describe());
                 thread::sleep(Duration::from_millis(5));
@@ -70,13 +68,13 @@ impl Rig {
 
     pub(crate) const fn port(&self, endpoint: Endpoint) -> u16 {
         match endpoint {
-            Endpoint::Client => self.client,
-            Endpoint::Peer => self.peer,
+            Endpoint::Client => self.client.number(),
+            Endpoint::Peer => self.peer.number(),
         }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("https://127.0.0.1:{}", self.client)
+        format!("https://127.0.0.1:{}", self.client.number())
     }
 
     /// The line about a connection that was refused, by the address it came from; waits for it.

@@ -53,12 +53,10 @@ fn one_port_may_speak_both() {
 fn metrics_have_urls_of_their_own() {
     let (_dir, tls) = server();
     for program in retcd_tests::peers::go_etcd().into_iter().chain([binary::ours()]) {
-        let (mut plain, mut https) = (Port::take(), Port::take());
+        let (plain, https) = (Port::take(), Port::take());
         let (plain_port, https_port) = (plain.number(), https.number());
         let urls = format!("--listen-metrics-urls=http://127.0.0.1:{plain_port},https://127.0.0.1:{https_port}");
         let more: Vec<String> = tls.iter().cloned().chain([urls]).collect();
-        plain.release();
-        https.release();
         let rig = Rig::start(program, &more, &[]);
         for path in ["/metrics", "/health", "/livez", "/readyz"] {
             assert_eq!(http1::get(plain_port, path).expect("answered").status, 200, "{path}");
