@@ -3,8 +3,8 @@
 use std::env;
 use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
-use std::sync::OnceLock;
+use std::process::{self, Command};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// The path of our `etcd`, built if need be, once per process.
 ///
@@ -15,7 +15,7 @@ use std::sync::OnceLock;
 #[must_use]
 pub fn ours() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| env::var_os("RETCD_BIN").map_or_else(|| build("etcd"), PathBuf::from)).clone()
+    PATH.get_or_init(|| env::var_os("RETCD_BIN").map_or_else(|| keep("etcd-tested", &[]), PathBuf::from)).clone()
 }
 
 /// The path of our `etcdutl`, built if need be, once per process; `RETCD_ETCDUTL_BIN` names another one.
@@ -25,7 +25,8 @@ pub fn ours() -> PathBuf {
 #[must_use]
 pub fn our_etcdutl() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| env::var_os("RETCD_ETCDUTL_BIN").map_or_else(|| build("etcdutl"), PathBuf::from)).clone()
+    PATH.get_or_init(|| env::var_os("RETCD_ETCDUTL_BIN").map_or_else(|| build_with("etcdutl", &[]), PathBuf::from))
+        .clone()
 }
 
 /// The path of our `etcd` with the points at which a test ends it, built if need be, once per process;
@@ -37,20 +38,23 @@ pub fn our_etcdutl() -> PathBuf {
 pub fn ours_with_failpoints() -> PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
-        if let Some(path) = env::var_os("RETCD_FAILPOINTS_BIN") {
-            return path.into();
-        }
-        // Has the name of the usual one until it is copied; the next who wants that one links it anew.
-        let built = build_with("etcd", &["--features", "retcd/failpoints"]);
-        let copy = built.with_file_name("etcd-failpoints");
-        fs::copy(&built, &copy).unwrap_or_else(|e| panic!("{}: {e}", copy.display()));
-        copy
+        let given = env::var_os("RETCD_FAILPOINTS_BIN").map(PathBuf::from);
+        given.unwrap_or_else(|| keep("etcd-failpoints", &["--features", "retcd/failpoints"]))
     })
     .clone()
 }
 
-fn build(name: &str) -> PathBuf {
-    build_with(name, &[])
+/// Builds our `etcd` and gives it a name of its own: cargo has one name for all builds of it, and whoever builds
+/// another one takes it away from a test that is about to start this one.
+fn keep(name: &str, more: &[&str]) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _one = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let built = build_with("etcd", more);
+    let (kept, new) = (built.with_file_name(name), built.with_file_name(format!("{name}.{}", process::id())));
+    fs::hard_link(&built, &new).and_then(|()| fs::rename(&new, &kept)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    // Still there if it was the same file before.
+    let _ = fs::remove_file(new);
+    kept
 }
 
 /// Asks cargo even if a binary is there, since it may be older than the sources. All of the workspace
