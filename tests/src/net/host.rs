@@ -24,8 +24,7 @@ mount -t sysfs sysfs "$1/root/sys"
 mount --rbind /dev "$1/root/dev"
 mount -t tmpfs -o mode=1777 tmpfs "$1/root/tmp"
 hostname "$2"
-echo ready
-exec chroot "$1/root" cat
+exec chroot "$1/root" sh -c 'echo ready; exec cat'
 "#;
 
 const COMMON_FILES: &str = "echo ready; exec cat";
