@@ -13,6 +13,9 @@ use crate::run;
 /// How often a condition is looked at that nothing announces.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What a request is answered that an election came in the way of; it may have been done all the same.
+const ELECTION: [&str; 3] = ["etcdserver: request timed out", "etcdserver: leader changed", "etcdserver: no leader"];
+
 /// Some members. Killed and cleared away when dropped.
 #[derive(Debug)]
 pub struct Cluster {
@@ -114,7 +117,7 @@ impl Cluster {
     /// If it fails: what it wrote.
     pub fn ctl(&mut self, args: &[&str]) -> Result<String, String> {
         let urls: Vec<_> = self.members.iter_mut().filter_map(|m| m.running().then(|| m.url())).collect();
-        run::stdout(Command::new(&self.ctl).arg("--endpoints").arg(urls.join(",")).args(args))
+        run::stdout(self.command().arg("--endpoints").arg(urls.join(",")).args(args))
     }
 
     /// Runs etcdctl on one member.
@@ -122,7 +125,14 @@ impl Cluster {
     /// # Errors
     /// If it fails: what it wrote.
     pub fn ctl_at(&self, number: usize, args: &[&str]) -> Result<String, String> {
-        run::stdout(Command::new(&self.ctl).arg("--endpoints").arg(self.members[number].url()).args(args))
+        run::stdout(self.command().arg("--endpoints").arg(self.members[number].url()).args(args))
+    }
+
+    /// etcdctl itself gives up after five seconds; a member takes up to seven to say why it cannot do something.
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.ctl);
+        command.args(["--dial-timeout=30s", "--command-timeout=30s"]);
+        command
     }
 
     /// As [`Cluster::ctl_at`].
@@ -134,12 +144,37 @@ impl Cluster {
         self.ctl_at(number, args).unwrap_or_else(|e| panic!("{e}\n{}", self.members[number].describe()))
     }
 
-    /// Writes a pair at one member.
+    /// Writes a pair at one member; once more, if it was lost in an election, which a busy machine may bring about.
     ///
     /// # Panics
     /// If it fails.
     pub fn put(&self, number: usize, key: &str, value: &str) {
-        assert_eq!(self.at(number, &["put", key, value]), "OK\n");
+        wait_for("write", || match self.ctl_at(number, &["put", key, value]) {
+            Ok(said) => {
+                assert_eq!(said, "OK\n");
+                Some(())
+            }
+            Err(lost) if ELECTION.iter().any(|text| lost.contains(text)) => None,
+            Err(other) => panic!("{other}\n{}", self.members[number].describe()),
+        });
+    }
+
+    /// Makes a learner a voter as soon as its leader finds it in sync, and waits until it knows that itself. Returns what
+    /// etcdctl said.
+    ///
+    /// # Panics
+    /// If it is refused for another reason.
+    pub fn promote(&mut self, through: usize, learner: usize) -> String {
+        let id = self.id(learner);
+        // What the leader knows of the learner's log is as of its last tick.
+        let said = wait_for("learner in sync", || match self.ctl_at(through, &["member", "promote", &id]) {
+            Ok(said) => Some(said),
+            Err(refused) if refused.contains("etcdserver: can only promote a learner member which is in sync") => None,
+            Err(other) => panic!("{other}"),
+        });
+        // A learner refuses this.
+        wait_for("voter that knows it", || self.ctl_at(learner, &["member", "list"]).ok());
+        said
     }
 
     /// Writes pairs at one member until a member that went away just now is so far behind that it needs a snapshot:
@@ -207,13 +242,19 @@ impl Cluster {
     /// # Panics
     /// If it does not.
     pub fn lead(&mut self, number: usize) {
-        let leader = self.leader();
-        if leader != number {
-            let id = self.id(number);
-            let said = self.at(leader, &["move-leader", &id]);
-            assert!(said.contains("Leadership transferred"), "{said}");
+        let id = self.id(number);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let leader = self.leader();
+            if leader == number {
+                return;
+            }
+            // Somebody else may come to lead meanwhile.
+            match self.ctl_at(leader, &["move-leader", &id]) {
+                Ok(said) => assert!(said.contains("Leadership transferred"), "{said}"),
+                Err(why) => assert!(Instant::now() < deadline, "{number} does not lead: {why}"),
+            }
         }
-        assert_eq!(self.leader(), number);
     }
 
     /// The id of a member in the cluster, by its peer URL.
@@ -237,14 +278,16 @@ impl Cluster {
             let text = self.ctl(&["endpoint", "hashkv", "-w", "json"]).ok()?;
             let all: Vec<Value> = serde_json::from_str(&text).ok()?;
             assert_eq!(all.len(), running);
-            let of = |one: &Value| (one["HashKV"]["header"]["revision"].clone(), one["HashKV"]["hash"].clone());
-            let first = of(&all[0]);
-            if all.iter().any(|one| of(one).0 != first.0) {
+            // A compaction is an entry of the log, too, and does not change the revision.
+            let at = |one: &Value| {
+                let hash = &one["HashKV"];
+                (hash["header"]["revision"].clone(), hash["compact_revision"].clone())
+            };
+            if all.iter().any(|one| at(one) != at(&all[0])) {
                 return None;
             }
-            for one in &all {
-                assert_eq!(of(one), first, "members differ: {text}");
-            }
+            let hash = |one: &Value| one["HashKV"]["hash"].as_u64().expect("a hash");
+            assert!(all.iter().all(|one| hash(one) == hash(&all[0])), "members differ: {text}");
             Some(())
         });
     }

@@ -5,9 +5,8 @@ use retcd_tests::cluster::{Cluster, wait_for};
 use super::{programs, three};
 
 /// A member is trusted to stay only after some seconds: until then the cluster refuses to change.
-fn add(cluster: &mut Cluster, at: usize, args: &[&str]) -> String {
-    let mut all = vec!["member", "add"];
-    all.extend(args);
+fn change(cluster: &Cluster, at: usize, args: &[&str]) -> String {
+    let all = [&["member"][..], args].concat();
     wait_for("healthy cluster", || match cluster.ctl_at(at, &all) {
         Ok(said) => Some(said),
         Err(refused) if refused.contains("etcdserver: unhealthy cluster") => None,
@@ -22,7 +21,7 @@ fn a_learner_is_added_promoted_updated_and_removed() {
     cluster.put(0, "a", "1");
     let new = cluster.newcomer(&ours, "m4", &[]);
     let url = format!("--peer-urls={}", cluster.members[new].peer_url());
-    let said = add(&mut cluster, 0, &["m4", "--learner", &url]);
+    let said = change(&cluster, 0, &["add", "m4", "--learner", &url]);
     assert!(said.contains("added as learner to cluster"), "{said}");
     let again = cluster.ctl_at(0, &["member", "add", "m5", "--learner", "--peer-urls=http://127.0.0.1:1"]);
     assert!(again.expect_err("one at most").contains("etcdserver: too many learner members in cluster"));
@@ -43,12 +42,7 @@ fn a_learner_is_added_promoted_updated_and_removed() {
     // Only the leader can tell; a follower asks it.
     let leader = cluster.leader();
     let follower = (leader + 1) % 3;
-    // What the leader knows of the learner's log is as of its last tick.
-    let said = wait_for("learner in sync", || match cluster.ctl_at(follower, &["member", "promote", &id]) {
-        Ok(said) => Some(said),
-        Err(refused) if refused.contains("etcdserver: can only promote a learner member which is in sync") => None,
-        Err(other) => panic!("{other}"),
-    });
+    let said = cluster.promote(follower, new);
     assert!(said.contains("promoted in cluster"), "{said}");
     let again = cluster.ctl_at(follower, &["member", "promote", &id]).expect_err("it votes");
     assert!(again.contains("etcdserver: can only promote a learner member"), "{again}");
@@ -62,7 +56,7 @@ fn a_learner_is_added_promoted_updated_and_removed() {
     let said = cluster.at(0, &["member", "update", &id, &url]);
     assert!(said.contains("updated in cluster"), "{said}");
 
-    let said = cluster.at(0, &["member", "remove", &id]);
+    let said = change(&cluster, 0, &["remove", &id]);
     assert!(said.contains("removed from cluster"), "{said}");
     let status = cluster.members[new].wait();
     assert!(status.success(), "etcd ends with 0 as well, not {status}");
@@ -97,10 +91,10 @@ fn a_member_without_its_data_is_refused_and_replaced() {
     assert!(log.contains("has already been bootstrapped"), "{log}");
 
     let id = cluster.id(victim);
-    let _ = cluster.at(other, &["member", "remove", &id]);
+    let _ = change(&cluster, other, &["remove", &id]);
     let name = cluster.members[victim].name().to_owned();
     let url = format!("--peer-urls={}", cluster.members[victim].peer_url());
-    let said = add(&mut cluster, other, &[&name, &url]);
+    let said = change(&cluster, other, &["add", &name, &url]);
     assert!(said.contains(r#"ETCD_INITIAL_CLUSTER_STATE="existing""#), "{said}");
     cluster.members[victim].set_flags(["--initial-cluster-state=existing"]);
     cluster.restart(victim);

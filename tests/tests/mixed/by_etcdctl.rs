@@ -122,8 +122,7 @@ fn learners_of_either_kind_are_promoted() {
         cluster.members[new].spawn();
         cluster.wait_for_log(new, "ready to serve client requests");
         let id = cluster.id(new);
-        let follower = (cluster.members.len() - 1).min(1);
-        wait_for("promotion", || cluster.ctl_at(follower, &["member", "promote", &id]).ok());
+        cluster.promote(1, new);
         work(&mut cluster, "after");
         let _ = cluster.at(0, &["member", "remove", &id]);
         assert!(cluster.members[new].wait().success());

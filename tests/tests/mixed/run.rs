@@ -142,10 +142,10 @@ impl Run {
                 self.tell(format_args!("defragment {n}"));
                 let burst = self.burst(10);
                 let request = pb::DefragmentRequest::default();
-                let at = self.cluster.nodes[n].client();
-                let said =
-                    self.cluster.caller.call::<pb::DefragmentResponse>(at, "Maintenance/Defragment", &request, CALL);
-                said.await.unwrap_or_else(|e| panic!("defragment {n}: {e}"));
+                let sent = self.cluster.until(n, "defragmentation", async |caller, at| {
+                    caller.call::<pb::DefragmentResponse>(at, "Maintenance/Defragment", &request, CALL).await
+                });
+                sent.await;
                 self.model.take(burst).await;
             }
         }
