@@ -28,6 +28,14 @@ impl Rig {
             Who::Itself => itself,
         }
     }
+
+    /// Whoever is to die at the proposal must be asked for the change; else one is asked who stays.
+    async fn asked(&mut self, who: Who, target: usize) -> usize {
+        match who {
+            Who::Leader => target,
+            Who::Follower | Who::Itself => self.cluster.leader().await,
+        }
+    }
 }
 
 fn rounds() -> u64 {
@@ -53,7 +61,7 @@ fn add() {
                 let what = format!("round {round}, {point} of the {who:?} while a member is added");
                 let new = rig.failing_node();
                 let target = rig.who(who, new).await;
-                let through = rig.cluster.leader().await;
+                let through = rig.asked(who, target).await;
                 rig.arm(target, point);
                 let urls = vec![rig.cluster.nodes[new].peer_url()];
                 let request = pb::MemberAddRequest { peer_ur_ls: urls, is_learner: true };
@@ -110,7 +118,7 @@ fn promote() {
                 rig.cluster.nodes[new].spawn(&cluster, "existing");
                 in_sync(&mut rig, through, new).await;
                 let target = rig.who(who, new).await;
-                let through = rig.cluster.leader().await;
+                let through = rig.asked(who, target).await;
                 rig.arm(target, point);
                 let request = pb::MemberPromoteRequest { id };
                 retry_until_dead(&mut rig, target, through, "Cluster/MemberPromote", &request, point).await;
@@ -139,8 +147,7 @@ fn remove() {
                 rig.cluster.nodes[old].spawn(&cluster, "existing");
                 rig.check(&what).await;
                 let target = rig.who(who, old).await;
-                // Whoever is to die at the proposal must be asked; else somebody asks who stays.
-                let through = rig.cluster.leader().await;
+                let through = rig.asked(who, target).await;
                 rig.arm(target, point);
                 let request = pb::MemberRemoveRequest { id };
                 retry_until_dead(&mut rig, target, through, "Cluster/MemberRemove", &request, point).await;
@@ -186,7 +193,7 @@ fn snapshot() {
                 let what = format!("round {round}, {point} of the {who:?} while a snapshot is on its way");
                 let leader = rig.cluster.leader().await;
                 let behind = rig.who(Who::Follower, leader).await;
-                let target = if matches!(who, Who::Leader) { leader } else { behind };
+                let mut target = behind;
                 for longer in 1.. {
                     assert!(longer < 5, "{what}: nobody needs a snapshot");
                     rig.cluster.nodes[behind].kill();
@@ -195,6 +202,9 @@ fn snapshot() {
                     rig.put(70).await;
                     while begin.elapsed() < longer * LEADER_REMEMBERS {
                         rig.put(5).await;
+                    }
+                    if matches!(who, Who::Leader) {
+                        target = rig.cluster.leader().await;
                     }
                     rig.arm(target, point);
                     rig.cluster.restart(behind);

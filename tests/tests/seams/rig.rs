@@ -26,9 +26,15 @@ pub(crate) struct Rig {
 }
 
 impl Rig {
-    /// Three members, the first of which leads.
+    /// Three members.
     pub(crate) async fn start(program: PathBuf) -> Self {
-        let flags = ["--snapshot-count=40".to_owned(), "--snapshot-catchup-entries=10".to_owned()];
+        Self::with_flags(program, &[]).await
+    }
+
+    /// The same with further flags.
+    pub(crate) async fn with_flags(program: PathBuf, more: &[&str]) -> Self {
+        let flags = ["--snapshot-count=40", "--snapshot-catchup-entries=10"];
+        let flags: Vec<_> = flags.iter().chain(more).map(|&flag| flag.to_owned()).collect();
         let cluster = Cluster::prepare(&[], &[], &flags).expect("nothing is looked for");
         let points = tempfile::Builder::new().prefix("retcd-points-").tempdir().expect("a temporary directory");
         let mut rig = Self { cluster, points, put: 0, learner: None };
