@@ -18,8 +18,36 @@ use crate::history::{self, Seen};
 /// What members wait for before they look for another leader.
 const ELECTION: Duration = Duration::from_secs(1);
 
-/// How long one try to write may take after a fault.
-const TRY: Duration = Duration::from_millis(250);
+/// How long the first try to write may take after a fault, and the last. A busy machine may need longer than the first
+/// for any write.
+const TRIES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(8)];
+
+/// How much of the machine must have had nothing to do, and how long a write may have taken without a fault, for
+/// times to mean something.
+const IDLE: f64 = 0.25;
+const CALM: Duration = Duration::from_millis(50);
+
+/// What all processors have done up to now: their time in all, and without work.
+#[derive(Clone, Copy)]
+struct Ticks {
+    all: u64,
+    idle: u64,
+}
+
+impl Ticks {
+    fn now() -> Self {
+        let text = std::fs::read_to_string("/proc/stat").expect("Linux");
+        let ticks: Vec<u64> = text.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
+        // user nice system idle iowait irq softirq steal; the rest is contained in the first two.
+        let sum = |places: &[usize]| places.iter().filter_map(|&n| ticks.get(n)).sum();
+        Self { all: sum(&[0, 1, 2, 3, 4, 5, 6, 7]), idle: sum(&[3, 4]) }
+    }
+
+    /// The share of the time since then without work.
+    fn idle_since(self, begin: Self) -> f64 {
+        (self.idle - begin.idle) as f64 / (self.all - begin.all).max(1) as f64
+    }
+}
 
 /// A fault, and which members it is about.
 #[derive(Clone, Debug)]
@@ -121,6 +149,8 @@ pub(crate) fn play(network: &Network, kinds: &[Kind], seed: u64, rounds: u64) {
         last: BTreeMap::new(),
         back: Vec::new(),
         kinds: BTreeMap::new(),
+        calm: Vec::new(),
+        begin: Ticks::now(),
         calls: 0,
         open: 0,
     };
@@ -138,6 +168,9 @@ struct Rounds<'a> {
     back: Vec<(Duration, String)>,
     /// The same by kind of fault.
     kinds: BTreeMap<String, Vec<Duration>>,
+    /// How long a write took before each fault.
+    calm: Vec<Duration>,
+    begin: Ticks,
     calls: usize,
     open: usize,
 }
@@ -167,6 +200,8 @@ impl Rounds<'_> {
         let members: Vec<_> = self.cluster.nodes.iter().map(retcd_tests::nodes::Node::client).collect();
         let load = Load::start(self.clients, &members, self.clock, round, self.random.next());
         self.rest(200, 500).await;
+        let calm = self.calm_write().await;
+        self.calm.push(calm);
         let mut begin = Instant::now();
         fault.begin(&mut self.cluster);
         if fault.available().len() >= 2 {
@@ -199,19 +234,34 @@ impl Rounds<'_> {
 
     /// Waits for a write to be acknowledged by one of these members.
     async fn writes_go_on(&mut self, members: &[usize], begin: Instant, what: &str) {
+        let mut patience = TRIES[0];
         loop {
             for &n in members {
                 let at = self.cluster.nodes[n].client();
                 let request = pb::PutRequest { key: "probe".into(), ..Default::default() };
-                let said = self.cluster.caller.call::<pb::PutResponse>(at, "KV/Put", &request, TRY).await;
+                let said = self.cluster.caller.call::<pb::PutResponse>(at, "KV/Put", &request, patience).await;
                 if said.is_ok() {
                     self.back.push((begin.elapsed(), what.to_owned()));
                     return;
                 }
             }
             assert!(begin.elapsed() < PATIENCE, "{what}: no write since {PATIENCE:?}");
+            if begin.elapsed() > PATIENCE / 10 {
+                patience = TRIES[1].min(2 * patience);
+            }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// How long a write takes while nothing is wrong.
+    async fn calm_write(&mut self) -> Duration {
+        let request = pb::PutRequest { key: "probe".into(), ..Default::default() };
+        let begin = Instant::now();
+        let put = self.cluster.until(0, "a write", async |caller, at| {
+            caller.call::<pb::PutResponse>(at, "KV/Put", &request, TRIES[1]).await
+        });
+        put.await;
+        begin.elapsed()
     }
 
     async fn get(&mut self, n: usize, key: &str) -> Value {
@@ -251,6 +301,13 @@ impl Rounds<'_> {
         for (kind, times) in &mut self.kinds {
             times.sort();
             println!("  {kind}: {} times, {:?} at the median", times.len(), times[times.len() / 2]);
+        }
+        self.calm.sort();
+        let (calm, idle) = (self.calm[self.calm.len() / 2], Ticks::now().idle_since(self.begin));
+        println!("  {:.0} % of the machine idle; without a fault a write took {calm:?}", 100.0 * idle);
+        if idle < IDLE || calm > CALM {
+            println!("  too busy for its times to mean something");
+            return;
         }
         // A timeout is random, up to twice the least one, and a vote that is split takes another.
         assert!(at(50) < 2 * ELECTION, "half of all elections took longer than two timeouts");
