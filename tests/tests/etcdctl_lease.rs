@@ -135,6 +135,11 @@ impl Chosen {
     }
 }
 
+/// Whether it is a little less than whole thousands, in which seconds are granted.
+fn near(word: &str) -> bool {
+    word.parse::<u64>().is_ok_and(|n| n % 1000 >= 940 && n < 6000)
+}
+
 /// Seconds that are left: 999 of 1000 on a quick machine.
 fn seconds(text: &str) -> String {
     let mut out = Vec::new();
@@ -143,8 +148,7 @@ fn seconds(text: &str) -> String {
         for before in ["remaining(", "\"ttl\":", "\"TTL\" : "] {
             let Some(at) = line.find(before).map(|at| at + before.len()) else { continue };
             let digits = line[at..].chars().take_while(char::is_ascii_digit).count();
-            let near = line[at..at + digits].parse::<u64>().is_ok_and(|n| n % 1000 >= 970 && n < 6000);
-            if near {
+            if near(&line[at..at + digits]) {
                 line.replace_range(at..at + digits, "LEFT");
             }
         }
@@ -166,7 +170,7 @@ fn plain_table(text: &str) -> String {
     let lines = text.lines().filter(|line| !is_frame(line)).map(|line| {
         let words: Vec<_> = line.split_whitespace().collect();
         match line.starts_with(['|', '│']) {
-            true => words.iter().map(|w| if w.starts_with("999") { "LEFT" } else { w }).collect::<Vec<_>>().join(" "),
+            true => words.iter().map(|w| if near(w) { "LEFT" } else { w }).collect::<Vec<_>>().join(" "),
             false => line.to_owned(),
         }
     });
@@ -275,11 +279,11 @@ fn together(etcdctl: &Path, member: &Member, chosen: &mut Chosen) -> Vec<String>
     out.push(next.interrupt());
     wait_for_keys(etcdctl, member, "office/", 0);
 
-    let granted = run(etcdctl, member, chosen, "lease grant 3");
+    let granted = run(etcdctl, member, chosen, "lease grant 9");
     let id = format!("{:x}", chosen.0.last().expect("granted"));
     out.push(granted);
     let mut alive = Running::start(etcdctl, member, &format!("lease keep-alive {id}"));
-    out.push(alive.lines(3));
+    out.push(alive.lines(2));
     let revoked = command(etcdctl, member, &format!("lease revoke {id}")).output().expect("runs");
     out.push(text(&revoked.stdout));
     // It learns of that with its next renewal.

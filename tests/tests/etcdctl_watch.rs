@@ -240,6 +240,10 @@ fn run(etcdctl: &Path, member: &Member, number: usize, case: &Case) -> String {
         return watching.finish(case.call);
     }
     wait_for_watchers(member, case.watchers);
+    if case.call.contains("progress\n") {
+        // It tells the revision before the writes.
+        watching.wait_for(&["progress notify".to_owned()]);
+    }
     // Those that begin in the past have it.
     wait_for_gauge(member, "etcd_debugging_mvcc_slow_watcher_total", 0);
     let (last, writes) = case.writes.split_last().expect("something to see");

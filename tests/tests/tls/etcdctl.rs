@@ -20,7 +20,8 @@ fn both() -> Vec<PathBuf> {
 fn works(program: &Path, url: &str, tls: &[&str]) {
     let call = |args: &[&str]| {
         let endpoints = format!("--endpoints={url}");
-        let output = etcdctl(program, &[&[endpoints.as_str()], tls, args].concat());
+        let patient = ["--dial-timeout=30s", "--command-timeout=30s"];
+        let output = etcdctl(program, &[&[endpoints.as_str()], &patient[..], tls, args].concat());
         assert!(output.status.success(), "{} {tls:?} {args:?}: {output:?}", program.display());
         String::from_utf8_lossy(&output.stdout).into_owned()
     };
