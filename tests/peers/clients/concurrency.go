@@ -16,7 +16,7 @@ import (
 
 // session: a session outlives its TTL, and its keys go with it.
 func session(ctx context.Context, client *clientv3.Client) error {
-	s, err := concurrency.NewSession(client, concurrency.WithTTL(2), concurrency.WithContext(ctx))
+	s, err := concurrency.NewSession(client, concurrency.WithTTL(5), concurrency.WithContext(ctx))
 	if err != nil {
 		return err
 	}
@@ -26,7 +26,7 @@ func session(ctx context.Context, client *clientv3.Client) error {
 	select {
 	case <-s.Done():
 		return errors.New("the session ended while it was kept alive")
-	case <-time.After(5 * time.Second):
+	case <-time.After(11 * time.Second):
 	}
 	if v, err := value(ctx, client, "session/key"); err != nil || v != "v" {
 		return fmt.Errorf("the key of a living session holds %q (%v)", v, err)

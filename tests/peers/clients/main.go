@@ -51,7 +51,7 @@ func run(endpoint, name string) error {
 		return fmt.Errorf("unknown command; known are %s", strings.Join(names, ", "))
 	}
 	// A hanging server is a fault; a busy machine is only slow.
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	client, err := connect(endpoint)
 	if err != nil {

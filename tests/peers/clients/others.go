@@ -227,7 +227,7 @@ func keepAlive(ctx context.Context, client *clientv3.Client) error {
 	defer cancel()
 	var ids []clientv3.LeaseID
 	for range leases {
-		r, err := client.Grant(ctx, 2)
+		r, err := client.Grant(ctx, 5)
 		if err != nil {
 			return err
 		}
@@ -241,7 +241,7 @@ func keepAlive(ctx context.Context, client *clientv3.Client) error {
 		}()
 		ids = append(ids, r.ID)
 	}
-	time.Sleep(6 * time.Second)
+	time.Sleep(11 * time.Second)
 	for _, id := range ids {
 		r, err := client.TimeToLive(ctx, id)
 		if err != nil {

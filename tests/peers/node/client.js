@@ -52,14 +52,14 @@ async function watches(client) {
 }
 
 async function leases(client) {
-  const lease = client.lease(2);
+  const lease = client.lease(5);
   await lease.put('js/l').value('v');
-  await new Promise(resolve => setTimeout(resolve, 5000));
+  await new Promise(resolve => setTimeout(resolve, 11000));
   assert.equal(await client.get('js/l').string(), 'v', 'kept alive');
   await lease.revoke();
   assert.equal(await client.get('js/l').string(), null);
 
-  const short = client.lease(2, { autoKeepAlive: false });
+  const short = client.lease(5, { autoKeepAlive: false });
   const watcher = await client.watch().key('js/short').create();
   const gone = new Promise(resolve => watcher.once('delete', resolve));
   await short.put('js/short').value('v');

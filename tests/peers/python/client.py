@@ -64,7 +64,7 @@ def leases(client):
     assert lease.refresh()[0].TTL == 60
     lease.revoke()
     assert not list(client.get_prefix("py/l/"))
-    short = client.lease(2)
+    short = client.lease(5)
     events, cancel = client.watch("py/short")
     client.put("py/short", "v", lease=short)
     assert next(events).value == b"v"

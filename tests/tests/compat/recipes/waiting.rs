@@ -123,7 +123,7 @@ fn scenes() -> Vec<Scene> {
             .answered(0)
             .call(&unlock("d/1")),
         Scene::new("the lease of the holder ends by itself")
-            .call(&grant(0x12, 2))
+            .call(&grant(0x12, 6))
             .call(&lock("e", 0x12))
             .begin(&lock("e", 1), "e/1")
             .then(Move::Gone("e/12"))
