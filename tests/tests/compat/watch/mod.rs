@@ -246,7 +246,11 @@ struct Stage {
     brief: bool,
     end: Option<String>,
     fenced: bool,
+    /// The fence is written: what is compared was before it.
+    over: bool,
     half_closed: bool,
+    /// Progress is told at times of the server's choice.
+    periodic: bool,
 }
 
 impl Stage {
@@ -265,7 +269,12 @@ impl Stage {
             brief: scene.brief,
             end: None,
             fenced: false,
+            over: false,
             half_closed: false,
+            periodic: scene
+                .steps
+                .iter()
+                .any(|step| matches!(step, Step::Create(watch) if watch.request.progress_notify)),
         }
     }
 
@@ -337,6 +346,7 @@ impl Stage {
             self.take().await;
         }
         self.fenced = false;
+        self.over = true;
         self.write(&put("fence", "")).await;
         while !self.fenced && self.end.is_none() {
             self.take().await;
@@ -366,6 +376,9 @@ impl Stage {
             return 0;
         }
         let text = self.show(&reply);
+        if self.over && self.periodic && is_progress(&text) {
+            return 0;
+        }
         let list = self.seen.entry(reply.watch_id).or_default();
         // How often progress comes is a matter of time.
         if list.last() != Some(&text) || !reply.events.is_empty() {
@@ -426,11 +439,19 @@ impl Stage {
         let mut out = Vec::new();
         for (id, replies) in &self.seen {
             out.push(format!("  {id}:"));
-            out.extend(replies.iter().map(|reply| format!("    {reply}")));
+            // A busy machine may be late with a cancel; none comes after it.
+            let late = self.periodic && replies.last().is_some_and(|reply| reply.contains(", canceled"));
+            let counts = |reply: &&String| !(late && is_progress(reply));
+            out.extend(replies.iter().filter(counts).map(|reply| format!("    {reply}")));
         }
         out.extend(self.end.iter().map(|end| format!("  {end}")));
         out.join("\n")
     }
+}
+
+/// Whether a reply tells nothing but a revision.
+fn is_progress(text: &str) -> bool {
+    !text.contains([',', '\n'])
 }
 
 macro_rules! plays {
