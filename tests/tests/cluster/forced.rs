@@ -19,8 +19,7 @@ fn one_member_goes_on_alone_and_is_joined_again() {
     drop(cluster);
     rest.members[0].set_flags(["--force-new-cluster"]);
     rest.restart(0);
-    let log = rest.members[0].log().text();
-    assert!(log.contains("forcing restart member"), "{log}");
+    rest.wait_for_log(0, "forcing restart member");
     for n in 0..20 {
         assert_eq!(rest.get(0, &format!("key{n}")), n.to_string());
     }

@@ -91,8 +91,7 @@ fn a_snapshot_that_cannot_be_read_is_put_aside() {
     member.set_program(ours());
     member.restart();
     assert_eq!(Shown::of(&Client::new(&member)), shown);
-    let log = member.log().text();
-    assert!(log.contains("the snapshot file that the log starts from cannot be read"), "{log}");
+    member.wait_for_log("the snapshot file that the log starts from cannot be read");
     assert!(file::names(&member).contains(&format!("{newest}.broken")));
 }
 
