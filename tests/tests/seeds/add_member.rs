@@ -130,8 +130,10 @@ fn three_members(lab: &Lab) {
     // The ids that etcd has for these URLs and this token, in every release.
     let ids: Vec<_> = lab.members(0).into_iter().map(|(name, (id, _))| format!("{name} {id}")).collect();
     assert_eq!(ids, ["onfra0 22f69347520bc065", "onfra1 31f594e98f861eb7", "onfra2 54e5fbcfbe557469"]);
-    let status = lab.status(1).expect("the health was good");
-    assert_eq!(status.len(), 3, "{status:?}");
+    let status = until("the status of all", || {
+        let status = lab.status(1)?;
+        if status.len() == 3 { Ok(status) } else { Err(format!("{status:?}")) }
+    });
     for one in &status {
         assert_eq!(one["Status"]["header"]["cluster_id"].as_u64(), Some(0xf44b_a854_c1b9_bc45), "{one}");
     }

@@ -68,7 +68,8 @@ impl Lab {
 
     /// Runs `etcdctl` on a machine.
     pub(crate) fn ctl(&self, host: usize, arguments: &str) -> Result<String, String> {
-        self.hosts[host].run(&format!("etcdctl {} {arguments}", self.ctl_flags))
+        // It gives up after five seconds by itself, on a busy machine before the server has answered.
+        self.hosts[host].run(&format!("etcdctl --command-timeout=30s {} {arguments}", self.ctl_flags))
     }
 
     /// Runs `etcdctl` on a machine until it succeeds.

@@ -1,5 +1,7 @@
 //! A cluster from a systemd unit with flags, machines known by name, and etcdctl with an environment file.
 
+use retcd_tests::process::until;
+
 use crate::lab::Lab;
 
 const CERTIFICATES: &str = r#"
@@ -176,7 +178,9 @@ ETCDCTL_KEY=/etc/etcd/ssl/etcd-key.pem
 EOF
 "#,
     );
-    let health = lab.hosts[1].sh("set -a; source /etc/etcd/etcdctl; etcdctl endpoint health 2>&1");
+    let health = until("health by the environment", || {
+        lab.hosts[1].run("set -a; source /etc/etcd/etcdctl; etcdctl endpoint health 2>&1")
+    });
     assert_eq!(health.matches("is healthy: successfully committed proposal").count(), 3, "{health}");
 
     // `systemctl restart` of one after the other.
