@@ -14,7 +14,7 @@ use prost::Message;
 use tokio::net::TcpStream;
 
 /// How long a call may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One connection.
 #[derive(Clone, Debug)]

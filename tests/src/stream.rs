@@ -21,7 +21,7 @@ use tokio::task::JoinHandle;
 use crate::grpc::frame;
 
 /// How long a reply that has to come may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A connection for streams.
 #[derive(Clone, Debug)]
