@@ -1,9 +1,12 @@
 //! Members that behave.
 
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
 use retcd_proto::raftpb::MessageType;
 
 use super::super::peers::drop_superseded;
-use super::rig::{Site, append, bind_again, free_address, message, wait};
+use super::rig::{PATIENT, Site, append, bind_again, message, wait};
 use crate::driver::Transport as _;
 
 #[test]
@@ -13,6 +16,9 @@ fn messages_of_all_kinds_go_both_ways() {
     b.knows(&a);
     wait("both are active", || a.active(b.id) && b.active(a.id));
     assert_eq!((a.peers.active_peers(), b.peers.active_peers()), (1, 1));
+    wait("all streams are there", || {
+        a.streams_to(b.id) && b.streams_to(a.id)
+    });
     for (from, to) in [(&a, &b), (&b, &a)] {
         let sent = vec![
             append(from.id, to.id, 4, 3, 100),
@@ -43,13 +49,7 @@ fn a_stream_keeps_its_order_under_load() {
     let (a, b) = (Site::start(0xa), Site::start(0xb));
     a.knows(&b);
     b.knows(&a);
-    wait("both are active", || a.active(b.id) && b.active(a.id));
-    // Both streams, so that nothing goes by POST.
-    a.peers.send(vec![
-        append(a.id, b.id, 0, 0, 0),
-        message(a.id, b.id, MessageType::MsgHeartbeat, 0),
-    ]);
-    wait("the streams are there", || b.seen.count() == 2);
+    wait("the streams are there", || a.streams_to(b.id));
     let rounds = 300 * crate::test_scale();
     for round in 0..rounds {
         let batch = (0..50).map(|n| append(a.id, b.id, (round * 50 + n) * 3, 3, 200));
@@ -58,12 +58,11 @@ fn a_stream_keeps_its_order_under_load() {
         let floor = (round * 50) as usize;
         wait("the queue has room", || b.seen.count() + 3000 > floor);
     }
-    let all = 2 + rounds as usize * 50;
+    let all = rounds as usize * 50;
     wait("all arrive", || b.seen.count() == all);
     let got = b.seen.messages.lock();
     assert!(
-        got[2..]
-            .iter()
+        got.iter()
             .zip(0..)
             .all(|(m, n)| m.index() == n * 3 && m.entries.len() == 3)
     );
@@ -72,12 +71,12 @@ fn a_stream_keeps_its_order_under_load() {
 
 #[test]
 fn idle_streams_stay_up() {
-    let (a, b) = (Site::start(0xa), Site::start(0xb));
+    let [a, b] = [0xa, 0xb].map(|id| Site::with_deadline(id, Duration::from_secs(4)));
     a.knows(&b);
     b.knows(&a);
     wait("both are active", || a.active(b.id) && b.active(a.id));
     let since = a.peers.active_since(b.id);
-    // Heartbeats of both streams, for some times the deadline of a read.
+    // Heartbeats of both streams, for longer than the deadline of a read.
     let before = a
         .seen
         .received_bytes
@@ -133,7 +132,10 @@ fn a_member_that_learns_late_is_reached_meanwhile() {
 
 #[test]
 fn restarts() {
-    let (a, mut b) = (Site::start(0xa), Site::start(0xb));
+    // On an address of its own: no connection of another test can have its port when it comes back.
+    let listener = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 2), 0)).unwrap();
+    let mut b = Site::start_with(0xb, listener, PATIENT, |_| {});
+    let a = Site::start(0xa);
     a.knows(&b);
     for round in 0..5 {
         b.knows(&a);
@@ -149,7 +151,7 @@ fn restarts() {
         a.peers
             .send(vec![message(a.id, 0xb, MessageType::MsgHeartbeat, round)]);
         wait("it is reported", || a.seen.unreachable() > before);
-        b = Site::start_with(0xb, bind_again(address), |_| {});
+        b = Site::start_with(0xb, bind_again(address), PATIENT, |_| {});
     }
 }
 
@@ -203,7 +205,7 @@ fn the_log_of_a_peer() {
 #[test]
 fn urls_take_turns_and_change() {
     let (a, b) = (Site::start(0xa), Site::start(0xb));
-    let dead = format!("http://{}", free_address());
+    let dead = "http://127.0.0.1:1".to_owned();
     a.peers.add_peer(b.id, &[dead.clone(), b.url()]);
     b.knows(&a);
     wait("the second URL is found", || {

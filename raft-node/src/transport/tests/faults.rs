@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use prost::Message as _;
 use retcd_proto::raftpb::{self, MessageType};
 
-use super::rig::{Site, TIMEOUT, append, message, wait};
+use super::rig::{PATIENT, Site, TIMEOUT, append, message, wait};
 use crate::driver::Transport as _;
 
 /// Somebody at the place of a peer.
@@ -87,9 +87,13 @@ fn chunk(bytes: &[u8]) -> Vec<u8> {
     all
 }
 
+fn quick(id: u64) -> Site {
+    Site::with_deadline(id, TIMEOUT)
+}
+
 /// Another peer that is well, to see that nobody stalls it.
 fn beside(a: &Site) -> Site {
-    let b = Site::start(0xb);
+    let b = quick(0xb);
     a.knows(&b);
     b.knows(a);
     wait("both are active", || a.active(b.id) && b.active(a.id));
@@ -100,13 +104,24 @@ fn beside(a: &Site) -> Site {
 fn still_served(a: &Site, b: &Site) {
     for (from, to) in [(a, b), (b, a)] {
         let before = to.seen.count();
-        from.peers.send(vec![
-            append(from.id, to.id, 1, 1, 10),
-            message(from.id, to.id, MessageType::MsgHeartbeat, 1),
-        ]);
-        wait("others are served", || to.seen.count() == before + 2);
+        let arrived = |kind| {
+            let messages = to.seen.messages.lock();
+            messages[before..].iter().any(|m| m.r#type() == kind)
+        };
+        // On a busy machine a stream may end, and with it what it carried: raft says it again.
+        let mut looks = 0;
+        wait("others are served", || {
+            if looks % 500 == 0 {
+                from.peers.send(vec![
+                    append(from.id, to.id, 1, 1, 10),
+                    message(from.id, to.id, MessageType::MsgHeartbeat, 1),
+                ]);
+            }
+            looks += 1;
+            arrived(MessageType::MsgApp) && arrived(MessageType::MsgHeartbeat)
+        });
     }
-    assert!(a.active(b.id) && b.active(a.id));
+    wait("others are active", || a.active(b.id) && b.active(a.id));
 }
 
 #[test]
@@ -117,7 +132,7 @@ fn the_head_of_a_stream_is_that_of_etcd() {
         seen.lock().extend(head(&mut stream));
         Some(stream)
     });
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     a.peers.add_peer(0xf, &[fake.url()]);
     wait("both streams are asked for", || heads.lock().len() >= 2);
     for kind in ["msgapp", "message"] {
@@ -148,7 +163,7 @@ fn the_head_of_a_stream_is_that_of_etcd() {
 
 #[test]
 fn a_silent_peer() {
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     let b = beside(&a);
     // Takes connections, says nothing.
     let fake = Fake::start(Some);
@@ -169,7 +184,7 @@ fn a_silent_peer() {
 
 #[test]
 fn a_peer_that_stops_sending() {
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     let b = beside(&a);
     let fake = Fake::start(|mut stream| {
         head(&mut stream)?;
@@ -186,7 +201,7 @@ fn a_peer_that_stops_sending() {
 
 #[test]
 fn a_peer_that_does_not_read() {
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     let b = beside(&a);
     let posts = Arc::new(AtomicU64::new(0));
     let posted = posts.clone();
@@ -214,9 +229,10 @@ fn a_peer_that_does_not_read() {
         assert!(answer.contains(&format!("\r\n{line}\r\n")), "{answer}");
     }
     let before = a.seen.unreachable();
-    for n in 0..100 {
-        a.peers
-            .send((0..50).map(|_| append(a.id, 0xf, n, 1, 100_000)).collect());
+    // All share their content: they are made in no time.
+    let large = append(a.id, 0xf, 1, 1, 100_000);
+    for _ in 0..100 {
+        a.peers.send(vec![large.clone(); 50]);
     }
     // 500 MB do not fit into the queue.
     assert!(
@@ -240,7 +256,7 @@ fn a_peer_that_does_not_read() {
 
 #[test]
 fn a_second_stream_takes_the_place_of_the_first() {
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     let fake = Fake::start(|_| None);
     a.peers.add_peer(0xf, &[fake.url()]);
     let open = || {
@@ -311,7 +327,7 @@ fn a_proposal_without_an_answer_is_not_repeated() {
         });
         None
     });
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     a.peers.add_peer(0xf, &[fake.url()]);
     for n in 1..=POSTS {
         a.peers
@@ -329,7 +345,7 @@ fn a_proposal_without_an_answer_is_not_repeated() {
 
 #[test]
 fn garbage() {
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     let b = beside(&a);
     let oversize = (1_u64 << 60).to_be_bytes();
     let answers: Vec<Vec<u8>> = vec![
@@ -371,7 +387,7 @@ fn garbage() {
 
 #[test]
 fn garbage_to_the_listener() {
-    let a = Site::start(0xa);
+    let a = quick(0xa);
     let b = beside(&a);
     let sender =
         "X-Server-Version: 3.7.1\r\nX-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-Id: c1\r\n";
@@ -418,8 +434,10 @@ fn garbage_to_the_listener() {
 
 #[test]
 fn stopping_does_not_wait_for_anybody() {
-    let a = Site::start(0xa);
-    let b = beside(&a);
+    let (a, b) = (Site::start(0xa), Site::start(0xb));
+    a.knows(&b);
+    b.knows(&a);
+    wait("both are active", || a.active(b.id) && b.active(a.id));
     let fake = Fake::start(Some);
     a.peers.add_peer(0xf, &[fake.url()]);
     a.peers.add_peer(0x10, &["http://192.0.2.1:9".to_owned()]);
@@ -427,7 +445,7 @@ fn stopping_does_not_wait_for_anybody() {
         .send(vec![message(a.id, 0xf, MessageType::MsgHeartbeat, 1)]);
     let begin = tokio::time::Instant::now();
     a.peers.stop();
-    assert!(begin.elapsed() < TIMEOUT * 2, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < PATIENT / 2, "{:?}", begin.elapsed());
     // Nothing of it is of use any more, and nothing fails.
     a.peers.add_peer(0x11, &[b.url()]);
     a.peers

@@ -9,7 +9,7 @@ use prost::Message as _;
 use retcd_proto::raftpb::{Message, MessageType, Snapshot, SnapshotMetadata};
 
 use super::super::{RequestError, request};
-use super::rig::{Site, message, wait};
+use super::rig::{PATIENT, Site, message, wait};
 use crate::driver::Transport as _;
 
 const LIMIT: usize = 1 << 20;
@@ -348,7 +348,7 @@ fn a_removed_member_learns_of_it() {
 fn another_cluster_is_not_talked_to() {
     let a = Site::start(0xa);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let b = Site::start_with(0xb, listener, |options| options.cluster_id = 0xc2);
+    let b = Site::start_with(0xb, listener, PATIENT, |options| options.cluster_id = 0xc2);
     a.knows(&b);
     b.knows(&a);
     a.peers.send(vec![append_one(a.id, b.id)]);
