@@ -55,7 +55,8 @@ fn members() -> Vec<Member> {
 
 fn run(id: u64, fs: SimFs, start: Start, handles: &Handles) -> Running {
     let (mut config, ears) = config(Arc::new(fs.clone()), "/m".as_ref());
-    config.tick = Duration::from_millis(10);
+    // An election takes ten of them: too long to come of itself, however busy the machine is.
+    config.tick = Duration::from_millis(50);
     let opened = open(&config, start).unwrap();
     let (sender, receiver) = crossbeam_channel::bounded(4);
     let mesh = Mesh {

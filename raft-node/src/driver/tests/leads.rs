@@ -43,7 +43,7 @@ fn a_leader_sends_while_it_syncs() {
     let gate = Arc::new(Gate::default());
     let fs = Arc::new(GatedFs(SimFs::new(), gate.clone()));
     let (mut config, _ears) = config(fs, "/m".as_ref());
-    config.tick = Duration::from_millis(20);
+    config.tick = Duration::from_millis(100);
     let members = (1..=3).map(|id| Member {
         id,
         peer_urls: vec![format!("http://127.0.0.1:{id}")],
@@ -92,6 +92,13 @@ fn a_leader_sends_while_it_syncs() {
             handle.step(reply).unwrap();
         }
     };
+    // The same for heartbeats alone: without them it would not lead for long.
+    let beat = || {
+        let mut sent = sent.0.lock();
+        for m in sent.extract_if(.., |m| m.r#type() == raftpb::MessageType::MsgHeartbeat) {
+            handle.step(message(9, m.to(), m.term())).unwrap();
+        }
+    };
     wait_for("leadership", || {
         answer();
         apply_all();
@@ -117,10 +124,12 @@ fn a_leader_sends_while_it_syncs() {
     let before = handle.status().committed;
     handle.propose(Bytes::from_static(b"x")).unwrap();
     wait_for("a sync that stalls", || {
+        beat();
         gate.stalled.load(Ordering::SeqCst) > 0
     });
     let mut seen = BTreeMap::new();
     wait_for("appends to both others", || {
+        beat();
         for m in sent.0.lock().iter() {
             if m.entries.iter().any(|e| e.data.as_deref() == Some(b"x")) {
                 seen.insert(m.to(), ());

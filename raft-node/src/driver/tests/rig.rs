@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long anything may take before a test gives up.
-pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Events {
     reads: Sender<(u64, u64)>,
