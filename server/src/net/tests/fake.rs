@@ -229,9 +229,9 @@ impl Server {
     }
 }
 
-/// Waits for a condition, ten seconds at most.
+/// Waits for a condition, a minute at most.
 pub(super) async fn until(what: &str, condition: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < deadline, "never: {what}");
         tokio::time::sleep(Duration::from_millis(2)).await;

@@ -19,6 +19,11 @@ const RANGE: &str = "/etcdserverpb.KV/Range";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SETTINGS: &[u8] = &[0, 0, 0, 4, 0, 0, 0, 0, 0];
 
+/// How long anything may take that nothing holds up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// What a stop gives those who hold it up.
+const LONG: Duration = Duration::from_secs(600);
+
 async fn works(client: &SendRequest<Bytes>) -> bool {
     let reply = call(client, request(RANGE), range("a")).await;
     reply.is_ok_and(|reply| reply.code() == 0)
@@ -35,7 +40,7 @@ async fn two_servers_in_one_process() {
     let first = connect(one.addr).await;
     let second = connect(two.addr).await;
     assert!(works(&first).await && works(&second).await);
-    one.stop(Duration::from_secs(10)).await;
+    one.stop(LONG).await;
     assert!(!works(&first).await);
     assert!(works(&second).await);
     assert!(refuses(one.addr).await);
@@ -50,10 +55,10 @@ async fn calls_in_flight_may_end() {
     let (response, mut send) = client.send_request(request(RANGE), false).unwrap();
     send.send_data(range("wait"), true).unwrap();
     server.wait_for_waiting(1).await;
-    let stopping = server.stop(Duration::from_secs(60));
+    let stopping = server.stop(LONG);
     let addr = server.addr;
     let meanwhile = async {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while !refuses(addr).await {
             assert!(Instant::now() < deadline, "still listens");
         }
@@ -93,8 +98,8 @@ async fn idle_connections_do_not_hold_up_a_stop() {
     let http2 = connect(server.addr).await;
     assert!(works(&http2).await);
     until("all are served", || server.net.connections() == 3).await;
-    let stop = server.stop(Duration::from_secs(60));
-    timeout(Duration::from_secs(10), stop).await.unwrap();
+    let stop = server.stop(LONG);
+    timeout(PATIENCE, stop).await.unwrap();
 }
 
 #[tokio::test]
@@ -141,7 +146,7 @@ async fn clients_that_keep_us_waiting_are_cut_off() {
         b"GET /livez HTTP/1.1\r\nHost: te",
     ];
     let cut = join_all(begun.map(|bytes| exchange(server.addr, bytes)));
-    timeout(Duration::from_secs(10), cut).await.unwrap();
+    timeout(PATIENCE, cut).await.unwrap();
     assert!(works(&http2).await);
     drop(http2);
     until("none are held", || server.net.connections() == 0).await;
@@ -191,7 +196,7 @@ async fn hostile_bytes_end_their_connection_only() {
     ];
     for bytes in &cases {
         let what = format!("{:?}", &bytes[..bytes.len().min(60)]);
-        let closed = timeout(Duration::from_secs(10), exchange(server.addr, bytes)).await;
+        let closed = timeout(PATIENCE, exchange(server.addr, bytes)).await;
         closed.expect(&what);
         assert!(works(&witness).await, "{what}");
     }
