@@ -362,13 +362,25 @@ mod tests {
 
     #[test]
     fn an_endless_plan_stops_in_time() {
-        let start = Instant::now();
-        let measured = run(&plan(Kind::Put), &drive(stub::serve(usize::MAX))).expect("run");
-        assert!(measured.calls > 0 && measured.failures == 0, "{measured:?}");
-        assert!(
-            measured.elapsed >= Duration::from_millis(50)
-                && start.elapsed() < Duration::from_secs(20)
-        );
+        let endless = |duration| {
+            let start = Instant::now();
+            let drive = Drive {
+                duration,
+                ..drive(stub::serve(usize::MAX))
+            };
+            let measured = run(&plan(Kind::Put), &drive).expect("run");
+            assert_eq!(measured.failures, 0, "{measured:?}");
+            assert!(
+                measured.elapsed >= duration
+                    && start.elapsed() < duration + Duration::from_secs(60)
+            );
+            measured.calls
+        };
+        // On a busy machine no call may end in a moment.
+        let mut durations = [50, 500, 5_000, 50_000]
+            .map(Duration::from_millis)
+            .into_iter();
+        assert!(durations.any(|duration| endless(duration) > 0));
     }
 
     #[test]
