@@ -17,8 +17,23 @@ struct Case {
     call: &'static str,
     /// Watchers that the server has then. 0: the command ends by itself.
     watchers: usize,
-    /// What is written when they are there; the last of it, which ends in END, is the last to be compared.
+    /// What is written when they are there, one after the other; the last of it is seen, and the last to be compared.
     writes: &'static [&'static str],
+}
+
+impl Case {
+    /// Whether a write is among what it watches.
+    fn sees(&self, write: &str) -> bool {
+        let key = write.split(' ').nth(1).expect("a key");
+        let (args, input) = self.call.split_once(" < ").unwrap_or((self.call, ""));
+        match args {
+            _ if !input.is_empty() => key == "w" || key == "other" && input.contains("watch~other"),
+            _ if args.starts_with("watch ~ --prefix") => true,
+            _ if args.starts_with("watch w/ w0") => key.starts_with("w/"),
+            _ if args.contains("--prefix") => key.starts_with('w'),
+            _ => key == "w",
+        }
+    }
 }
 
 const fn case(call: &'static str, watchers: usize, writes: &'static [&'static str]) -> Case {
@@ -26,9 +41,10 @@ const fn case(call: &'static str, watchers: usize, writes: &'static [&'static st
 }
 
 /// Its last write is seen by all that watch `w`, a prefix of it, or all keys.
-const WRITES: &[&str] = &["put w 1", "put w 2", "put w/a 1", "put other 1", "del w", "del w/a", "put w END"];
+const WRITES: &[&str] =
+    &["put w MARK", "put w MARK", "put w/a MARK", "put other MARK", "del w", "del w/a", "put w MARK"];
 /// The same for a range within `w/`.
-const BELOW: &[&str] = &["put w/a 1", "put w/b 2", "del w/ --prefix", "put w 1", "put w/a END"];
+const BELOW: &[&str] = &["put w/a MARK", "put w/b MARK", "del w/ --prefix", "put w MARK", "put w/a MARK"];
 
 const CASES: &[Case] = &[
     case("watch w", 1, WRITES),
@@ -145,6 +161,24 @@ impl Watching {
         }
     }
 
+    /// How many deletions it has shown.
+    fn deletions(&self) -> usize {
+        let text = String::from_utf8_lossy(&self.seen);
+        text.matches("DELETE").count() + text.matches("\"type\":1").count()
+    }
+
+    /// Waits until it has shown so many deletions.
+    fn wait_for_deletions(&mut self, n: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.deletions() < n {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.output.recv_timeout(left) {
+                Ok(more) => self.seen.extend(more),
+                Err(e) => panic!("no {n} deletions ({e}) in {}", String::from_utf8_lossy(&self.seen)),
+            }
+        }
+    }
+
     /// Waits until it watches, or has ended, which is told.
     fn ends_early(&mut self, member: &Member) -> bool {
         let deadline = Instant::now() + PATIENCE;
@@ -246,20 +280,28 @@ fn run(etcdctl: &Path, member: &Member, number: usize, case: &Case) -> String {
     }
     // Those that begin in the past have it.
     wait_for_gauge(member, "etcd_debugging_mvcc_slow_watcher_total", 0);
-    let (last, writes) = case.writes.split_last().expect("something to see");
-    for call in writes {
-        write(etcdctl, member, call);
+    let mut end = 0;
+    // What belongs to an event may follow its value. All of it is there when the next event is: the last one comes twice.
+    for (n, call) in case.writes.iter().chain(case.writes.last()).enumerate() {
+        // Not to be mistaken for another mark; the same for both servers.
+        let mark = format!("M{n:02}{number:02}");
+        let deletions = watching.deletions() + if call.contains("--prefix") { 2 } else { 1 };
+        write(etcdctl, member, &call.replace("MARK", &mark));
+        if !case.sees(call) {
+            continue;
+        }
+        // Events that wait for a slow client may come to it as one reply, which shows.
+        if call.starts_with("put") {
+            let hexadecimal = mark.bytes().map(|b| format!("\\x{b:02x}")).collect();
+            end = watching.wait_for(&[base64(&mark), hexadecimal, mark]);
+        } else if case.call.contains("protobuf") {
+            // A reply is written in one piece, and in the end shows which kinds there were.
+            let more = watching.output.recv_timeout(PATIENCE).expect("a deletion");
+            watching.seen.extend(more);
+        } else {
+            watching.wait_for_deletions(deletions);
+        }
     }
-    let mut write_marked = |mark: &str| {
-        // Not to be mistaken for the mark of a case before; the same for both servers.
-        let mark = format!("{mark}{number:02}");
-        write(etcdctl, member, &last.replace("END", &mark));
-        let hexadecimal = mark.bytes().map(|b| format!("\\x{b:02x}")).collect();
-        watching.wait_for(&[base64(&mark), hexadecimal, mark])
-    };
-    write_marked("END");
-    // What belongs to an event may follow its value. All of it is there when the next event is.
-    let end = write_marked("FIN");
     let text = watching.until(end);
     wait_for_watchers(member, 0);
     text
