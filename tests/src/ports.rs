@@ -1,8 +1,8 @@
 //! Free loopback ports.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use socket2::{Domain, Socket, Type};
 
@@ -14,11 +14,11 @@ const COUNT: u32 = 20_000;
 ///
 /// The address is held all the time by a socket that never listens. Servers can listen there meanwhile, one at a time;
 /// nobody else gets the port, neither by [`Port::take`] in any process nor for an outgoing connection. Whoever connects
-/// while no server is there is refused.
+/// while no server is there is refused. On a system that does not let them share it, it is only known to have been free.
 #[derive(Clone, Debug)]
 pub struct Port {
     number: u16,
-    _held: Arc<Socket>,
+    _held: Option<Arc<Socket>>,
 }
 
 impl Port {
@@ -34,7 +34,9 @@ impl Port {
             let n = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(offset) % COUNT;
             let number = u16::try_from(FIRST + n).expect("below 65536");
             if let Some(held) = hold(number) {
-                return Self { number, _held: Arc::new(held) };
+                static SHARES: OnceLock<bool> = OnceLock::new();
+                let shares = SHARES.get_or_init(|| TcpListener::bind((Ipv4Addr::LOCALHOST, number)).is_ok());
+                return Self { number, _held: shares.then(|| Arc::new(held)) };
             }
         }
         panic!("no free port in {FIRST}..{}", FIRST + COUNT);
@@ -58,8 +60,11 @@ fn hold(number: u16) -> Option<Socket> {
 
 #[test]
 fn a_port_is_kept_for_its_server() {
-    use std::net::{TcpListener, TcpStream};
+    use std::net::TcpStream;
     let port = Port::take();
+    if port._held.is_none() {
+        return;
+    }
     let address = (Ipv4Addr::LOCALHOST, port.number());
     for _ in 0..3 {
         assert!(TcpStream::connect(address).is_err(), "nobody listens");
