@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use prost::Message;
@@ -72,6 +73,13 @@ impl Rig {
 
     /// Waits for the member's death, and forgets the point.
     pub(crate) async fn dies(&mut self, n: usize, point: &str) {
+        let status = self.ends(n, point).await;
+        let node = &self.cluster.nodes[n];
+        assert_eq!(status.signal(), Some(9), "{} at {point}: {status}", node.name);
+    }
+
+    /// Waits for the member's end, at the point or otherwise, and forgets the point.
+    pub(crate) async fn ends(&mut self, n: usize, point: &str) -> ExitStatus {
         let deadline = Instant::now() + REACH;
         let node = &mut self.cluster.nodes[n];
         let name = node.name.clone();
@@ -82,9 +90,12 @@ impl Rig {
             assert!(Instant::now() < deadline, "{name} does not come to {point}:\n{}", node.process().tail());
             tokio::time::sleep(Duration::from_millis(5)).await;
         };
-        assert_eq!(status.signal(), Some(9), "{name} at {point}: {status}:\n{}", node.process().tail());
+        if status.signal() != Some(9) {
+            println!("{name} at {point}: {status}:\n{}", node.process().tail());
+        }
         node.ended();
         self.arm(n, "");
+        status
     }
 
     /// Sends something to a member, which may die of it.
