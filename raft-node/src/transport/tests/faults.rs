@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use prost::Message as _;
 use retcd_proto::raftpb::{self, MessageType};
@@ -214,6 +215,7 @@ fn a_peer_that_does_not_read() {
         assert!(answer.contains(&format!("\r\n{line}\r\n")), "{answer}");
     }
     let before = a.seen.unreachable();
+    let begin = Instant::now();
     for n in 0..100 {
         a.peers
             .send((0..50).map(|_| append(a.id, 0xf, n, 1, 100_000)).collect());
@@ -223,7 +225,8 @@ fn a_peer_that_does_not_read() {
         a.seen.unreachable() > before,
         "what has no room is reported at once"
     );
-    assert_eq!(posts.load(Ordering::SeqCst), 0);
+    // A machine that takes longer than that for these messages has given up the stream by now.
+    assert!(posts.load(Ordering::SeqCst) == 0 || begin.elapsed() >= TIMEOUT);
     still_served(&a, &b);
     // Once the stream is given up, messages go by POST.
     wait("the stream is given up", || {
