@@ -400,6 +400,7 @@ impl Server {
             remote: Remote::new(Some(secure.clone()), logger.clone()),
             term_began: Notify::new(),
             strangers: Strangers::default(),
+            removal: Mutex::default(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });

@@ -5,6 +5,7 @@ mod forced;
 mod life;
 mod membership;
 mod refused;
+mod two;
 
 use std::path::PathBuf;
 
