@@ -770,7 +770,7 @@ impl Opening {
                 info!(logger, "serving metrics"; "address" => format!("{scheme}://{address}"));
             } else {
                 if transport.plain {
-                    warn!(logger, "serving client traffic insecurely; this is strongly discouraged!";
+                    info!(logger, "serving client traffic insecurely; this is strongly discouraged!";
                         "traffic" => "grpc+http", "address" => %address);
                 }
                 if transport.tls.is_some() {

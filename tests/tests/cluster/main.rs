@@ -3,6 +3,7 @@
 mod endpoints;
 mod forced;
 mod life;
+mod logs;
 mod membership;
 mod refused;
 mod two;
