@@ -1,8 +1,10 @@
 //! What the threads of one member share.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -29,6 +31,9 @@ use crate::schema;
 use crate::transfer::{Incoming, Outgoing};
 use crate::wait::Waiters;
 use crate::watch::Hub;
+
+/// How long a removed member goes on; etcd's value.
+pub(crate) const LEAVING: Duration = Duration::from_secs(1);
 
 /// Bounds on requests.
 #[derive(Clone, Debug)]
@@ -122,6 +127,8 @@ pub(crate) struct Member {
     pub(crate) remote: Remote,
     /// Members that call this one by mistake.
     pub(crate) strangers: Strangers,
+    /// Once this member knows of its own removal, and ends in its time: which peers say that they know it.
+    pub(crate) removal: Mutex<Option<BTreeSet<u64>>>,
     /// The first entry of a term was applied: whoever leads now has all of the log.
     pub(crate) term_began: Notify,
     /// Index of the last entry whose effects readers see.
@@ -318,6 +325,46 @@ impl Member {
             Ending::Removed => {}
         }
         self.abandon();
+    }
+
+    /// A peer says that this member was removed from the cluster.
+    ///
+    /// The member goes on for a moment: the peer may be faster than this member's own log, in which a client waits for
+    /// the removal.
+    pub(crate) fn removed(self: Arc<Self>, by: u64) {
+        let ends_anyway = match &mut *self.removal.lock() {
+            Some(known_by) => {
+                if !known_by.insert(by) {
+                    return;
+                }
+                true
+            }
+            removal => {
+                *removal = Some(BTreeSet::from([by]));
+                false
+            }
+        };
+        warn!(self.logger, "a peer says that this member was removed from the cluster";
+            "local-member-id" => format!("{:x}", self.id), "remote-peer-id" => format!("{by:x}"));
+        if ends_anyway {
+            return;
+        }
+        let member = Arc::downgrade(&self);
+        let leaving = thread::Builder::new().name("leave".into()).spawn(move || {
+            thread::sleep(LEAVING);
+            if let Some(member) = member.upgrade() {
+                member.end(Ending::Removed);
+            }
+        });
+        if leaving.is_err() {
+            self.end(Ending::Removed);
+        }
+    }
+
+    /// Whether that peer has said that this member, which knows it, was removed.
+    pub(crate) fn knows_of_removal(&self, id: u64) -> bool {
+        let removal = self.removal.lock();
+        removal.as_ref().is_some_and(|by| by.contains(&id))
     }
 
     /// Lets go of everybody who waits for the log or for events.

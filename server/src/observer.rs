@@ -44,12 +44,27 @@ impl Observer for Events {
         let Some(member) = self.0.get() else {
             return;
         };
-        info!(member.logger, "raft.node: leader changed";
-            "local-member-id" => format!("{:x}", member.id),
-            "leader-id" => format!("{leader:x}"), "term" => term, "is-leader" => is_leader);
         // At once, before anything else: who is deposed renews no lease any more (L2).
         member.leases.elected(is_leader.then_some(term));
         let before = member.leader.borrow().id;
+        let id = member.id;
+        match (before, leader) {
+            (0, 0) => {}
+            (0, new) => info!(
+                member.logger,
+                "raft.node: {:x} elected leader {:x} at term {}", id, new, term
+            ),
+            (old, 0) => info!(
+                member.logger,
+                "raft.node: {:x} lost leader {:x} at term {}", id, old, term
+            ),
+            // The same one in another term.
+            (old, new) if old == new => {}
+            (old, new) => info!(
+                member.logger,
+                "raft.node: {:x} changed leader from {:x} to {:x} at term {}", id, old, new, term
+            ),
+        }
         let lost = before != 0;
         let new = leader != 0 && leader != before;
         member.leader.send_modify(|current| {

@@ -287,6 +287,7 @@ impl Member {
         self.transfer(target, |leader| leader == target).await
     }
 
+    /// Until `done` says so of the leader, or of 0 for nobody: then until somebody leads.
     async fn transfer(&self, target: u64, done: impl Fn(u64) -> bool) -> Result<(), Error> {
         if self.node().status().leader != self.id {
             return Err(Error::NotLeader);
@@ -305,15 +306,27 @@ impl Member {
             .transfer_leader(target)
             .map_err(|_| Error::Stopped)?;
         let deadline = started + self.limits.request_timeout;
-        match timeout_at(deadline, leader.wait_for(|leader| done(leader.id))).await {
-            Ok(Ok(_)) => {}
+        let mut new = match timeout_at(deadline, leader.wait_for(|leader| done(leader.id))).await {
+            Ok(Ok(new)) => new.id,
             Ok(Err(_)) => return Err(Error::Stopped),
             Err(_) => return Err(Error::TimeoutLeaderTransfer),
+        };
+        if new == 0 {
+            // The old leader hears of the new one's election first, and of the new one a moment later, if it wins.
+            let deadline = Instant::now() + self.limits.election_timeout;
+            new = match timeout_at(deadline, leader.wait_for(|leader| leader.id != 0)).await {
+                Ok(Ok(new)) => new.id,
+                Ok(Err(_)) => return Err(Error::Stopped),
+                Err(_) => return Err(Error::NoLeader),
+            };
+        }
+        if new == self.id {
+            return Err(Error::TimeoutLeaderTransfer);
         }
         info!(self.logger, "leadership transfer finished";
             "local-member-id" => format!("{:x}", self.id),
             "old-leader-member-id" => format!("{:x}", self.id),
-            "new-leader-member-id" => format!("{target:x}"),
+            "new-leader-member-id" => format!("{new:x}"),
             "took" => ?started.elapsed());
         Ok(())
     }
@@ -335,7 +348,8 @@ impl Member {
             return;
         }
         let moved = match longest {
-            // Once somebody else leads, or nobody, there is nothing to hand over any more.
+            // Once somebody else leads, or nobody, there is nothing to hand over any more: in the end it is said who
+            // leads then.
             Some(longest) => self.transfer(longest, |leader| leader != self.id).await,
             None => Err(Error::Unhealthy),
         };

@@ -400,6 +400,7 @@ impl Server {
             remote: Remote::new(Some(secure.clone()), logger.clone()),
             term_began: Notify::new(),
             strangers: Strangers::default(),
+            removal: Mutex::default(),
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });
@@ -769,7 +770,7 @@ impl Opening {
                 info!(logger, "serving metrics"; "address" => format!("{scheme}://{address}"));
             } else {
                 if transport.plain {
-                    warn!(logger, "serving client traffic insecurely; this is strongly discouraged!";
+                    info!(logger, "serving client traffic insecurely; this is strongly discouraged!";
                         "traffic" => "grpc+http", "address" => %address);
                 }
                 if transport.tls.is_some() {

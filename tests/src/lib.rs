@@ -5,6 +5,7 @@ pub mod cluster;
 pub mod grpc;
 pub mod http1;
 pub mod linear;
+pub mod link;
 pub mod member;
 pub mod net;
 pub mod nodes;

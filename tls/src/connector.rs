@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 
 use crate::HANDSHAKE_TIMEOUT;
 use crate::acceptor::{broken, check, explain, versions};
+use crate::certificate::Parsed;
 use crate::chain::Usage;
 use crate::failure::{Check, Failure};
 use crate::files::Watched;
@@ -22,6 +23,7 @@ use crate::info::TlsInfo;
 use crate::keypair;
 use crate::metered::{HANDSHAKE_BYTES, Metered};
 use crate::provider::provider;
+use crate::remote;
 use crate::roots::{RootSource, Roots};
 use crate::setup::SetupError;
 use crate::stream::TlsStream;
@@ -75,6 +77,23 @@ impl Connector {
             rule: Rule::of(info),
             server_name: info.server_name.clone(),
         })))
+    }
+
+    /// What a listener that compares names with addresses would say of this side's certificate if it came from
+    /// `address`. Nothing when there is none to show.
+    ///
+    /// # Errors
+    /// [`Check::Address`].
+    pub async fn belongs_to(&self, address: IpAddr) -> Result<(), Failure> {
+        let Some(pair) = &self.0.pair else {
+            return Ok(());
+        };
+        let pair = pair.current();
+        match pair.cert.first().and_then(|cert| Parsed::from_der(cert)) {
+            Some(parsed) => remote::check(&parsed.leaf, address.to_canonical()).await,
+            // It can be read, or it would not be here.
+            None => Ok(()),
+        }
     }
 
     /// Shakes hands with `host`, a name or an address without port, and checks that it is the one.

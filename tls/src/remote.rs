@@ -48,7 +48,7 @@ pub(crate) async fn check(leaf: &Leaf, remote: IpAddr) -> Result<(), Failure> {
 
 fn refuse(leaf: &Leaf, address: &str, error: String) -> Failure {
     let advice = format!(
-        "the certificate (names {:?}, addresses {:?}) is not for {address}, where the connection comes from: issue one with {address} among its alternative addresses, or make one of its names resolve to {address}",
+        "the certificate (names {:?}, addresses {:?}) is not for {address}, where the connection comes from: issue one with {address} among its alternative addresses (`openssl x509 -noout -ext subjectAltName -in <its file>` shows them), or make one of its names resolve to {address}",
         leaf.dns_names, leaf.ip_addresses
     );
     Failure::new(Check::Address, error, advice)

@@ -97,6 +97,26 @@ async fn whoever_is_dialed_has_to_bear_the_name() {
 }
 
 #[tokio::test]
+async fn who_dials_can_tell_whether_a_certificate_is_for_its_address() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let elsewhere = mutual(made(dir.path(), &["10.0.0.1"]));
+    let refused = meet(&elsewhere, &elsewhere, "10.0.0.1").await.0;
+    let refused = refused.expect_err("it comes from another address").failure;
+    let connector = Connector::new(&elsewhere, &logger()).expect("sound");
+    // The same verdict, before anybody is dialed.
+    let foreseen = connector.belongs_to(Ipv4Addr::LOCALHOST.into()).await;
+    assert_eq!(foreseen, Err(refused.clone()));
+    assert_eq!(refused.check, Check::Address);
+    assert!(
+        refused.advice.contains("issue one with 127.0.0.1"),
+        "{}",
+        refused.advice
+    );
+    let own = connector.belongs_to([10, 0, 0, 1].into()).await;
+    own.expect("its own address");
+}
+
+#[tokio::test]
 async fn strangers_stay_strangers() {
     let (one, two) = (
         tempfile::tempdir().expect("a directory"),

@@ -531,7 +531,7 @@ impl Core {
         }
         let mut entries = ready.take_entries();
         if !entries.is_empty() {
-            entries.iter_mut().for_each(convert::restore_conf_change);
+            entries.iter_mut().for_each(|e| self.restore_conf_change(e));
             output.entries = entries.iter().cloned().map(convert::to_entry).collect();
             self.raw.mut_store().append(entries);
         }
@@ -554,6 +554,18 @@ impl Core {
         }
         self.raw.advance_append_async(ready);
         Some(output)
+    }
+
+    /// Puts the bytes of a conf change back. When it was appended the crate saw none of them, and it will when the
+    /// entry is committed: they count as uncommitted from now on.
+    fn restore_conf_change(&mut self, entry: &mut eraftpb::Entry) {
+        let proposed = !entry.context.is_empty();
+        convert::restore_conf_change(entry);
+        let raft = &mut self.raw.raft;
+        if proposed && raft.state == StateRole::Leader && entry.term == raft.term {
+            // A few bytes: of no account where there is no room for them.
+            let _ = raft.maybe_increase_uncommitted_size(std::slice::from_ref(entry));
+        }
     }
 
     /// A leader sends nothing before its term is durable. With other voters it is: their votes were

@@ -9,10 +9,14 @@ use slog::{Logger, info, warn};
 
 use super::Apply;
 use super::log_writer::{Report, Write};
-use crate::core::{Core, Output, SoftState};
+use crate::core::{Core, Output, SoftState, StepError};
 
 /// Entries in one `Apply` at most, so that the apply thread publishes in steps.
 const MAX_APPLY: usize = 4096;
+/// Bytes of committed entries that there is no room for. With more no entries are taken from the
+/// leader until half of them are gone: while a large snapshot is installed they would fill the
+/// memory.
+const MAX_BACKLOG_BYTES: usize = 512 << 20;
 
 /// Where a [`Machine`]'s work goes. Nothing here may block for long.
 pub trait Ports {
@@ -63,6 +67,10 @@ pub struct Machine {
     restoring: Option<(u64, raftpb::Snapshot)>,
     /// Committed, no room for it yet.
     backlog: VecDeque<Apply>,
+    backlog_bytes: usize,
+    backlog_bound: usize,
+    /// No entries are taken from the leader now.
+    far_behind: bool,
 }
 
 impl Machine {
@@ -77,6 +85,9 @@ impl Machine {
             number: 0,
             restoring: None,
             backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            backlog_bound: MAX_BACKLOG_BYTES,
+            far_behind: false,
         }
     }
 
@@ -100,6 +111,29 @@ impl Machine {
         self.backlog.len()
     }
 
+    /// Whether entries from the leader are taken, or dropped because too many wait.
+    pub fn takes_entries(&self) -> bool {
+        !self.far_behind
+    }
+
+    /// With more bytes than this of committed entries without room, none are taken from the leader.
+    pub fn set_backlog_bound(&mut self, bytes: usize) {
+        self.backlog_bound = bytes;
+    }
+
+    /// A message from a peer. Entries are dropped while too much waits for the application, as a
+    /// network would: nothing of them was acknowledged, and the answers to its heartbeats tell the
+    /// leader to send them again. Heartbeats and snapshots are always taken.
+    ///
+    /// # Errors
+    /// As [`Core::step`].
+    pub fn step(&mut self, message: raftpb::Message) -> Result<(), StepError> {
+        if self.far_behind && message.r#type() == raftpb::MessageType::MsgApp {
+            return Ok(());
+        }
+        self.core.step(message)
+    }
+
     /// One unit of time passed.
     pub fn tick(&mut self, ports: &mut impl Ports) {
         self.core.tick();
@@ -113,10 +147,28 @@ impl Machine {
         }
         ports.settled(&self.core);
         while let Some(next) = self.backlog.pop_front() {
+            let bytes = size(&next);
             if let Some(next) = ports.apply(next) {
                 self.backlog.push_front(next);
                 return;
             }
+            self.backlog_bytes -= bytes;
+            self.watch_backlog();
+        }
+    }
+
+    /// Begins to refuse entries when too much waits, and ends it well below: each end costs the
+    /// leader a question where to go on.
+    fn watch_backlog(&mut self) {
+        if !self.far_behind && self.backlog_bytes > self.backlog_bound {
+            self.far_behind = true;
+            warn!(self.logger, "too many committed entries wait to be applied; \
+                no more are taken from the leader until half of them are";
+                "bytes" => self.backlog_bytes);
+        } else if self.far_behind && self.backlog_bytes <= self.backlog_bound / 2 {
+            self.far_behind = false;
+            info!(self.logger, "entries are taken from the leader again";
+                "bytes" => self.backlog_bytes);
         }
     }
 
@@ -264,6 +316,8 @@ impl Machine {
     }
 
     fn queue_entries(&mut self, mut entries: Vec<raftpb::Entry>) {
+        self.backlog_bytes += entries.iter().map(entry_size).sum::<usize>();
+        self.watch_backlog();
         while !entries.is_empty() {
             if let Some(Apply::Entries(waiting)) = self.backlog.back_mut()
                 && waiting.len() + entries.len() <= MAX_APPLY
@@ -276,4 +330,16 @@ impl Machine {
             entries = rest;
         }
     }
+}
+
+/// What committed work holds in memory, nearly.
+fn size(work: &Apply) -> usize {
+    match work {
+        Apply::Entries(entries) => entries.iter().map(entry_size).sum(),
+        Apply::Snapshot(_) => 0,
+    }
+}
+
+fn entry_size(entry: &raftpb::Entry) -> usize {
+    64 + entry.data.as_ref().map_or(0, Bytes::len)
 }

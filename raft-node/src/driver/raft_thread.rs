@@ -1,5 +1,6 @@
 //! The owner of the core: takes inputs in batches and lets its machine execute what comes of them.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use super::log_writer::{Report, Write};
 use super::machine::{Machine, Ports};
 use super::status::{Progress, Shared};
 use super::wal_thread::Writes;
-use super::{Apply, Config, MAX_WRITES, Transport};
+use super::{Apply, Config, MAX_WRITES, PROPOSAL_QUEUE, PROPOSAL_QUEUE_BYTES, Transport};
 use crate::Error;
 use crate::core::{Core, Role, SoftState, StepError};
 
@@ -107,6 +108,9 @@ pub(super) struct RaftThread {
     shared: Arc<Shared>,
     channels: Channels,
     batch: Vec<Bytes>,
+    /// Proposals that others passed on, and their bytes: they wait as this member's own do.
+    held: VecDeque<raftpb::Message>,
+    held_bytes: usize,
     next_tick: Duration,
     leaderless_ticks: usize,
     /// The state in which progress was last shown for it.
@@ -130,6 +134,8 @@ impl RaftThread {
             shared,
             channels,
             batch: Vec::new(),
+            held: VecDeque::new(),
+            held_bytes: 0,
             next_tick,
             leaderless_ticks: 0,
             shown: None,
@@ -163,6 +169,8 @@ impl RaftThread {
             self.shown = Some(state);
             self.show_progress();
         }
+        // Before anybody can hear of an entry that was committed.
+        self.show_log();
         self.machine.work(&mut self.channels.outlets);
         let core = self.machine.core();
         if core.soft_state().leader != 0 {
@@ -180,7 +188,7 @@ impl RaftThread {
     /// Until there is something to do.
     fn wait(&self) {
         let timeout = self.next_tick.saturating_sub(self.config.clock.now());
-        if timeout.is_zero() {
+        if timeout.is_zero() || (!self.held.is_empty() && self.takes_proposals()) {
             return;
         }
         let channels = &self.channels;
@@ -214,6 +222,7 @@ impl RaftThread {
         self.machine.core_mut().applied(self.shared.applied());
         self.stopping |= self.shared.stop.load(Ordering::Acquire);
         if self.takes_proposals() {
+            self.step_held();
             self.propose();
         }
     }
@@ -237,6 +246,11 @@ impl RaftThread {
         self.show_progress();
     }
 
+    fn show_log(&self) {
+        let core = self.machine.core();
+        self.shared.set_log(core.committed(), core.last_index());
+    }
+
     fn show_progress(&self) {
         let core = self.machine.core();
         self.shared.set_progress(Progress {
@@ -254,6 +268,38 @@ impl RaftThread {
             && !core.is_congested()
             && (core.soft_state().leader != 0
                 || self.leaderless_ticks >= 2 * self.config.election_ticks)
+    }
+
+    /// A proposal of somebody else. What there is no room for is dropped, as a network would.
+    fn hold(&mut self, message: raftpb::Message) {
+        let bytes = size(&message);
+        let full = self.held.len() >= PROPOSAL_QUEUE
+            || (!self.held.is_empty() && self.held_bytes + bytes > PROPOSAL_QUEUE_BYTES);
+        if !full {
+            self.held_bytes += bytes;
+            self.held.push_back(message);
+        }
+    }
+
+    fn step_held(&mut self) {
+        let mut stepped = 0;
+        while stepped < MAX_BATCH_BYTES
+            && let Some(message) = self.held.pop_front()
+        {
+            let bytes = size(&message);
+            self.held_bytes -= bytes;
+            stepped += bytes;
+            self.step(message);
+        }
+    }
+
+    fn step(&mut self, message: raftpb::Message) {
+        // What is dropped is sent again; who was removed says no more that matters.
+        if let Err(e) = self.machine.step(message)
+            && !matches!(e, StepError::ProposalDropped | StepError::UnknownSender)
+        {
+            warn!(self.config.logger, "raft message refused"; "error" => %e);
+        }
     }
 
     fn propose(&mut self) {
@@ -295,14 +341,10 @@ impl RaftThread {
     fn control(&mut self, control: Control) {
         let core = self.machine.core_mut();
         match control {
-            Control::Step(message) => {
-                // What is dropped is sent again; who was removed says no more that matters.
-                if let Err(e) = core.step(*message)
-                    && !matches!(e, StepError::ProposalDropped | StepError::UnknownSender)
-                {
-                    warn!(self.config.logger, "raft message refused"; "error" => %e);
-                }
+            Control::Step(message) if message.r#type() == raftpb::MessageType::MsgProp => {
+                self.hold(*message);
             }
+            Control::Step(message) => self.step(*message),
             Control::ProposeInTerm { term, data } => self.propose_in_term(term, data),
             Control::ReadIndex(request) => {
                 if !core.read_index(request) {
@@ -345,4 +387,12 @@ impl RaftThread {
         self.stopping = true;
         self.config.observer.fatal(e);
     }
+}
+
+/// What a proposal holds in memory, nearly.
+fn size(message: &raftpb::Message) -> usize {
+    let entries = message.entries.iter();
+    64 + entries
+        .map(|entry| 64 + entry.data.as_ref().map_or(0, Bytes::len))
+        .sum::<usize>()
 }

@@ -1,6 +1,6 @@
 //! Entries about the cluster itself: its members, its version, a downgrade.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -19,12 +19,12 @@ use super::{Applier, Fatal};
 use crate::api::major_minor;
 use crate::conf_state::{self, CONF_STATE};
 use crate::error::Error;
-use crate::member::Ending;
+use crate::member::{Ending, LEAVING, Member as Running};
 use crate::schema::{self, Relabel, STORAGE_VERSION, V3_6, Version};
 use crate::wait::Reply;
 
-/// How long a removed member goes on; etcd's value.
-const LEAVING: Duration = Duration::from_secs(1);
+/// How often a removed member looks whether another one has told it so.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What a client is told of a change that every member rejects.
 fn refused(error: &MembershipError) -> Error {
@@ -35,6 +35,26 @@ fn refused(error: &MembershipError) -> Error {
         MembershipError::NotLearner => Error::MemberNotLearner,
         MembershipError::TooManyLearners => Error::TooManyLearners,
         other => Error::Membership(other.to_string()),
+    }
+}
+
+/// Returns when the only voter there is knows that this member was removed, or when this member stops.
+fn wait_until_it_knows(member: &Weak<Running>, last: &Member) {
+    let mut said = false;
+    while let Some(member) = member.upgrade() {
+        if member.knows_of_removal(last.id) || member.is_ending() {
+            return;
+        }
+        if !said {
+            said = true;
+            warn!(member.logger, "this member was removed from the cluster; it goes on until member {:x} ({}) knows \
+                that, which has no quorum without it: start or connect that member; if it is lost for ever, stop this one \
+                and restore its data with `etcdutl snapshot restore <data-dir>/member/snap/db --skip-hash-check`",
+                last.id, last.peer_urls.join(",");
+                "local-member-id" => format!("{:x}", member.id));
+        }
+        drop(member);
+        thread::sleep(LOOK);
     }
 }
 
@@ -211,11 +231,23 @@ impl Applier {
 
     /// This member is none any more. It goes on for a moment, as etcd does, so that others learn of the change from
     /// it and the client gets its answer.
+    ///
+    /// A single voter that remains cannot find out without this member's vote that the change is committed: then it
+    /// goes on until the other one says that it knows.
     fn leave(&self) {
         failpoint("leave:begun");
+        self.member.removal.lock().get_or_insert_default();
+        let mut voters = self.cluster.members().filter(|member| !member.is_learner);
+        let last = match (voters.next(), voters.next()) {
+            (Some(last), None) => Some(last.clone()),
+            _ => None,
+        };
         let member = Arc::downgrade(&self.member);
         let leaving = thread::Builder::new().name("leave".into()).spawn(move || {
             thread::sleep(LEAVING);
+            if let Some(last) = last {
+                wait_until_it_knows(&member, &last);
+            }
             if let Some(member) = member.upgrade() {
                 member.end(Ending::Removed);
             }

@@ -163,6 +163,16 @@ impl SideTls {
         self.auto.is_some()
     }
 
+    /// The certificate that is shown to others, if the member was given one.
+    pub fn dialing_certificate(&self) -> Option<&Path> {
+        let given = self
+            .info
+            .client_cert_file
+            .as_ref()
+            .or(self.info.cert_file.as_ref());
+        given.filter(|_| self.auto.is_none()).map(PathBuf::as_path)
+    }
+
     /// What to configure TLS with. Makes a certificate in the data directory if that was asked for
     /// and there is none yet.
     ///

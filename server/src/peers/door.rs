@@ -12,7 +12,7 @@ use retcd_storage::backend::DatabaseCopy;
 use slog::warn;
 
 use crate::apply::proposal;
-use crate::member::{Ending, Member};
+use crate::member::Member;
 
 /// What the transport holds of the member: not the member itself, which must end before it.
 #[derive(Debug)]
@@ -80,10 +80,7 @@ impl transport::Member for Door {
 
     fn removed(&self, by: u64) {
         if let Some(member) = self.member.upgrade() {
-            warn!(member.logger, "a peer says that this member was removed from the cluster";
-                "local-member-id" => format!("{:x}", member.id),
-                "remote-peer-id" => format!("{by:x}"));
-            member.end(Ending::Removed);
+            member.removed(by);
         }
     }
 

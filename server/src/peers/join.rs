@@ -143,7 +143,14 @@ impl Seeker<'_> {
             .remote
             .cluster(&urls, self.who, JOIN_TIMEOUT, true)
             .await;
-        let cluster = cluster.map_err(|error| self.nobody(&error))?;
+        let cluster = match cluster {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                // Of a certificate that they refuse, its peers say nothing but that they hang up.
+                let misfit = self.remote.misfit(&self.who.peer_urls).await;
+                return Err(self.nobody(&error, misfit));
+            }
+        };
         let own = match judge(self.who, &cluster) {
             Ok(own) => own.unwrap_or_default(),
             Err(obstacle) => return Err(JoinError::of(obstacle, self.who, &cluster)),
@@ -166,8 +173,9 @@ impl Seeker<'_> {
         Ok((start, cluster.members))
     }
 
-    fn nobody(&self, error: &NoCluster) -> JoinError {
+    fn nobody(&self, error: &NoCluster, misfit: Option<String>) -> JoinError {
         let advice = match error {
+            NoCluster::Unreachable { .. } if misfit.is_some() => misfit.unwrap_or_default(),
             NoCluster::Unreachable { reasons } if reasons.is_empty() => {
                 "--initial-cluster names no other member: to join a cluster, name all its members and this one".into()
             }

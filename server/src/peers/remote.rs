@@ -15,6 +15,7 @@ use slog::{Logger, warn};
 
 use super::CLUSTER_ID;
 use super::introduction::Introduction;
+use super::secure::Secure;
 use crate::error::Error;
 
 /// Bytes of an answer: a list of members is a few hundred bytes for each.
@@ -59,21 +60,26 @@ pub(crate) struct Versions {
 #[derive(Clone)]
 pub(crate) struct Remote {
     /// For https; without it only http is spoken.
-    connector: Option<Arc<dyn Connector>>,
+    secure: Option<Arc<Secure>>,
     logger: Logger,
 }
 
 impl fmt::Debug for Remote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote")
-            .field("tls", &self.connector.is_some())
+            .field("tls", &self.secure.is_some())
             .finish_non_exhaustive()
     }
 }
 
 impl Remote {
-    pub(crate) fn new(connector: Option<Arc<dyn Connector>>, logger: Logger) -> Self {
-        Self { connector, logger }
+    pub(crate) fn new(secure: Option<Arc<Secure>>, logger: Logger) -> Self {
+        Self { secure, logger }
+    }
+
+    /// Why the others refuse this member's certificate, if they do.
+    pub(super) async fn misfit(&self, urls: &[String]) -> Option<String> {
+        self.secure.as_ref()?.misfit(urls).await
     }
 
     /// Sends one request to the member at `url`, and reads the whole answer, up to `limit` bytes, within `deadline`.
@@ -84,7 +90,10 @@ impl Remote {
         deadline: Duration,
         limit: usize,
     ) -> Result<Response<Bytes>, RequestError> {
-        let connector = self.connector.as_deref();
+        let connector = self
+            .secure
+            .as_deref()
+            .map(|secure| secure as &dyn Connector);
         transport::request(connector, url, request, deadline, limit).await
     }
 

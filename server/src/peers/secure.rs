@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use retcd_raft_node::transport::{self, Connecting};
@@ -9,7 +10,7 @@ use retcd_tls::{Connector, TlsInfo};
 use slog::Logger;
 use tokio::net::TcpStream;
 
-use crate::config::SideTls;
+use crate::config::{Scheme, SideTls, Url};
 
 /// Shakes hands with peers, as the flags for peers say. Files are looked at when the first https URL is dialed.
 pub(crate) struct Secure {
@@ -35,6 +36,33 @@ impl Secure {
             logger: logger.clone(),
             connector: OnceLock::new(),
         })
+    }
+
+    /// Why peers that compare certificates with addresses refuse this member, which advertises these URLs; in one
+    /// sentence with what to do. Without a certificate of its own there is nothing to find.
+    pub(super) async fn misfit(&self, urls: &[String]) -> Option<String> {
+        let file = self.side.dialing_certificate()?;
+        let connector = self.connector().ok()?;
+        for url in urls {
+            let parsed = url.parse::<Url>().ok();
+            let https = parsed.as_ref().filter(|url| url.scheme() == Scheme::Https);
+            // A name may stand for any address; its peers look it up.
+            let address: Option<IpAddr> = https.and_then(|url| url.host_port()?.0.parse().ok());
+            let Some(address) = address else {
+                continue;
+            };
+            if let Err(failure) = connector.belongs_to(address).await {
+                return Some(format!(
+                    "the peers compare a member's certificate with the address it comes from, and that of this member \
+                     does not pass this check ({}) for {url}: {failure}; `openssl x509 -noout -ext subjectAltName -in \
+                     {}` shows what it is for: issue it again with {address} among its alternative addresses, and start \
+                     this member again",
+                    failure.check.name(),
+                    file.display(),
+                ));
+            }
+        }
+        None
     }
 
     fn connector(&self) -> io::Result<Connector> {

@@ -20,8 +20,6 @@ use crate::random::Random;
 
 /// The cluster that all of them are in.
 pub(crate) const CLUSTER: u64 = 0xc1;
-/// Batches of work between a machine and its application.
-const ROOM: usize = 4;
 
 struct Deaf;
 
@@ -67,6 +65,8 @@ pub(crate) struct Running {
     pub(crate) jobs: VecDeque<raftpb::Snapshot>,
     pub(crate) saving: bool,
     pub(crate) work: VecDeque<Apply>,
+    /// Batches that there is room for.
+    pub(crate) batches: usize,
     pub(crate) applying: bool,
     pub(crate) last_snapshot: u64,
     /// Calls that wait, by request.
@@ -84,7 +84,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn room(&self) -> usize {
-        ROOM.saturating_sub(self.work.len())
+        self.batches.saturating_sub(self.work.len())
     }
 }
 
@@ -194,7 +194,8 @@ impl Member {
         };
         let last_snapshot = opened.snapshot.0;
         let last_written = opened.last_index;
-        let (machine, writer) = opened.into_machine(&config, applied).map_err(text)?;
+        let (mut machine, writer) = opened.into_machine(&config, applied).map_err(text)?;
+        machine.set_backlog_bound(plan.backlog);
         self.running = Some(Running {
             machine,
             writer,
@@ -204,6 +205,7 @@ impl Member {
             jobs: VecDeque::new(),
             saving: false,
             work: VecDeque::new(),
+            batches: plan.room,
             applying: false,
             last_snapshot,
             writers: BTreeMap::new(),

@@ -125,9 +125,15 @@ impl World {
         if let Some(until) = self.paused(to) {
             return self.at(until, Event::Deliver(message));
         }
-        if self.is_welcome(&message) {
+        if self.is_welcome(&message)
+            && let Some(running) = self.members.get_mut(&to).and_then(|m| m.running.as_mut())
+        {
+            if message.r#type() == T::MsgApp && !running.machine.takes_entries() {
+                self.summary.dropped += 1;
+            }
             // What is refused changes nothing.
-            self.with_core(to, |core| core.step(*message).is_ok());
+            let _ = running.machine.step(*message);
+            self.pump(to);
         }
     }
 

@@ -32,6 +32,12 @@ pub struct Plan {
     pub snapshot_count: u64,
     /// Entries kept behind the applied one.
     pub catch_up: u64,
+    /// Bytes of committed entries that may wait for a member's application, and have no room in its batches.
+    pub backlog: usize,
+    /// Batches of work between a member's machine and its application.
+    pub room: usize,
+    /// Microseconds that a batch takes to be applied.
+    pub apply: (u64, u64),
     /// Bytes of a WAL segment.
     pub segment: u64,
     /// Microseconds between two commits of the database.
@@ -58,6 +64,9 @@ impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64) -> Plan {
         let mut r = Random::new(seed);
+        // Numbers of its own: what a seed is known for stays.
+        let mut own = Random::new(!seed);
+        let slow_apply = own.chance(300);
         let calm = r.chance(100);
         let slow_network = r.chance(200);
         Plan {
@@ -72,6 +81,9 @@ impl Plan {
             disk: (300, r.between(1, 15) * MS),
             snapshot_count: r.between(8, 120),
             catch_up: r.between(2, 60),
+            backlog: if slow_apply { own.between(0, 600) as usize } else { 512 << 20 },
+            room: if slow_apply { 1 } else { 4 },
+            apply: (20, if slow_apply { own.between(50, 800) * MS } else { 2 * MS }),
             segment: r.between(8, 40) << 10,
             commit_every: r.between(150, 2000) * MS,
             drift: r.between(0, 30),

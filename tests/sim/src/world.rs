@@ -112,6 +112,8 @@ pub struct Summary {
     pub crashes: u64,
     /// Databases put in place of a member's own.
     pub installed: u64,
+    /// Entries refused from a leader because too many waited to be applied.
+    pub dropped: u64,
     /// Membership changes.
     pub changes: u64,
     /// A hash over everything that happened, in order.
@@ -477,7 +479,7 @@ impl World {
             self.after(wait, Event::Saved(id, incarnation));
         }
         if apply {
-            let wait = self.random.between(20, 2 * MS);
+            let wait = self.apply_time();
             self.after(wait, Event::Apply(id, incarnation));
         }
         for index in out.recorded {
@@ -514,6 +516,11 @@ impl World {
         if other != id {
             self.wrong(format!("two leaders in term {}: {other:x} and {id:x}", state.term));
         }
+    }
+
+    fn apply_time(&mut self) -> u64 {
+        let (low, high) = self.plan.apply;
+        self.random.between(low, if self.healed { high.min(2 * MS) } else { high })
     }
 
     fn disk_time(&mut self, id: u64) -> u64 {
@@ -678,7 +685,7 @@ impl World {
         };
         running.applying = !running.work.is_empty();
         if running.applying {
-            let wait = self.random.between(20, 2 * MS);
+            let wait = self.apply_time();
             self.after(wait, Event::Apply(id, incarnation));
         }
     }

@@ -42,7 +42,8 @@ fn every_seed_holds() {
     println!(
         "simulated: {count} seeds from {from}, {seconds:.0} s in {took:.1} s on {threads} cores \
          ({:.0} simulated seconds per core and second); {} events, {} calls answered and {} unknown, \
-         {} entries, {} terms with a leader, {} crashes, {} databases installed, {} membership changes",
+         {} entries, {} terms with a leader, {} crashes, {} databases installed, \
+         {} appends dropped, {} membership changes",
         seconds / took / threads as f64,
         total.events,
         total.answered,
@@ -51,6 +52,7 @@ fn every_seed_holds() {
         total.leaders,
         total.crashes,
         total.installed,
+        total.dropped,
         total.changes
     );
     let failed = failed.into_inner().unwrap();
@@ -64,6 +66,7 @@ fn every_seed_holds() {
         // A simulation in which nothing happens would hold as well.
         assert!(total.answered > 50 * count, "{total:?}");
         assert!(total.crashes > count && total.installed > count / 2);
+        assert!(total.dropped > count);
         assert!(total.changes > count / 2 && total.leaders > 2 * count);
     }
 }
@@ -77,6 +80,7 @@ fn add(total: &mut Summary, one: &Summary) {
     total.leaders += one.leaders;
     total.crashes += one.crashes;
     total.installed += one.installed;
+    total.dropped += one.dropped;
     total.changes += one.changes;
 }
 

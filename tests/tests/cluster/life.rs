@@ -2,6 +2,7 @@
 
 use retcd_tests::cluster::{Cluster, wait_for};
 use retcd_tests::http1;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::{programs, three};
 
@@ -68,12 +69,31 @@ fn a_killed_leader_is_replaced_and_comes_back() {
 fn a_leader_that_is_told_to_stop_hands_over() {
     let Some(mut cluster) = three(&[]) else { return };
     let leader = cluster.leader();
+    let others: Vec<_> = (0..3).filter(|number| *number != leader).map(|number| cluster.id(number)).collect();
     let mut member = cluster.members.swap_remove(leader);
     member.terminate();
     let log = member.log().whole();
-    assert!(log.contains("leadership transfer finished"), "{log}");
+    let line =
+        log.lines().find(|line| line.contains("leadership transfer finished")).unwrap_or_else(|| panic!("{log}"));
+    let named = |id: &String| line.contains(&format!(r#""new-leader-member-id":"{id}""#));
+    assert!(others.iter().any(named), "{others:?}: {line}");
     let next = cluster.leader();
     cluster.put(next, "after", "1");
+}
+
+#[test]
+fn a_leader_that_stops_and_finds_no_successor_says_so() {
+    let Some((ctl, ours)) = programs() else { return };
+    let mut cluster = Cluster::start(&ctl, &[&ours, &ours], &[]);
+    let leader = cluster.leader();
+    let deaf = cluster.members[1 - leader].pid();
+    let deaf = Pid::from_raw(i32::try_from(deaf).expect("a process id")).expect("not 0");
+    kill_process(deaf, Signal::STOP).expect("it runs");
+    cluster.members[leader].terminate();
+    kill_process(deaf, Signal::CONT).expect("it is there");
+    let log = cluster.members[leader].log().whole();
+    assert!(log.contains("leadership transfer failed"), "{log}");
+    assert!(!log.contains("leadership transfer finished"), "{log}");
 }
 
 #[test]

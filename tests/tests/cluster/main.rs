@@ -3,8 +3,10 @@
 mod endpoints;
 mod forced;
 mod life;
+mod logs;
 mod membership;
 mod refused;
+mod two;
 
 use std::path::PathBuf;
 

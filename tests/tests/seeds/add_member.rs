@@ -153,16 +153,28 @@ fn fourth_is_refused(lab: &Lab, members: &mut [Process]) {
     let mut fourth = lab.start(3, &etcd(3, "etcd-server", &four, "existing"));
     assert!(fourth.fails(), "{}", fourth.tail());
     let reason = "x509: certificate is valid for 127.0.0.1, 192.168.111.201, 192.168.111.202, 192.168.111.203, not 192.168.111.204";
-    for member in members.iter_mut() {
+    for (n, member) in members.iter_mut().enumerate() {
         member.wait_for_log(reason);
+        if lab.ours(n) {
+            let log = member.log().text();
+            let line = log.lines().find(|line| line.contains(reason)).expect("it was waited for");
+            let parts = ["\"check\":\"address\"", "192.168.111.204", "issue one with 192.168.111.204", "`openssl x509"];
+            assert!(parts.iter().all(|part| line.contains(part)), "{line}");
+        }
     }
     let said = fourth.log().whole();
     assert!(said.contains("could not retrieve cluster information from the given URLs"), "{}", fourth.tail());
     if lab.ours(3) {
-        // The reason is in the logs of the others; here at least a sentence for each of them that was asked.
-        let sentence = "none of the peers in --initial-cluster told who belongs to the cluster";
+        // Its peers only hang up on it: it finds the reason in its own certificate, and says which check, which address
+        // and what to do.
         let asked = (201..=203).all(|n| said.contains(&format!("Get \\\"https://192.168.111.{n}:2380/members\\\"")));
-        assert!(said.contains(sentence) && asked, "{}", fourth.tail());
+        let sentence = |line: &&str| {
+            line.contains("this check (address) for https://192.168.111.204:2380")
+                && line.contains(reason)
+                && line.contains("`openssl x509 -noout -ext subjectAltName -in /certs/etcd-server.pem`")
+                && line.contains("issue it again with 192.168.111.204 among its alternative addresses")
+        };
+        assert!(said.lines().any(|line| sentence(&line)) && asked, "{}", fourth.tail());
     }
 
     // With a good certificate it is refused because nobody has announced it.

@@ -190,6 +190,22 @@ fn conf_changes_keep_their_bytes() {
 }
 
 #[test]
+fn a_conf_change_counts_as_uncommitted_until_it_is_committed() {
+    let mut core = lone_leader();
+    let cc = conf_change(raftpb::ConfChangeType::ConfChangeAddLearnerNode, 4);
+    core.propose(&[Bytes::from_static(b"text")]).unwrap();
+    core.propose_conf_change(&cc).unwrap();
+    let outputs = drain(&mut core);
+    let uncommitted = core.raw.raft.uncommitted_size();
+    assert_eq!(uncommitted, 4 + cc.encode_to_vec().len());
+    for output in outputs {
+        core.persisted(output.number);
+    }
+    assert_eq!(drain(&mut core).len(), 1);
+    assert_eq!(core.raw.raft.uncommitted_size(), 0);
+}
+
+#[test]
 fn a_second_conf_change_becomes_an_empty_entry() {
     let mut core = lone_leader();
     let learner = |id| conf_change(raftpb::ConfChangeType::ConfChangeAddLearnerNode, id);

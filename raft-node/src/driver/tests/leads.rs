@@ -154,10 +154,23 @@ fn a_leader_sends_while_it_syncs() {
         handle.progress().transferee == 3
     });
     handle.propose(Bytes::from_static(b"y")).unwrap();
-    wait_for("the end of the transfer, and the proposal", || {
+    // One that another member passes on waits as well.
+    let passed_on = raftpb::Message {
+        term: None,
+        entries: vec![raftpb::Entry {
+            data: Some(Bytes::from_static(b"z")),
+            ..raftpb::Entry::default()
+        }],
+        ..message(2, 2, 0)
+    };
+    handle.step(passed_on).unwrap();
+    let mut texts = Vec::new();
+    wait_for("the end of the transfer, and the proposals", || {
         answer();
-        apply_all() == [Bytes::from_static(b"y")]
+        texts.extend(apply_all());
+        texts.len() == 2
     });
+    assert_eq!(texts, [&b"z"[..], b"y"]);
     assert_eq!(handle.progress().transferee, 0);
     node.stop();
 }

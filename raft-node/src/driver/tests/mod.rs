@@ -1,5 +1,6 @@
 //! Tests of the running node, on real and simulated disks.
 
+mod behind;
 mod cluster;
 mod crash;
 mod leads;

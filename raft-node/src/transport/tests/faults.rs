@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use prost::Message as _;
 use retcd_proto::raftpb::{self, MessageType};
@@ -231,6 +232,7 @@ fn a_peer_that_does_not_read() {
     let before = a.seen.unreachable();
     // All share their content: they are made in no time.
     let large = append(a.id, 0xf, 1, 1, 100_000);
+    let begin = Instant::now();
     for _ in 0..100 {
         a.peers.send(vec![large.clone(); 50]);
     }
@@ -239,7 +241,8 @@ fn a_peer_that_does_not_read() {
         a.seen.unreachable() > before,
         "what has no room is reported at once"
     );
-    assert_eq!(posts.load(Ordering::SeqCst), 0);
+    // A machine that takes longer than that for these messages has given up the stream by now.
+    assert!(posts.load(Ordering::SeqCst) == 0 || begin.elapsed() >= TIMEOUT);
     still_served(&a, &b);
     // Once the stream is given up, messages go by POST.
     wait("the stream is given up", || {

@@ -228,6 +228,7 @@ impl Rig {
             peers: OnceLock::new(),
             term_began: tokio::sync::Notify::new(),
             strangers: Strangers::default(),
+            removal: Mutex::default(),
             stopping: watch::Sender::new(false),
             node: OnceLock::new(),
             applied: AtomicU64::new(disk.applied.0),
