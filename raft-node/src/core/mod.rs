@@ -5,7 +5,8 @@
 //!
 //! - `entries` and `hard_state` go to the WAL in the order of `number`; when they are durable the
 //!   driver says [`Core::persisted`].
-//! - `messages` may leave at once: the leader replicates while it writes (raft thesis, 10.2.1).
+//! - `messages` may leave at once: the leader replicates while it writes (raft thesis, 10.2.1), and a
+//!   follower asks it for something.
 //! - `persisted_messages` may leave only when this output and all before it are durable.
 //! - `committed` entries are durable here already and may be applied at once: a member's own
 //!   acknowledgement counts only after its own sync (D2), also when it is the only voter.
@@ -160,12 +161,36 @@ impl Core {
     /// Lets time pass at once for a member that has just started and hears of no leader, so that
     /// it does not wait for a whole election timeout. Nothing where somebody leads.
     pub fn advance_ticks(&mut self, ticks: usize) {
+        if self.raw.raft.state == StateRole::Follower && self.raw.raft.leader_id == 0 {
+            self.take_turns();
+        }
         for _ in 0..ticks {
             if self.raw.raft.state != StateRole::Follower || self.raw.raft.leader_id != 0 {
                 return;
             }
             self.tick();
         }
+    }
+
+    /// Nobody listens at a peer's address. If it is the leader, it is gone, and chance need not
+    /// decide when this member loses patience. It is as patient as any member can be by chance,
+    /// so whoever still hears the leader is not disturbed.
+    pub fn report_gone(&mut self, id: u64) {
+        if self.raw.raft.state == StateRole::Follower && self.raw.raft.leader_id == id {
+            self.take_turns();
+        }
+    }
+
+    /// Those who can be elected have their turns in the order of their ids.
+    fn take_turns(&mut self) {
+        let raft = &self.raw.raft;
+        let voters = raft.prs().conf().voters().ids();
+        let before = raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| **id < raft.id && **id != raft.leader_id && voters.contains(**id));
+        self.timeouts.take_turns(before.count());
+        self.settle();
     }
 
     /// Starts an election at once where waiting for others makes no sense: this member is the only
@@ -232,7 +257,11 @@ impl Core {
         }
         let before = (message.get_msg_type() == MessageType::MsgSnapshot)
             .then(|| (self.pending_snapshot(), self.conf_state()));
+        let from = message.from;
         let result = self.raw.step(message);
+        if from == self.raw.raft.leader_id && self.raw.raft.election_elapsed == 0 {
+            self.timeouts.relax();
+        }
         if let Some((pending, conf_state)) = before
             && self.pending_snapshot() != pending
         {
@@ -523,6 +552,10 @@ impl Core {
             persisted_messages: to_messages(ready.take_persisted_messages()),
             ..Output::default()
         };
+        let waits = std::mem::take(&mut output.persisted_messages);
+        let (at_once, waits) = waits.into_iter().partition(promises_nothing);
+        output.messages.extend::<Vec<_>>(at_once);
+        output.persisted_messages = waits;
         self.hold_back(&mut output);
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
@@ -670,6 +703,14 @@ fn to_messages(messages: Vec<eraftpb::Message>) -> Vec<raftpb::Message> {
         split::split(convert::to_message(message), &mut out);
     }
     out
+}
+
+/// Whether a follower's message says nothing about its log. The crate holds back all that a follower
+/// sends; but what it asks of the leader need not wait for its disk. Answers wait, those to heartbeats
+/// as well: a member whose disk has stopped should not pass for one that works.
+fn promises_nothing(message: &raftpb::Message) -> bool {
+    use raftpb::MessageType as T;
+    matches!(message.r#type(), T::MsgProp | T::MsgReadIndex)
 }
 
 fn raft_error(e: raft::Error) -> StepError {

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 use retcd_proto::raftpb;
 
 use super::status::{Progress, Shared, Status};
 use super::{MAX_PROPOSAL_BYTES, PROPOSAL_QUEUE_BYTES};
 use crate::core::StepError;
+use crate::queue::Sender;
 
 /// Why a proposal was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +54,7 @@ pub(super) enum Control {
     ProposeConfChange(raftpb::ConfChange),
     ApplyConfChange {
         change: Option<raftpb::ConfChange>,
-        reply: Sender<Result<raftpb::ConfState, StepError>>,
+        reply: crossbeam_channel::Sender<Result<raftpb::ConfState, StepError>>,
     },
     SaveSnapshot {
         index: u64,
@@ -63,6 +64,7 @@ pub(super) enum Control {
     TransferLeader(u64),
     AdvanceTicks(usize),
     Unreachable(u64),
+    Gone(u64),
     SnapshotSent {
         to: u64,
         sent: bool,
@@ -254,6 +256,14 @@ impl Handle {
     /// `Full`, `Stopped`.
     pub fn report_unreachable(&self, id: u64) -> Result<(), ProposeError> {
         self.try_control(Control::Unreachable(id))
+    }
+
+    /// Nobody listens at a member's address: its process has ended.
+    ///
+    /// # Errors
+    /// `Full`, `Stopped`.
+    pub fn report_gone(&self, id: u64) -> Result<(), ProposeError> {
+        self.try_control(Control::Gone(id))
     }
 
     /// Sending a snapshot to a member ended.

@@ -58,7 +58,7 @@ fn run(id: u64, fs: SimFs, start: Start, handles: &Handles) -> Running {
     // An election takes ten of them: too long to come of itself, however busy the machine is.
     config.tick = Duration::from_millis(50);
     let opened = open(&config, start).unwrap();
-    let (sender, receiver) = crossbeam_channel::bounded(4);
+    let (sender, receiver) = crate::queue::bounded(4);
     let mesh = Mesh {
         from: id,
         handles: handles.clone(),
