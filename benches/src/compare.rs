@@ -1,6 +1,8 @@
 //! Two servers side by side: the same lines on fresh directories of the same disk, in the order A B B A, several rounds.
 
+mod lease;
 mod three;
+mod watch;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -204,6 +206,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome,
                 options,
                 side,
                 round,
+                is_first: turn < 2,
                 dir,
                 outcome: &mut outcome,
                 progress,
@@ -212,7 +215,9 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome,
                 .small()
                 .and_then(|()| turn.large())
                 .and_then(|()| turn.churn())
-                .and_then(|()| turn.three());
+                .and_then(|()| turn.three())
+                .and_then(|()| turn.watch())
+                .and_then(|()| turn.lease());
             let _ = fs::remove_dir_all(&turn.dir);
             result?;
         }
@@ -240,6 +245,8 @@ struct Turn<'a> {
     options: &'a Options,
     side: Side,
     round: usize,
+    /// The first of this side in its round.
+    is_first: bool,
     dir: PathBuf,
     outcome: &'a mut Outcome,
     progress: &'a mut dyn FnMut(&str),
@@ -502,7 +509,12 @@ impl Turn<'_> {
                 Figure::Cpu => measured.cpu_per_op(),
                 Figure::Memory => measured.memory.map(|memory| mib(memory.peak)),
                 Figure::Time => Some(measured.elapsed.as_secs_f64()),
-                Figure::TimeP95 | Figure::Slowdown | Figure::Space => None,
+                Figure::TimeP95
+                | Figure::Slowdown
+                | Figure::Space
+                | Figure::EventRate
+                | Figure::EventCpu
+                | Figure::Growth => None,
             };
             if let Some(value) = value {
                 self.add(line, *figure, value, measured.other_cpu);

@@ -9,31 +9,31 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const MAX_WINDOW: u32 = i32::MAX as u32;
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const MAX_WINDOW: u32 = i32::MAX as u32;
 /// Window a peer starts with, for the connection and for each stream (RFC 9113, 6.9.2).
-const FIRST_WINDOW: u32 = 65_535;
+pub(crate) const FIRST_WINDOW: u32 = 65_535;
 /// Largest frame a peer takes unless it says otherwise (RFC 9113, 6.5.2).
-const FIRST_MAX_FRAME: usize = 16_384;
+pub(crate) const FIRST_MAX_FRAME: usize = 16_384;
 /// Received bytes after which the connection's window is filled up again.
 const REFILL: u32 = 1 << 29;
-const FRAME_HEADER: usize = 9;
+pub(crate) const FRAME_HEADER: usize = 9;
 /// A gRPC message is preceded by a flag and its length.
-const GRPC_PREFIX: usize = 5;
+pub(crate) const GRPC_PREFIX: usize = 5;
 
-mod frame {
-    pub(super) const DATA: u8 = 0;
-    pub(super) const HEADERS: u8 = 1;
-    pub(super) const RST_STREAM: u8 = 3;
-    pub(super) const SETTINGS: u8 = 4;
-    pub(super) const PING: u8 = 6;
-    pub(super) const GOAWAY: u8 = 7;
-    pub(super) const WINDOW_UPDATE: u8 = 8;
+pub(crate) mod frame {
+    pub(crate) const DATA: u8 = 0;
+    pub(crate) const HEADERS: u8 = 1;
+    pub(crate) const RST_STREAM: u8 = 3;
+    pub(crate) const SETTINGS: u8 = 4;
+    pub(crate) const PING: u8 = 6;
+    pub(crate) const GOAWAY: u8 = 7;
+    pub(crate) const WINDOW_UPDATE: u8 = 8;
 
-    pub(super) const ACK: u8 = 1;
-    pub(super) const END_STREAM: u8 = 1;
-    pub(super) const END_HEADERS: u8 = 4;
-    pub(super) const PADDED: u8 = 8;
+    pub(crate) const ACK: u8 = 1;
+    pub(crate) const END_STREAM: u8 = 1;
+    pub(crate) const END_HEADERS: u8 = 4;
+    pub(crate) const PADDED: u8 = 8;
 }
 
 /// What a call ended with.
@@ -78,13 +78,13 @@ struct Call<T> {
 
 /// The request's header block: literals that the peer is to remember, then indices of what it remembered.
 #[derive(Debug)]
-struct Headers {
-    first: Vec<u8>,
-    again: Vec<u8>,
+pub(crate) struct Headers {
+    pub(crate) first: Vec<u8>,
+    pub(crate) again: Vec<u8>,
 }
 
 impl Headers {
-    fn new(authority: &str, path: &str) -> Self {
+    pub(crate) fn new(authority: &str, path: &str) -> Self {
         // RFC 7541: static entries 3 (:method POST) and 6 (:scheme http); then literals with indexing whose names are
         // static entries 4 (:path), 1 (:authority), 31 (content-type) or new.
         let mut first = vec![0x83, 0x86];
@@ -373,20 +373,20 @@ fn end_if(last: bool) -> u8 {
     if last { frame::END_STREAM } else { 0 }
 }
 
-fn push_header(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, id: u32) {
+pub(crate) fn push_header(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, id: u32) {
     // Frames never exceed the peer's limit, which fits 24 bits.
     out.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
     out.extend_from_slice(&[kind, flags]);
     out.extend_from_slice(&id.to_be_bytes());
 }
 
-fn push_frame(out: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
+pub(crate) fn push_frame(out: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
     push_header(out, payload.len(), kind, flags, id);
     out.extend_from_slice(payload);
 }
 
 /// Kind, flags, stream and payload of the first frame, if it is complete.
-fn next_frame(bytes: &[u8]) -> Option<(u8, u8, u32, &[u8])> {
+pub(crate) fn next_frame(bytes: &[u8]) -> Option<(u8, u8, u32, &[u8])> {
     let header = bytes.get(..FRAME_HEADER)?;
     let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
     let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) & MAX_WINDOW;
@@ -394,7 +394,7 @@ fn next_frame(bytes: &[u8]) -> Option<(u8, u8, u32, &[u8])> {
     Some((header[3], header[4], id, payload))
 }
 
-fn unpad(payload: &[u8]) -> &[u8] {
+pub(crate) fn unpad(payload: &[u8]) -> &[u8] {
     let Some((padding, data)) = payload.split_first() else {
         return payload;
     };

@@ -9,11 +9,14 @@ pub mod busy;
 pub mod cluster;
 pub mod compare;
 pub mod h2;
+pub mod keepalive;
 pub mod load;
 pub mod process;
 pub mod proof;
 pub mod report;
 pub mod server;
+pub mod streams;
+pub mod watch;
 pub mod workload;
 
 /// What ends a measurement early.

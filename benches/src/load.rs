@@ -131,8 +131,40 @@ pub fn run(plan: &Plan, drive: &Drive) -> Result<Measured, Error> {
     })
 }
 
+/// Makes some calls, so many at a time, over one connection.
+///
+/// # Errors
+/// If one fails.
+pub(crate) fn each(
+    endpoint: SocketAddr,
+    path: &str,
+    at_once: usize,
+    messages: impl Iterator<Item = Vec<u8>>,
+) -> Result<(), Error> {
+    let make = || -> io::Result<()> {
+        let mut connection = Connection::open(endpoint, path, false)?;
+        connection.set_timeout(SILENCE)?;
+        let mut messages = messages.peekable();
+        let mut failure = None;
+        while failure.is_none() && (messages.peek().is_some() || connection.in_flight() > 0) {
+            while connection.in_flight() < at_once
+                && let Some(message) = messages.next_if(|next| connection.ready(next.len()))
+            {
+                connection.send((), &message)?;
+            }
+            connection.receive(|done| failure = done.reply.err().or(failure.take()))?;
+        }
+        match failure {
+            Some(failure) => Err(io::Error::other(format!("{path}: {failure}"))),
+            None => Ok(()),
+        }
+    };
+    make().map_err(Error::io(endpoint.to_string()))
+}
+
 /// CPU time of all concerned at one moment.
-struct Usage {
+pub(crate) struct Usage {
+    taken: Instant,
     server: Option<Duration>,
     client: Duration,
     machine: Duration,
@@ -140,18 +172,39 @@ struct Usage {
 }
 
 impl Usage {
-    fn now(pids: &[u32]) -> Result<Self, Error> {
+    pub(crate) fn now(pids: &[u32]) -> Result<Self, Error> {
         let (mut server, mut memory) = (None, None);
         for pid in pids {
             *server.get_or_insert(Duration::ZERO) += process::cpu(*pid)?;
             *memory.get_or_insert_default() += process::memory(*pid)?;
         }
         Ok(Self {
+            taken: Instant::now(),
             server,
             client: process::cpu(std::process::id())?,
             machine: process::machine_cpu()?,
             memory,
         })
+    }
+
+    /// What the servers have spent since `before`.
+    pub(crate) fn server_since(&self, before: &Self) -> Option<Duration> {
+        let both = before.server.zip(self.server);
+        both.map(|(before, after)| after.saturating_sub(before))
+    }
+
+    fn client_since(&self, before: &Self) -> Duration {
+        self.client.saturating_sub(before.client)
+    }
+
+    /// What neither servers nor client have spent since `before`, as a part of all there was.
+    pub(crate) fn others_since(&self, before: &Self) -> Option<f64> {
+        let ours = self.server_since(before)? + self.client_since(before);
+        let machine = self.machine.saturating_sub(before.machine);
+        let elapsed = self.taken - before.taken;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let all = (elapsed.as_secs_f64() * cores as f64).max(1e-9);
+        Some(machine.saturating_sub(ours).as_secs_f64() / all)
     }
 }
 
@@ -189,20 +242,6 @@ impl Tally {
     }
 
     fn measured(self, plan: &Plan, elapsed: Duration, before: &Usage, after: &Usage) -> Measured {
-        let server_cpu = before
-            .server
-            .zip(after.server)
-            .map(|(before, after)| after.saturating_sub(before));
-        let client_cpu = after.client.saturating_sub(before.client);
-        let other_cpu = server_cpu.map(|server| {
-            let ours = server + client_cpu;
-            let other = after
-                .machine
-                .saturating_sub(before.machine)
-                .saturating_sub(ours);
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            other.as_secs_f64() / (elapsed.as_secs_f64() * cores as f64).max(1e-9)
-        });
         let ops = match plan.calls() {
             Some(_) if self.failures == 0 => plan.keys,
             _ => self.calls * plan.ops_per_call(),
@@ -214,10 +253,10 @@ impl Tally {
             failure: self.failure,
             elapsed,
             latency: self.latency,
-            server_cpu,
-            client_cpu,
+            server_cpu: after.server_since(before),
+            client_cpu: after.client_since(before),
             memory: after.memory,
-            other_cpu,
+            other_cpu: after.others_since(before),
         }
     }
 }

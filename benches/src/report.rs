@@ -25,6 +25,12 @@ pub enum Figure {
     Slowdown,
     /// Bytes of the database file for each byte of live keys and values.
     Space,
+    /// Events per second.
+    EventRate,
+    /// Server CPU per event in microseconds, with all that led to it.
+    EventCpu,
+    /// What the memory has grown by, in MiB.
+    Growth,
 }
 
 impl Figure {
@@ -39,6 +45,9 @@ impl Figure {
             Self::TimeP95 => "p95, s",
             Self::Slowdown => "p99 to undisturbed",
             Self::Space => "file to live data",
+            Self::EventRate => "events/s",
+            Self::EventCpu => "server CPU, µs/event",
+            Self::Growth => "RSS growth, MiB",
         }
     }
 
@@ -53,6 +62,9 @@ impl Figure {
             Self::TimeP95 => "p95_seconds",
             Self::Slowdown => "p99_ratio",
             Self::Space => "space_ratio",
+            Self::EventRate => "events_per_second",
+            Self::EventCpu => "cpu_us_per_event",
+            Self::Growth => "rss_growth_mib",
         }
     }
 }
@@ -66,6 +78,8 @@ pub enum Goal {
     AtMost(f64),
     /// Ours: this or less, whatever theirs is.
     OursAtMost(f64),
+    /// Ours: this or more, whatever theirs is.
+    OursAtLeast(f64),
 }
 
 impl Goal {
@@ -74,6 +88,7 @@ impl Goal {
             Self::AtLeast(goal) => ratio >= goal,
             Self::AtMost(goal) => ratio <= goal,
             Self::OursAtMost(goal) => ours <= goal,
+            Self::OursAtLeast(goal) => ours >= goal,
         }
     }
 
@@ -82,6 +97,7 @@ impl Goal {
             Self::AtLeast(goal) => format!("≥ {goal}"),
             Self::AtMost(goal) => format!("≤ {goal}"),
             Self::OursAtMost(goal) => format!("ours ≤ {goal}"),
+            Self::OursAtLeast(goal) => format!("ours ≥ {goal}"),
         }
     }
 }

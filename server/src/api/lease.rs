@@ -4,7 +4,9 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
 
+use futures_util::stream::{Fuse, FuturesOrdered};
 use futures_util::{Stream, StreamExt as _, future, stream};
 use retcd_proto::etcdserverpb as pb;
 use tokio::sync::watch;
@@ -111,12 +113,13 @@ impl Api {
     {
         self.admit_stream(caller)?;
         // Not to keep the member, and its files, open while a stream is idle.
-        let member = Arc::downgrade(&self.member);
-        let replies = requests
-            .map(move |request| answer(member.clone(), request))
-            .buffered(AHEAD);
+        let replies = Renewals {
+            member: Arc::downgrade(&self.member),
+            requests: requests.fuse(),
+            waiting: FuturesOrdered::new(),
+        };
         let stream = KeepAlive {
-            replies: Box::pin(replies),
+            replies,
             part: self.member.leases.part(),
             lost: match caller.require_leader {
                 true => self.member.without_leader(),
@@ -147,14 +150,46 @@ async fn answer<E: From<Error>>(
     }
 }
 
+type Answer<E> = Result<pb::LeaseKeepAliveResponse, E>;
+
+/// Renewals, in the order of their requests. One that needs not wait is answered at once, without joining those that do.
+struct Renewals<E> {
+    member: Weak<Member>,
+    requests: Fuse<Requests<E>>,
+    waiting: FuturesOrdered<Pin<Box<dyn Future<Output = Answer<E>> + Send>>>,
+}
+
+impl<E: From<Error> + Send + 'static> Stream for Renewals<E> {
+    type Item = Answer<E>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Answer<E>>> {
+        while self.waiting.len() < AHEAD {
+            let Poll::Ready(Some(request)) = self.requests.poll_next_unpin(context) else {
+                break;
+            };
+            let mut answer = Box::pin(answer(self.member.clone(), request));
+            if self.waiting.is_empty()
+                && let Poll::Ready(answer) = answer.as_mut().poll(context)
+            {
+                return Poll::Ready(Some(answer));
+            }
+            self.waiting.push_back(answer);
+        }
+        match self.waiting.poll_next_unpin(context) {
+            Poll::Ready(None) if !self.requests.is_done() => Poll::Pending,
+            answer => answer,
+        }
+    }
+}
+
 /// A stream being answered.
 struct KeepAlive<E> {
-    replies: Pin<Box<dyn Stream<Item = Result<pb::LeaseKeepAliveResponse, E>> + Send>>,
+    replies: Renewals<E>,
     part: watch::Receiver<Part>,
     lost: Lost,
 }
 
-impl<E: From<Error>> KeepAlive<E> {
+impl<E: From<Error> + Send + 'static> KeepAlive<E> {
     async fn next(&mut self) -> Option<Result<pb::LeaseKeepAliveResponse, E>> {
         tokio::select! {
             biased;

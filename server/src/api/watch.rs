@@ -1,11 +1,10 @@
 //! The Watch service.
 
 use futures_util::Stream;
-use retcd_proto::reply::WatchReply;
 
 use super::{Api, Caller};
 use crate::error::Error;
-use crate::watch::{Requests, Session};
+use crate::watch::{Batch, Requests, Session};
 
 impl Api {
     /// A watch stream. It ends when its client is gone, with an error of the requests, or when the member stops.
@@ -13,7 +12,7 @@ impl Api {
         &self,
         caller: &Caller,
         requests: Requests<E>,
-    ) -> Result<impl Stream<Item = Result<WatchReply, E>> + Send + use<E>, Error> {
+    ) -> Result<impl Stream<Item = Result<Batch, E>> + Send + use<E>, Error> {
         self.admit_stream(caller)?;
         Ok(Session::open(&self.member, requests, caller.require_leader))
     }

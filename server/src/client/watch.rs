@@ -1,16 +1,19 @@
 //! Watching in the same process.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 
+use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
+use prost::Message as _;
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::etcdserverpb::watch_request::RequestUnion;
-use retcd_proto::reply::WatchReply;
 use tokio::sync::mpsc;
 
-use super::{Client, decode};
+use super::Client;
 use crate::error::Error;
+use crate::watch::Batch;
 
 /// A stream of watches, as `Watch.Watch` is one. Ends all of them when it is dropped.
 ///
@@ -18,7 +21,9 @@ use crate::error::Error;
 /// history.
 pub struct WatchStream {
     requests: mpsc::UnboundedSender<pb::WatchRequest>,
-    replies: Pin<Box<dyn Stream<Item = Result<WatchReply, Error>> + Send>>,
+    batches: Pin<Box<dyn Stream<Item = Result<Batch, Error>> + Send>>,
+    /// Of the last batch.
+    replies: VecDeque<Bytes>,
 }
 
 impl Client {
@@ -42,10 +47,11 @@ impl Client {
             let request = queue.recv().await?;
             Some((Ok(request), queue))
         });
-        let replies = self.api()?.watch(&self.caller, Box::pin(queue))?;
+        let batches = self.api()?.watch(&self.caller, Box::pin(queue))?;
         Ok(WatchStream {
             requests,
-            replies: Box::pin(replies),
+            batches: Box::pin(batches),
+            replies: VecDeque::new(),
         })
     }
 }
@@ -80,8 +86,16 @@ impl WatchStream {
     /// # Errors
     /// `Stopped` when the member has stopped.
     pub async fn next(&mut self) -> Option<Result<pb::WatchResponse, Error>> {
-        let reply = self.replies.next().await?;
-        Some(reply.and_then(|reply| decode(&reply)))
+        loop {
+            if let Some(reply) = self.replies.pop_front() {
+                let reply = pb::WatchResponse::decode(reply);
+                return Some(reply.map_err(|error| Error::Internal(error.to_string())));
+            }
+            match self.batches.next().await? {
+                Ok(batch) => self.replies.extend(batch.messages()),
+                Err(error) => return Some(Err(error)),
+            }
+        }
     }
 }
 

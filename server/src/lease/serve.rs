@@ -25,11 +25,16 @@ impl Member {
     /// `LeaseNotFound`; `Timeout` when no leader answered.
     pub(crate) async fn renew(&self, id: i64) -> Result<i64, Error> {
         let deadline = Instant::now() + self.limits.request_timeout;
+        // What is rare is on the heap: renewals are many, and their futures are moved about.
+        match self.renew_as_leader(id).await {
+            Err(Error::NotPrimary) => Box::pin(self.renew_elsewhere(id, deadline)).await,
+            answer => answer,
+        }
+    }
+
+    /// The same for who was not the leader a moment ago.
+    async fn renew_elsewhere(&self, id: i64, deadline: Instant) -> Result<i64, Error> {
         loop {
-            match self.renew_as_leader(id).await {
-                Err(Error::NotPrimary) => {}
-                answer => return answer,
-            }
             if self.leads_elsewhere(deadline).await? {
                 let leases = self.leader_leases();
                 let asked = leases.keep_alive(id);
@@ -39,6 +44,10 @@ impl Member {
                     Ok(Err(Unanswered::Retry(_))) => sleep(PAUSE).await,
                     Err(_) => return Err(Error::Timeout),
                 }
+            }
+            match self.renew_as_leader(id).await {
+                Err(Error::NotPrimary) => {}
+                answer => return answer,
             }
         }
     }
@@ -119,10 +128,10 @@ impl Member {
                 ttl
             }
             Renewal::Checkpointed(ttl) => {
-                self.take_back_checkpoint(id).await?;
+                Box::pin(self.take_back_checkpoint(id)).await?;
                 ttl
             }
-            Renewal::Expired(revoked) => return Err(self.expired(revoked).await),
+            Renewal::Expired(revoked) => return Err(Box::pin(self.expired(revoked)).await),
             Renewal::Unknown => return Err(Error::LeaseNotFound),
         };
         // It may have been revoked in the meantime (L5).
@@ -169,11 +178,15 @@ impl Member {
     async fn confirm_lead(&self) -> Result<(), Error> {
         let term = self.leases.term()?;
         let node = self.node();
-        let silence = self.clock.now().saturating_sub(node.ticked());
-        if node.lone_read_index().is_some() || silence <= self.limits.active_within {
+        let is_heard = || {
+            let silence = self.clock.now().saturating_sub(node.ticked());
+            silence <= self.limits.active_within
+        };
+        if node.lone_read_index().is_some() || is_heard() {
             return Ok(());
         }
-        self.linearizable().await.map_err(|_| Error::NotPrimary)?;
+        let confirmed = Box::pin(self.linearizable()).await;
+        confirmed.map_err(|_| Error::NotPrimary)?;
         match self.leases.term() {
             Ok(now) if now == term => Ok(()),
             _ => Err(Error::NotPrimary),
@@ -182,7 +195,10 @@ impl Member {
 
     /// Waits until everything up to `index` is applied, as long as that is bearable.
     pub(crate) async fn wait_applied(&self, index: u64) -> Result<(), Error> {
-        match timeout(APPLY_TIMEOUT, self.applied_up_to(index)).await {
+        if self.applied() >= index {
+            return Ok(());
+        }
+        match Box::pin(timeout(APPLY_TIMEOUT, self.applied_up_to(index))).await {
             Ok(applied) => applied,
             Err(_) => Err(Error::TimeoutWaitAppliedIndex),
         }

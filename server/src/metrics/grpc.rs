@@ -141,8 +141,8 @@ impl CallObserver for Metrics {
         failures.with_label_values(&["receive", api]).inc();
     }
 
-    fn sent(&self, method: Method, bytes: usize) {
-        self.grpc.rpc(method).sent.inc();
+    fn sent(&self, method: Method, messages: usize, bytes: usize) {
+        self.grpc.rpc(method).sent.inc_by(messages as u64);
         self.grpc.sent_bytes.inc_by(bytes as u64);
     }
 

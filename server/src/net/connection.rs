@@ -1,9 +1,12 @@
 //! One accepted connection, from its first byte to its last.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,6 +22,7 @@ use tokio::time::timeout;
 
 use super::authority::Authorities;
 use super::body::Body;
+use super::cork::cork;
 use super::grpc;
 use super::http as plain;
 use super::refused;
@@ -136,7 +140,7 @@ async fn converse(
     let reader = io::Cursor::new(read).chain(reader);
     if is_http2 {
         let reader = Authorities::new(reader, PREFACE.len());
-        serve_http2(tokio::io::join(reader, writer), wire, site, drain).await;
+        serve_http2(reader, writer, wire, site, drain).await;
         return;
     }
     let io = tokio::io::join(reader, writer);
@@ -163,7 +167,8 @@ async fn greeting(reader: &mut (impl AsyncRead + Unpin)) -> io::Result<(bool, By
 }
 
 async fn serve_http2(
-    io: impl AsyncRead + AsyncWrite + Unpin,
+    reader: impl AsyncRead + Unpin,
+    writer: impl AsyncWrite + Unpin,
     wire: Wire,
     site: Arc<Site>,
     mut drain: Drain,
@@ -185,14 +190,24 @@ async fn serve_http2(
         Surface::Client if !wire.secure || is_grpc(&request) => grpc::serve(&site, request),
         _ => answer(Arc::clone(&site), wire, request),
     });
-    let connection = builder.serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection);
+    let (writer, cork) = cork(writer);
+    let io = TokioIo::new(tokio::io::join(reader, writer));
+    let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    // What a turn has written goes out at its end.
+    let turn = |connection: Pin<&mut _>, context: &mut Context<'_>| {
+        let ended = Future::poll(connection, context).map(drop);
+        match cork.poll_pull(context) {
+            // Nobody is there any more.
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            _ => ended,
+        }
+    };
     tokio::select! {
         biased;
-        _ = connection.as_mut() => return,
+        () = poll_fn(|context| turn(connection.as_mut(), context)) => return,
         () = drain.begun() => connection.as_mut().graceful_shutdown(),
     }
-    let _ = connection.await;
+    poll_fn(|context| turn(connection.as_mut(), context)).await;
 }
 
 async fn serve_http1(

@@ -13,6 +13,7 @@ mod accept;
 mod authority;
 mod body;
 mod connection;
+mod cork;
 mod grpc;
 mod http;
 mod listen;

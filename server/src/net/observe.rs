@@ -15,8 +15,8 @@ pub(crate) trait CallObserver: Send + Sync + 'static {
     fn received(&self, _method: Method, _bytes: usize) {}
     /// A message of a stream of requests could not be read.
     fn receive_failed(&self, _method: Method) {}
-    /// A reply message of so many bytes, without its prefix, is on its way.
-    fn sent(&self, _method: Method, _bytes: usize) {}
+    /// Reply messages of so many bytes together, without their prefixes, are on their way.
+    fn sent(&self, _method: Method, _messages: usize, _bytes: usize) {}
     /// A started call ended; `Cancelled` also when the client went away.
     fn finished(&self, _method: Method, _code: Code) {}
 }

@@ -59,19 +59,19 @@ impl Event {
     ///
     /// # Errors
     /// What the store says when it is damaged.
-    pub(super) fn encoded(&self, prev: bool, store: &StoreReader) -> Result<Bytes, mvcc::Error> {
+    pub(super) fn encoded(&self, prev: bool, store: &StoreReader) -> Result<&Bytes, mvcc::Error> {
         if !prev {
-            return Ok(self.plain.get_or_init(|| self.encode(None)).clone());
+            return Ok(self.plain.get_or_init(|| self.encode(None)));
         }
         if let Some(encoded) = self.with_prev.get() {
-            return Ok(encoded.clone());
+            return Ok(encoded);
         }
         let before = store.before(&self.change)?;
         let encoded = match before {
             Some(kv) => self.encode(Some(kv.encoded)),
-            None => self.encoded(false, store)?,
+            None => self.encoded(false, store)?.clone(),
         };
-        Ok(self.with_prev.get_or_init(|| encoded).clone())
+        Ok(self.with_prev.get_or_init(|| encoded))
     }
 
     fn encode(&self, prev_kv: Option<Bytes>) -> Bytes {

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use retcd_storage::mvcc::{Change, StoreReader};
 use tokio::sync::Semaphore;
 
+use super::desk::{Desk, Desks};
 use super::event::Unit;
 use super::inbox::{Inbox, Item, Which};
 use super::ring::{Batch, Ring};
@@ -34,6 +35,7 @@ pub(crate) struct Hub {
     ring: Ring,
     live: Mutex<Live>,
     serials: AtomicU64,
+    desks: Desks,
     pub(super) store: StoreReader,
     /// Taken while a stretch of history is read.
     pub(super) readers: Arc<Semaphore>,
@@ -72,6 +74,7 @@ struct Entry {
 
 struct Stream {
     inbox: Arc<Inbox>,
+    desk: Arc<Desk>,
     /// Its live watchers.
     watchers: HashMap<u64, (Arc<Spec>, i64)>,
     /// How many others it has, which read history.
@@ -123,6 +126,7 @@ impl Hub {
             ring: Ring::new(store.rev()),
             live: Mutex::default(),
             serials: AtomicU64::new(0),
+            desks: Desks::default(),
             store,
             readers: Arc::new(Semaphore::new(READERS)),
             metrics,
@@ -226,15 +230,20 @@ impl Hub {
 
     /// Moves what is outgoing into the inboxes.
     fn flush(&self, live: &mut Live) {
+        let mut desks: Vec<Arc<Desk>> = Vec::new();
         for id in std::mem::take(&mut live.dirty) {
             let at = live.at;
             let Some(stream) = live.streams.get_mut(id).and_then(Option::as_mut) else {
                 continue;
             };
             let events: usize = stream.outgoing.iter().map(Item::events).sum();
-            stream
-                .inbox
-                .fill(&mut stream.outgoing, stream.watchers.len());
+            let watchers = stream.watchers.len();
+            if stream.inbox.fill(&mut stream.outgoing, watchers) {
+                stream.desk.leave(&stream.inbox);
+                if !desks.iter().any(|desk| Arc::ptr_eq(desk, &stream.desk)) {
+                    desks.push(stream.desk.clone());
+                }
+            }
             let left = std::mem::take(&mut stream.outgoing);
             let lost: usize = left.iter().map(Item::events).sum();
             self.metrics.pending.add((events - lost) as i64);
@@ -256,9 +265,10 @@ impl Hub {
                 self.fall(live, id, serial, next);
             }
         }
+        desks.iter().for_each(|desk| desk.ring());
     }
 
-    /// A new stream.
+    /// A new stream, of the runtime that this is called in.
     pub(super) fn open(&self, inbox: Arc<Inbox>) -> StreamId {
         let mut live = self.live.lock();
         if live.closed {
@@ -266,6 +276,7 @@ impl Hub {
         }
         let stream = Some(Stream {
             inbox,
+            desk: self.desks.here(),
             watchers: HashMap::new(),
             behind: 0,
             outgoing: VecDeque::new(),
@@ -351,7 +362,9 @@ impl Hub {
             return Joined::Behind(next);
         };
         let events: usize = missed.iter().map(Item::events).sum();
-        stream.inbox.fill(&mut missed, stream.watchers.len());
+        if stream.inbox.fill(&mut missed, stream.watchers.len()) {
+            stream.inbox.wake();
+        }
         let left: usize = missed.iter().map(Item::events).sum();
         self.metrics.pending.add((events - left) as i64);
         if let Some(Item::Events { unit, .. }) = missed.front() {

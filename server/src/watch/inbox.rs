@@ -6,7 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::event::Unit;
+use super::event::{Event, Unit};
 
 /// Items that may wait for a stream, or [`ROUNDS`] for each of its watchers if that is more, and the bytes of
 /// their units (which streams share). When it is full, the watchers that more is for fall behind: they read on
@@ -65,6 +65,24 @@ impl Item {
         }
     }
 
+    /// The revision for the header of a reply with these events.
+    pub(super) fn at(&self) -> i64 {
+        match self {
+            Self::Events { at, .. } => *at,
+            _ => 0,
+        }
+    }
+
+    /// Its events.
+    pub(super) fn each(&self) -> impl Iterator<Item = &Event> {
+        let (unit, which) = match self {
+            Self::Events { unit, which, .. } => (Some(unit), which.as_slice()),
+            _ => (None, &[][..]),
+        };
+        let events = unit.map_or(&[][..], |unit| &unit.events);
+        which.iter().filter_map(|at| events.get(*at as usize))
+    }
+
     /// Whether both are events of the same unit.
     fn shares(&self, other: &Self) -> bool {
         match (self, other) {
@@ -76,14 +94,7 @@ impl Item {
     }
 
     pub(super) fn weight(&self) -> usize {
-        match self {
-            Self::Events { unit, which, .. } => {
-                let events = which.as_slice().iter();
-                let events = events.filter_map(|at| unit.events.get(*at as usize));
-                events.map(|event| event.change.weight()).sum()
-            }
-            _ => 0,
-        }
+        self.each().map(|event| event.change.weight()).sum()
     }
 }
 
@@ -118,8 +129,9 @@ pub(super) struct Inbox {
 
 impl Inbox {
     /// Moves items in as long as there is room, whatever their size if it is empty. The rest stays in `items`.
-    /// `watchers`: how many the stream has.
-    pub(super) fn fill(&self, items: &mut VecDeque<Item>, watchers: usize) {
+    /// `watchers`: how many the stream has. True: the stream has to be woken.
+    #[must_use]
+    pub(super) fn fill(&self, items: &mut VecDeque<Item>, watchers: usize) -> bool {
         let mut state = self.state.lock();
         state.watchers = watchers;
         let was_empty = state.items.is_empty();
@@ -128,11 +140,12 @@ impl Inbox {
         {
             state.push(item);
         }
-        let filled = was_empty && !state.items.is_empty();
-        drop(state);
-        if filled {
-            self.filled.notify_one();
-        }
+        was_empty && !state.items.is_empty()
+    }
+
+    /// Wakes the stream.
+    pub(super) fn wake(&self) {
+        self.filled.notify_one();
     }
 
     /// Adds an item that must not be lost; there is at most one for each watcher.
@@ -142,7 +155,7 @@ impl Inbox {
         state.items.push_back(item);
         drop(state);
         if was_empty {
-            self.filled.notify_one();
+            self.wake();
         }
     }
 
@@ -169,6 +182,6 @@ impl Inbox {
 
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
-        self.filled.notify_one();
+        self.wake();
     }
 }

@@ -11,7 +11,9 @@
 //! where its cursor ends. Whatever falls out on the way is read from history: there is no gap, and a watcher for
 //! which that is compacted is cancelled.
 
+mod batch;
 mod catch_up;
+mod desk;
 mod event;
 mod hub;
 mod inbox;
@@ -34,6 +36,7 @@ use slog::Logger;
 use crate::error::Error;
 use crate::member::Member;
 
+pub(crate) use batch::Batch;
 pub(crate) use hub::Hub;
 pub(crate) use session::{Lost, Requests, Session};
 

@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, future};
+use prost::Message as _;
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::etcdserverpb::watch_request::RequestUnion;
 use retcd_proto::reply::WatchReply;
@@ -19,15 +19,20 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::Host;
+use super::batch::{Batch, event_len};
 use super::catch_up::{self, Read, Reader};
 use super::hub::{Hub, Joined, StreamId};
 use super::inbox::{Inbox, Item};
 use super::reply::{NO_WATCHER, fragments};
 use super::spec::{Filter, Keys, Spec};
 use crate::error::Error;
+use crate::metrics::WatchMetrics;
 
 /// Replies to requests that may wait; with so many of them no more requests are read.
 const MAX_CONTROL: usize = 16;
+
+/// Replies that are there are sent together as long as they have fewer bytes.
+const FULL_BATCH: usize = if cfg!(test) { 200 } else { 32 << 10 };
 
 /// Replies that a busy stream sends before it looks for requests and the like again.
 const ATTENTION: usize = if cfg!(test) { 2 } else { 16 };
@@ -36,6 +41,9 @@ const ATTENTION: usize = if cfg!(test) { 2 } else { 16 };
 /// further one is added.
 const MAX_REVISIONS: usize = if cfg!(test) { 3 } else { 1000 };
 const MAX_BYTES: usize = 256 << 10;
+
+/// What a reply has besides its events, at most.
+const HEAD_BYTES: usize = 64;
 
 /// Completes when there was no leader for too long.
 pub(crate) type Lost = Pin<Box<dyn Future<Output = ()> + Send>>;
@@ -101,7 +109,69 @@ pub(crate) struct Session<H: Host, E> {
     unattended: usize,
     /// Completes when there was no leader for too long.
     lost: Lost,
+    /// Replies that go out next.
+    out: Batch,
+    /// Of the reply that is being made; empty otherwise.
+    items: Vec<Item>,
+    head: Head,
+    burst: Burst,
+    failure: Option<E>,
     ended: bool,
+}
+
+/// The encoded header of replies of one revision.
+#[derive(Default)]
+struct Head {
+    revision: Option<i64>,
+    bytes: Vec<u8>,
+}
+
+impl Head {
+    fn at(&mut self, member: &impl Host, revision: i64) -> &[u8] {
+        if self.revision != Some(revision) {
+            self.revision = Some(revision);
+            self.bytes.clear();
+            let header = member.header_at(revision);
+            header
+                .encode(&mut self.bytes)
+                .expect("the buffer grows as needed");
+        }
+        &self.bytes
+    }
+}
+
+/// What the metrics are to hear of the replies of a batch. Looking at the clock for each would cost as much as they do.
+#[derive(Default)]
+struct Burst {
+    replies: usize,
+    events: usize,
+    /// Events out of the inbox, sent or not.
+    live: usize,
+}
+
+impl Burst {
+    fn tell(&mut self, metrics: &WatchMetrics, took: Duration) {
+        let Self {
+            replies,
+            events,
+            live,
+        } = std::mem::take(self);
+        if live > 0 {
+            metrics.pending.sub(live as i64);
+        }
+        if replies == 0 {
+            return;
+        }
+        metrics.events.inc_by(events as u64);
+        let took = took.as_secs_f64();
+        let (reply, by_event) = (metrics.reply.local(), metrics.reply_by_event.local());
+        for _ in 0..replies {
+            reply.observe(took / replies as f64);
+            by_event.observe(took / events.max(1) as f64);
+        }
+        reply.flush();
+        by_event.flush();
+    }
 }
 
 impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
@@ -110,7 +180,7 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
         member: &Arc<H>,
         requests: Requests<E>,
         require_leader: bool,
-    ) -> impl Stream<Item = Result<WatchReply, E>> + Send + use<H, E> {
+    ) -> impl Stream<Item = Result<Batch, E>> + Send + use<H, E> {
         let inbox = Arc::new(Inbox::default());
         let period = with_jitter(member.progress_interval());
         let mut ticks = interval_at(Instant::now() + period, period);
@@ -135,49 +205,94 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
                 true => member.without_leader(),
                 false => Box::pin(future::pending()),
             },
+            out: Batch::default(),
+            items: Vec::new(),
+            head: Head::default(),
+            burst: Burst::default(),
+            failure: None,
             ended: false,
         };
-        futures_util::stream::unfold(session, |mut session| async {
-            if session.ended {
-                return None;
-            }
-            let reply = session.next().await;
-            session.ended = reply.is_err();
-            Some((reply, session))
+        futures_util::stream::unfold(Box::new(session), |mut session| async {
+            let batch = session.next().await?;
+            Some((batch, session))
         })
     }
 
-    async fn next(&mut self) -> Result<WatchReply, E> {
+    /// The next replies; none after an error.
+    async fn next(&mut self) -> Option<Result<Batch, E>> {
         loop {
+            if !self.ended {
+                let filled = self.fill();
+                self.note(filled);
+            }
+            if !self.out.is_empty() {
+                return Some(Ok(self.out.take()));
+            }
+            if self.ended {
+                return self.failure.take().map(Err);
+            }
+            let waited = self.wait().await;
+            self.note(waited);
+        }
+    }
+
+    fn note(&mut self, outcome: Result<(), E>) {
+        if let Err(failure) = outcome {
+            self.failure = Some(failure);
+            self.ended = true;
+        }
+    }
+
+    /// Makes the replies that can be made.
+    fn fill(&mut self) -> Result<(), E> {
+        let started = Instant::now();
+        let member = self.member()?;
+        // The term may be another one by now.
+        self.head.revision = None;
+        let made = self.make(&member);
+        self.burst.tell(&member.hub().metrics, started.elapsed());
+        made
+    }
+
+    fn make(&mut self, member: &Arc<H>) -> Result<(), E> {
+        while self.out.len() < FULL_BATCH {
             // Clients put fragments together as they come: nothing may get between them.
             if let Some(fragment) = self.fragments.pop_front() {
-                return Ok(fragment);
+                self.out.push(&fragment);
+                continue;
             }
             if self.unattended >= ATTENTION {
                 self.look_around()?;
             }
             self.unattended += 1;
             if let Some(reply) = self.control.pop_front() {
-                return Ok(reply);
-            }
-            if let Some(reply) = self.next_events()? {
-                return Ok(reply);
-            }
-            // Nothing to send: before it waits, it looks once more.
-            if self.unattended > 1 {
-                self.unattended = ATTENTION;
+                self.out.push(&reply);
                 continue;
             }
-            let room = self.control.len() < MAX_CONTROL;
-            tokio::select! {
-                biased;
-                request = next_request(&mut self.requests), if room => self.requested(request)?,
-                () = self.inbox.filled() => {}
-                read = reading(&mut self.reading) => self.read(read?)?,
-                _ = self.ticks.tick() => self.tick()?,
-                () = &mut self.lost => return Err(Error::NoLeader.into()),
+            if self.next_events(member)? {
+                continue;
             }
+            // Nothing to send: before it waits, it looks once more.
+            if self.unattended <= 1 {
+                return Ok(());
+            }
+            self.unattended = ATTENTION;
         }
+        Ok(())
+    }
+
+    /// Waits until something happens.
+    async fn wait(&mut self) -> Result<(), E> {
+        let room = self.control.len() < MAX_CONTROL;
+        tokio::select! {
+            biased;
+            request = next_request(&mut self.requests), if room => self.requested(request)?,
+            () = self.inbox.filled() => {}
+            read = reading(&mut self.reading) => self.read(read?)?,
+            _ = self.ticks.tick() => self.tick()?,
+            () = &mut self.lost => return Err(Error::NoLeader.into()),
+        }
+        Ok(())
     }
 
     /// Takes note of all that has happened, without waiting.
@@ -334,12 +449,12 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
         Ok(())
     }
 
-    /// The next reply with events or progress, if there is one.
-    fn next_events(&mut self) -> Result<Option<WatchReply>, E> {
+    /// Makes the next reply with events or progress, if there is one.
+    fn next_events(&mut self, member: &Arc<H>) -> Result<bool, E> {
         while let Some(item) = self.history.pop_front() {
-            // None if its watcher was cancelled meanwhile.
-            if let Some(reply) = self.deliver(item, false)? {
-                return Ok(Some(reply));
+            // Nothing is made if its watcher was cancelled meanwhile.
+            if self.deliver(member, item, false)? {
+                return Ok(true);
             }
         }
         self.begin_reading()?;
@@ -348,26 +463,25 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
                 return Err(Error::Stopped.into());
             }
             let Some(item) = self.taken.pop_front() else {
-                return Ok(None);
+                return Ok(false);
             };
-            let reply = self.deliver(item, true)?;
-            if reply.is_some() || !self.control.is_empty() {
-                return Ok(reply);
+            if self.deliver(member, item, true)? {
+                return Ok(true);
             }
         }
     }
 
-    fn deliver(&mut self, item: Item, is_live: bool) -> Result<Option<WatchReply>, E> {
+    fn deliver(&mut self, member: &Arc<H>, item: Item, is_live: bool) -> Result<bool, E> {
         match item {
             Item::Events { serial, .. } => {
-                let mut items = vec![item];
-                let queue = if is_live {
-                    &mut self.taken
-                } else {
-                    &mut self.history
+                let queue = match is_live {
+                    true => &mut self.taken,
+                    false => &mut self.history,
                 };
-                gather(&mut items, queue, serial);
-                self.events(serial, &items, is_live)
+                gather(&mut self.items, item, queue, serial);
+                let made = self.events(&**member, serial, is_live);
+                self.items.clear();
+                made
             }
             Item::Fell { serial, next } => {
                 if let Some(id) = self.ids.get(&serial)
@@ -377,85 +491,77 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
                     self.behind.push_back(*id);
                 }
                 self.begin_reading()?;
-                Ok(None)
+                Ok(false)
             }
             Item::Progress { serial, at } => {
                 let watch_id = match serial {
                     // It was for the watchers there were when it was asked for. For one that came since it would
                     // be wrong, and clients take it for all of them (W6).
                     None if self.watches.values().any(|watch| !watch.has_all(at)) => {
-                        return Ok(None);
+                        return Ok(false);
                     }
                     None => NO_WATCHER,
                     Some(serial) => match self.ids.get(&serial) {
                         Some(id) => *id,
-                        None => return Ok(None),
+                        None => return Ok(false),
                     },
                 };
-                Ok(Some(WatchReply {
-                    header: Some(self.member()?.header_at(at)),
+                self.out.push(&WatchReply {
+                    header: Some(member.header_at(at)),
                     watch_id,
                     ..WatchReply::default()
-                }))
+                });
+                Ok(true)
             }
         }
     }
 
-    /// One reply for some revisions of one watcher.
-    fn events(
-        &mut self,
-        serial: u64,
-        items: &[Item],
-        is_live: bool,
-    ) -> Result<Option<WatchReply>, E> {
-        let started = Instant::now();
-        let member = self.member()?;
-        let count: usize = items.iter().map(Item::events).sum();
+    /// One reply for the revisions of one watcher that were gathered.
+    fn events(&mut self, member: &H, serial: u64, is_live: bool) -> Result<bool, E> {
+        let count: usize = self.items.iter().map(Item::events).sum();
         if is_live {
-            member.hub().metrics.pending.sub(count as i64);
+            self.burst.live += count;
         }
         let Some(id) = self.ids.get(&serial) else {
-            return Ok(None); // cancelled meanwhile
+            return Ok(false); // cancelled meanwhile
         };
         let watch = self.watches.get_mut(id);
         let Some(watch) = watch.filter(|watch| watch.serial == serial) else {
-            return Ok(None);
+            return Ok(false);
         };
-        let mut events: Vec<Bytes> = Vec::with_capacity(count);
-        let mut revision = 0;
-        for item in items {
-            let Item::Events {
-                unit, which, at, ..
-            } = item
-            else {
-                continue;
-            };
-            revision = revision.max(*at);
-            for n in which.as_slice() {
-                let event = &unit.events[*n as usize];
-                let encoded = event.encoded(watch.spec.prev_kv, &member.hub().store);
-                events.push(encoded.map_err(|error| damaged(&*member, &error))?);
+        let (prev, store) = (watch.spec.prev_kv, &member.hub().store);
+        let (mut revision, mut length) = (0, 0);
+        for item in &self.items {
+            revision = revision.max(item.at());
+            for event in item.each() {
+                let event = event.encoded(prev, store);
+                length += event_len(event.map_err(|error| damaged(member, &error))?);
             }
         }
+        // They are encoded by now.
+        let events = self.items.iter().flat_map(Item::each);
+        let events = events.filter_map(|event| event.encoded(prev, store).ok());
         if let Some(progress) = &mut watch.progress {
             *progress = false;
         }
-        let metrics = &member.hub().metrics;
-        metrics.events.inc_by(count as u64);
-        let took = started.elapsed().as_secs_f64();
-        metrics.reply.observe(took);
-        metrics.reply_by_event.observe(took / count as f64);
+        self.burst.replies += 1;
+        self.burst.events += count;
+        if !watch.fragment || length + HEAD_BYTES < member.max_reply_bytes() {
+            let header = self.head.at(member, revision);
+            self.out.push_events(header, *id, length, events);
+            return Ok(true);
+        }
         let reply = WatchReply {
             header: Some(member.header_at(revision)),
             watch_id: *id,
-            events,
+            events: events.cloned().collect(),
             ..WatchReply::default()
         };
-        if !watch.fragment {
-            return Ok(Some(reply));
-        }
         fragments(reply, member.max_reply_bytes(), &mut self.fragments);
-        Ok(self.fragments.pop_front())
+        if let Some(first) = self.fragments.pop_front() {
+            self.out.push(&first);
+        }
+        Ok(true)
     }
 
     /// Begins to read a stretch of history for whoever's turn it is.
@@ -575,9 +681,10 @@ impl<H: Host, E> Drop for Session<H, E> {
     }
 }
 
-/// Adds the items behind the first one that belong into the same reply.
-fn gather(items: &mut Vec<Item>, queue: &mut VecDeque<Item>, serial: u64) {
-    let mut bytes = items.iter().map(Item::weight).sum::<usize>();
+/// Gathers an item and those behind it that belong into the same reply.
+fn gather(items: &mut Vec<Item>, first: Item, queue: &mut VecDeque<Item>, serial: u64) {
+    let mut bytes = first.weight();
+    items.push(first);
     while items.len() < MAX_REVISIONS && bytes < MAX_BYTES {
         let next = queue.pop_front_if(
             |item| matches!(item, Item::Events { serial: next, .. } if *next == serial),

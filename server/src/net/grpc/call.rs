@@ -19,6 +19,7 @@ use super::status::{self, Status};
 use super::{Metadata, Method};
 use crate::net::CallObserver;
 use crate::net::body::Body;
+use crate::watch::Batch;
 
 /// What a call becomes: always an answer, since errors travel in it.
 pub(crate) type Answer = Result<Response<Body>, Infallible>;
@@ -76,7 +77,7 @@ impl Call {
         };
         let answer = match outcome {
             Ok(message) => {
-                progress.sent(&message);
+                progress.sent(1, message.len());
                 progress.finish(Code::Ok);
                 let message = encoding.compress(message);
                 let body = Body::Message(Some(message), Some(status::ok_trailers()));
@@ -133,10 +134,7 @@ impl Call {
         };
         Ok(match outcome {
             Ok(replies) => {
-                let replies = replies.map(|item| match item {
-                    Ok(reply) => frame::encode(&reply),
-                    Err(error) => Err(error.into()),
-                });
+                let replies = replies.map(|item| item.map_err(Into::into));
                 let body = Replies {
                     replies: Box::pin(replies),
                     encoding,
@@ -162,7 +160,7 @@ impl Call {
     ) -> Answer
     where
         Req: Message + Default + 'static,
-        Rep: Message + 'static,
+        Rep: Outgoing + 'static,
         E: Into<Status>,
         S: Stream<Item = Result<Rep, Status>> + Send + 'static,
     {
@@ -181,7 +179,6 @@ impl Call {
             .and_then(|()| handler(metadata, requests).map_err(Into::into));
         Ok(match replies {
             Ok(replies) => {
-                let replies = replies.map(|reply| frame::encode(&reply?));
                 let body = Replies {
                     replies: Box::pin(replies),
                     encoding,
@@ -289,9 +286,35 @@ fn requests<Req: Message + Default + 'static>(
 /// Replies that are there are sent as one frame as long as it has fewer bytes.
 const FULL_FRAME: usize = 32 << 10;
 
+/// What a stream of replies yields at once.
+pub(crate) trait Outgoing {
+    /// Adds messages with their prefixes; returns how many.
+    ///
+    /// # Errors
+    /// One is too large.
+    fn append(self, frame: &mut BytesMut) -> Result<usize, Status>;
+}
+
+impl<M: Message> Outgoing for M {
+    fn append(self, frame: &mut BytesMut) -> Result<usize, Status> {
+        frame::append(&self, frame).map(|()| 1)
+    }
+}
+
+impl Outgoing for Batch {
+    fn append(self, frame: &mut BytesMut) -> Result<usize, Status> {
+        let (bytes, messages) = self.into_parts();
+        match frame.is_empty() {
+            true => *frame = bytes,
+            false => frame.extend_from_slice(&bytes),
+        }
+        Ok(messages)
+    }
+}
+
 /// The replies of a streaming call as a body.
-struct Replies {
-    replies: Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>,
+struct Replies<S> {
+    replies: Pin<Box<S>>,
     encoding: Encoding,
     deadline: Option<Pin<Box<Sleep>>>,
     progress: Progress,
@@ -300,7 +323,11 @@ struct Replies {
     ended: bool,
 }
 
-impl Replies {
+impl<S, Rep> Replies<S>
+where
+    S: Stream<Item = Result<Rep, Status>>,
+    Rep: Outgoing,
+{
     fn end(&mut self, status: Option<Status>) -> Frame<Bytes> {
         self.ended = true;
         let (code, trailers) = match status {
@@ -311,29 +338,36 @@ impl Replies {
         Frame::trailers(trailers)
     }
 
-    /// Adds what is there to the first message of a frame.
-    fn gather(&mut self, first: Bytes, context: &mut Context<'_>) -> Bytes {
-        let mut joined: Option<BytesMut> = None;
-        while joined.as_ref().map_or(first.len(), BytesMut::len) < FULL_FRAME {
-            let message = match self.replies.poll_next_unpin(context) {
-                Poll::Ready(Some(Ok(message))) => message,
+    /// Gathers what is there into a frame.
+    fn gather(&mut self, context: &mut Context<'_>) -> BytesMut {
+        let mut frame = BytesMut::new();
+        while frame.len() < FULL_FRAME && self.last.is_none() {
+            let reply = match self.replies.as_mut().poll_next(context) {
+                Poll::Ready(Some(Ok(reply))) => reply,
                 Poll::Pending => break,
                 Poll::Ready(end) => {
                     self.last = Some(end.and_then(Result::err));
                     break;
                 }
             };
-            self.progress.sent(&message);
-            let message = self.encoding.compress(message);
-            joined
-                .get_or_insert_with(|| BytesMut::from(&first[..]))
-                .extend_from_slice(&message);
+            let before = frame.len();
+            match reply.append(&mut frame) {
+                Ok(messages) => {
+                    self.progress.sent(messages, frame.len() - before);
+                    self.encoding.compress_behind(before, &mut frame);
+                }
+                Err(status) => self.last = Some(Some(status)),
+            }
         }
-        joined.map_or(first, BytesMut::freeze)
+        frame
     }
 }
 
-impl HttpBody for Replies {
+impl<S, Rep> HttpBody for Replies<S>
+where
+    S: Stream<Item = Result<Rep, Status>>,
+    Rep: Outgoing,
+{
     type Data = Bytes;
     type Error = Infallible;
 
@@ -344,18 +378,13 @@ impl HttpBody for Replies {
         if self.ended {
             return Poll::Ready(None);
         }
-        if let Some(status) = self.last.take() {
-            return Poll::Ready(Some(Ok(self.end(status))));
+        let gathered = self.gather(context);
+        if !gathered.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(gathered.freeze()))));
         }
-        let frame = match self.replies.poll_next_unpin(context) {
-            Poll::Ready(Some(Ok(message))) => {
-                self.progress.sent(&message);
-                let first = self.encoding.compress(message);
-                Frame::data(self.gather(first, context))
-            }
-            Poll::Ready(Some(Err(status))) => self.end(Some(status)),
-            Poll::Ready(None) => self.end(None),
-            Poll::Pending => {
+        let frame = match self.last.take() {
+            Some(status) => self.end(status),
+            None => {
                 let deadline = self.deadline.as_mut();
                 if deadline.is_none_or(|at| at.as_mut().poll(context).is_pending()) {
                     return Poll::Pending;
@@ -396,8 +425,10 @@ impl Progress {
         self.observer.received(self.method, bytes);
     }
 
-    fn sent(&self, framed: &Bytes) {
-        self.observer.sent(self.method, frame::message_len(framed));
+    /// Messages of so many bytes with their prefixes.
+    fn sent(&self, messages: usize, framed: usize) {
+        let bytes = framed - messages * frame::PREFIX;
+        self.observer.sent(self.method, messages, bytes);
     }
 
     fn finish(&mut self, code: Code) {

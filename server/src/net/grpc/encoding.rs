@@ -44,6 +44,18 @@ impl Encoding {
         }
     }
 
+    /// Compresses the framed messages in `bytes` from `start` on, each by itself.
+    pub(super) fn compress_behind(self, start: usize, bytes: &mut BytesMut) {
+        if self == Self::Identity {
+            return;
+        }
+        let mut messages = bytes.split_off(start).freeze();
+        while let Some([_, length @ ..]) = messages.first_chunk::<PREFIX>().copied() {
+            let length = PREFIX + u32::from_be_bytes(length) as usize;
+            bytes.extend_from_slice(&self.compress(messages.split_to(length)));
+        }
+    }
+
     /// Compresses a framed message. Like grpc-go an empty one never is.
     pub(super) fn compress(self, framed: Bytes) -> Bytes {
         if self == Self::Identity || framed.len() == PREFIX {

@@ -179,6 +179,13 @@ pub(super) fn decode<M: Message + Default>(bytes: Bytes) -> Result<M, &'static s
 
 /// A message with its prefix, ready to be sent.
 pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
+    let mut bytes = BytesMut::new();
+    append(message, &mut bytes)?;
+    Ok(bytes.freeze())
+}
+
+/// Adds a message with its prefix.
+pub(super) fn append(message: &impl Message, bytes: &mut BytesMut) -> Result<(), Status> {
     let length = message.encoded_len();
     if length > MAX_SEND {
         return Err(Status::new(
@@ -186,16 +193,9 @@ pub(super) fn encode(message: &impl Message) -> Result<Bytes, Status> {
             format!("grpc: trying to send message larger than max ({length} vs. {MAX_SEND})"),
         ));
     }
-    let mut bytes = BytesMut::with_capacity(PREFIX + length);
+    bytes.reserve(PREFIX + length);
     bytes.put_u8(0);
     bytes.put_u32(length as u32);
-    message
-        .encode(&mut bytes)
-        .expect("the buffer grows as needed");
-    Ok(bytes.freeze())
-}
-
-/// The size of the message in a framed one.
-pub(super) fn message_len(framed: &Bytes) -> usize {
-    framed.len() - PREFIX
+    message.encode(bytes).expect("the buffer grows as needed");
+    Ok(())
 }

@@ -169,10 +169,10 @@ impl CallObserver for Log {
         let line = format!("{} received {bytes}", method.name());
         self.0.lock().push(line);
     }
-    fn sent(&self, method: Method, bytes: usize) {
-        self.0
-            .lock()
-            .push(format!("{} sent {bytes}", method.name()));
+    fn sent(&self, method: Method, messages: usize, bytes: usize) {
+        assert_eq!(messages, 1);
+        let line = format!("{} sent {bytes}", method.name());
+        self.0.lock().push(line);
     }
     fn finished(&self, method: Method, code: Code) {
         let line = format!("{} finished {code:?}", method.name());

@@ -11,7 +11,6 @@ use parking_lot::Mutex;
 use prost::Message as _;
 use retcd_proto::etcdserverpb::watch_request::RequestUnion;
 use retcd_proto::etcdserverpb::{self as pb, ResponseHeader};
-use retcd_proto::reply::WatchReply;
 use retcd_storage::backend::{Backend, MemBackend, Writer, WriterOptions};
 use retcd_storage::mvcc::{Compaction, Store, StoreOptions};
 use slog::Logger;
@@ -19,7 +18,7 @@ use slog::Logger;
 use super::model::{Model, Random, tells};
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::watch::{Host, Hub, Lost, Session};
+use crate::watch::{Batch, Host, Hub, Lost, Session};
 
 /// A member without anything but a hub.
 pub(super) struct Fake {
@@ -82,7 +81,23 @@ struct Watcher {
     fragments: Vec<pb::WatchResponse>,
 }
 
-type Replies = Pin<Box<dyn Stream<Item = Result<WatchReply, Error>> + Send>>;
+type Replies = Pin<Box<dyn Stream<Item = Result<pb::WatchResponse, Error>> + Send>>;
+
+/// The replies of a stream, one by one.
+fn one_by_one(batches: impl Stream<Item = Result<Batch, Error>> + Send + 'static) -> Replies {
+    let replies = batches.flat_map(|batch| {
+        let replies: Vec<_> = match batch {
+            Ok(batch) => {
+                let messages = batch.messages();
+                let decode = |bytes| Ok(pb::WatchResponse::decode(bytes).expect("a reply"));
+                messages.map(decode).collect()
+            }
+            Err(error) => vec![Err(error)],
+        };
+        futures_util::stream::iter(replies)
+    });
+    Box::pin(replies)
+}
 
 struct Client {
     requests: Arc<Mutex<VecDeque<pb::WatchRequest>>>,
@@ -149,7 +164,7 @@ impl World {
     }
 
     /// A stream, without requests, of a client that wants a leader where there is none for too long.
-    pub(super) fn without_leader(&self) -> Vec<Result<WatchReply, Error>> {
+    pub(super) fn without_leader(&self) -> Vec<Result<pb::WatchResponse, Error>> {
         let fake = Arc::new(Fake {
             hub: self.hub.clone(),
             logger: self.fake.logger.clone(),
@@ -158,15 +173,15 @@ impl World {
         self.runtime.block_on(async {
             let requests = Box::pin(futures_util::stream::pending::<Result<_, Error>>());
             let replies = Session::<Fake, Error>::open(&fake, requests, true);
-            replies.collect().await
+            one_by_one(replies).collect().await
         })
     }
 
     /// Streams that begin when the service has stopped, and one that was there before.
-    pub(super) fn stopped(&mut self) -> Vec<Vec<Result<WatchReply, Error>>> {
+    pub(super) fn stopped(&mut self) -> Vec<Vec<Result<pb::WatchResponse, Error>>> {
         let open = || {
             let requests = Box::pin(futures_util::stream::pending::<Result<_, Error>>());
-            Session::<Fake, Error>::open(&self.fake, requests, false)
+            one_by_one(Session::<Fake, Error>::open(&self.fake, requests, false))
         };
         self.runtime.block_on(async {
             let before = open();
@@ -278,7 +293,7 @@ impl World {
         let replies = Session::<Fake, Error>::open(&self.fake, Box::pin(stream), false);
         self.clients.push(Client {
             requests,
-            replies: Box::pin(replies),
+            replies: one_by_one(replies),
             watchers: BTreeMap::new(),
             asked: VecDeque::new(),
             gone: Vec::new(),
@@ -404,7 +419,6 @@ impl World {
         });
         let Some(reply) = reply else { return false };
         let reply = reply.expect("a stream without end").expect("no error");
-        let reply = pb::WatchResponse::decode(Bytes::from(reply.encode_to_vec())).expect("a reply");
         self.note(format!("client {at} got {reply:?}"));
         self.got(at, reply);
         true
