@@ -81,6 +81,24 @@ impl Rig {
         self.arm(n, "");
     }
 
+    /// Whether a member ends as one that was removed does, and not at a point.
+    pub(crate) async fn left(&mut self, n: usize) -> bool {
+        let deadline = Instant::now() + REACH;
+        let node = &mut self.cluster.nodes[n];
+        let status = loop {
+            if let Some(status) = node.process().exited() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", node.process().tail());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        if !status.success() {
+            return false;
+        }
+        node.ended();
+        true
+    }
+
     /// Sends something to a member, which may die of it.
     pub(crate) async fn send<R: Message + Default>(&mut self, n: usize, method: &str, request: &impl Message) {
         let at = self.cluster.nodes[n].client();
