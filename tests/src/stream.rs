@@ -73,16 +73,24 @@ impl Streams {
     /// # Panics
     /// If nobody answers.
     pub async fn open(port: u16, window: u32) -> Self {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("a server");
-        stream.set_nodelay(true).expect("a socket");
+        Self::try_open(port, window).await.unwrap_or_else(|e| panic!("port {port}: {e}"))
+    }
+
+    /// Connects to a loopback port of a server that may be down.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn try_open(port: u16, window: u32) -> Result<Self, String> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|e| e.to_string())?;
+        stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
             .initial_stream_window_size(window)
             .initial_connection_window_size(16 << 20)
             .handshake(TokioIo::new(stream))
             .await
-            .expect("HTTP/2");
+            .map_err(|e| e.to_string())?;
         tokio::spawn(connection);
-        Self { sender, port }
+        Ok(Self { sender, port })
     }
 
     /// Begins a call.
@@ -90,6 +98,17 @@ impl Streams {
     /// # Panics
     /// If a path or header is none, or the connection is gone.
     pub async fn call(&self, path: &str, headers: &[(&'static str, &str)]) -> Stream {
+        self.try_call(path, headers).await.expect("a connection")
+    }
+
+    /// Begins a call of a server that may just have died.
+    ///
+    /// # Errors
+    /// If the connection is gone.
+    ///
+    /// # Panics
+    /// If a path or header is none.
+    pub async fn try_call(&self, path: &str, headers: &[(&'static str, &str)]) -> Result<Stream, String> {
         let (requests, body) = mpsc::unbounded_channel();
         let mut request = Request::post(format!("http://127.0.0.1:{}{path}", self.port))
             .header("content-type", "application/grpc")
@@ -99,15 +118,15 @@ impl Streams {
         }
         let request = request.body(Requests(body)).expect("a valid request");
         let mut sender = self.sender.clone();
-        sender.ready().await.expect("a connection");
+        sender.ready().await.map_err(|e| e.to_string())?;
         let response = sender.send_request(request);
-        Stream {
+        Ok(Stream {
             requests: Some(requests),
             response: Some(tokio::spawn(response)),
             body: None,
             pending: BytesMut::new(),
             ended: false,
-        }
+        })
     }
 }
 
@@ -130,10 +149,7 @@ impl Stream {
         self.requests = None;
     }
 
-    /// Waits for what comes next.
-    ///
-    /// # Panics
-    /// If nothing comes for too long.
+    /// Waits for what comes next. Who stops waiting loses nothing.
     pub async fn next(&mut self) -> Part {
         tokio::time::timeout(PATIENCE, self.part())
             .await
@@ -144,8 +160,10 @@ impl Stream {
         if self.ended {
             return Part::Broken("it has ended before".into());
         }
-        if let Some(response) = self.response.take() {
-            match response.await.expect("no panic") {
+        if let Some(response) = &mut self.response {
+            let answer = response.await.expect("no panic");
+            self.response = None;
+            match answer {
                 Ok(response) => {
                     if let Some(end) = end(response.headers()) {
                         self.ended = true;

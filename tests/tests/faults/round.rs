@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use retcd_proto::etcdserverpb as pb;
 use retcd_tests::linear::{Call, Event, Value};
-use retcd_tests::member::PATIENCE;
+use retcd_tests::member::{Log, PATIENCE};
 use retcd_tests::net::{Files, Host, Network};
 use retcd_tests::nodes::{Cluster, Failure, Kind, Place};
 use retcd_tests::random::Random;
@@ -153,6 +153,7 @@ pub(crate) fn play(network: &Network, kinds: &[Kind], seed: u64, rounds: u64) {
         begin: Ticks::now(),
         calls: 0,
         open: 0,
+        said: Vec::new(),
     };
     runtime.block_on(rounds_played.play(seed, rounds));
 }
@@ -173,6 +174,8 @@ struct Rounds<'a> {
     begin: Ticks,
     calls: usize,
     open: usize,
+    /// What the members said in the round that took longest.
+    said: Vec<String>,
 }
 
 impl Rounds<'_> {
@@ -202,6 +205,7 @@ impl Rounds<'_> {
         self.rest(200, 500).await;
         let calm = self.calm_write().await;
         self.calm.push(calm);
+        let said = self.said_so_far();
         let mut begin = Instant::now();
         fault.begin(&mut self.cluster);
         if fault.available().len() >= 2 {
@@ -213,6 +217,10 @@ impl Rounds<'_> {
             begin = Instant::now();
             fault.end(&mut self.cluster);
             self.writes_go_on(&[0, 1, 2], begin, what).await;
+        }
+        let (took, before) = (self.back.last().expect("noted above").0, self.back.len() - 1);
+        if self.back[..before].iter().all(|(other, _)| *other < took) {
+            self.said = self.said_since(&said);
         }
         self.cluster.settled().await;
         self.rest(100, 300).await;
@@ -226,6 +234,26 @@ impl Rounds<'_> {
             seen.push(Seen { key, event, revision: None });
         }
         seen
+    }
+
+    /// How many logs each member has, and how many lines the last one.
+    fn said_so_far(&self) -> Vec<(usize, usize)> {
+        let of = |logs: &[(Kind, Log)]| (logs.len(), logs.last().map_or(0, |(_, log)| log.text().lines().count()));
+        self.cluster.nodes.iter().map(|node| of(node.logs())).collect()
+    }
+
+    /// What raft said since, and which members began to serve.
+    fn said_since(&self, before: &[(usize, usize)]) -> Vec<String> {
+        let mut lines = Vec::new();
+        for (node, &(logs, skip)) in self.cluster.nodes.iter().zip(before) {
+            for (n, (_, log)) in node.logs().iter().enumerate().skip(logs.saturating_sub(1)) {
+                let skip = if n + 1 == logs { skip } else { 0 };
+                let worth = |line: &&str| line.contains(r#""logger":"raft""#) || line.contains("ready to serve");
+                let named = |line: &str| format!("{}: {}", node.name, line.chars().take(400).collect::<String>());
+                lines.extend(log.text().lines().skip(skip).filter(worth).map(named));
+            }
+        }
+        lines
     }
 
     async fn rest(&mut self, from: u64, to: u64) {
@@ -298,9 +326,11 @@ impl Rounds<'_> {
             at(50),
             at(90),
         );
+        println!("  in the longest one:\n    {}", self.said.join("\n    "));
         for (kind, times) in &mut self.kinds {
             times.sort();
-            println!("  {kind}: {} times, {:?} at the median", times.len(), times[times.len() / 2]);
+            let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
+            println!("  {kind}: {} times, {median:?} at the median, {worst:?} at worst", times.len());
         }
         self.calm.sort();
         let (calm, idle) = (self.calm[self.calm.len() / 2], Ticks::now().idle_since(self.begin));

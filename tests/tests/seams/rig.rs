@@ -79,7 +79,7 @@ impl Rig {
     }
 
     /// Waits for the member's end, at the point or otherwise, and forgets the point.
-    pub(crate) async fn ends(&mut self, n: usize, point: &str) -> ExitStatus {
+    async fn ends(&mut self, n: usize, point: &str) -> ExitStatus {
         let deadline = Instant::now() + REACH;
         let node = &mut self.cluster.nodes[n];
         let name = node.name.clone();
@@ -96,6 +96,24 @@ impl Rig {
         node.ended();
         self.arm(n, "");
         status
+    }
+
+    /// Whether a member ends as one that was removed does, and not at a point.
+    pub(crate) async fn left(&mut self, n: usize) -> bool {
+        let deadline = Instant::now() + REACH;
+        let node = &mut self.cluster.nodes[n];
+        let status = loop {
+            if let Some(status) = node.process().exited() {
+                break status;
+            }
+            assert!(Instant::now() < deadline, "it does not end:\n{}", node.process().tail());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        if !status.success() {
+            return false;
+        }
+        node.ended();
+        true
     }
 
     /// Sends something to a member, which may die of it.
