@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use retcd_raft_node::membership::Member;
-use retcd_raft_node::transport::{self, Connector, RequestError};
+use retcd_raft_node::transport::{Connector, Pool, RequestError};
 use serde::Deserialize;
 use slog::{Logger, warn};
 
@@ -19,6 +19,9 @@ use crate::error::Error;
 
 /// Bytes of an answer: a list of members is a few hundred bytes for each.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// A connection that nobody used for so long is not used again. Members close it after five seconds or more.
+const KEEP: Duration = Duration::from_secs(2);
 
 /// The cluster as one of its members tells it.
 #[derive(Clone, Debug)]
@@ -60,6 +63,8 @@ pub(crate) struct Versions {
 pub(crate) struct Remote {
     /// For https; without it only http is spoken.
     connector: Option<Arc<dyn Connector>>,
+    /// Followers pass every renewal of a lease on.
+    pool: Arc<Pool>,
     logger: Logger,
 }
 
@@ -73,7 +78,11 @@ impl fmt::Debug for Remote {
 
 impl Remote {
     pub(crate) fn new(connector: Option<Arc<dyn Connector>>, logger: Logger) -> Self {
-        Self { connector, logger }
+        Self {
+            connector,
+            pool: Arc::new(Pool::new(KEEP)),
+            logger,
+        }
     }
 
     /// Sends one request to the member at `url`, and reads the whole answer, up to `limit` bytes, within `deadline`.
@@ -85,7 +94,8 @@ impl Remote {
         limit: usize,
     ) -> Result<Response<Bytes>, RequestError> {
         let connector = self.connector.as_deref();
-        transport::request(connector, url, request, deadline, limit).await
+        let pool = &self.pool;
+        pool.request(connector, url, request, deadline, limit).await
     }
 
     async fn get(
