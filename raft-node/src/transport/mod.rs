@@ -17,10 +17,12 @@ mod client;
 mod codec;
 mod context;
 mod deadline;
+mod names;
 mod outbox;
 mod peer;
 mod peers;
 mod pipeline;
+mod pool;
 mod probe;
 mod reader;
 mod remotes;
@@ -52,6 +54,7 @@ use tokio::net::TcpStream;
 pub use self::codec::fuzz_streams;
 pub use self::deadline::WriteDeadline;
 pub use self::peers::Peers;
+pub use self::pool::Pool;
 pub use self::request::{RequestError, request};
 
 /// The oldest cluster version that a member of this version can be in, as etcd says it.

@@ -175,10 +175,11 @@ impl Peers {
             "remote-peer-id" => hex(id), "remote-peer-urls" => ?urls);
     }
 
-    /// The URLs of a member have changed.
+    /// The URLs of a member have changed. One that could not be reached by those before is begun to
+    /// talk to now.
     pub fn update_peer(&self, id: u64, urls: &[String]) {
         let Some(peer) = self.peer(id) else {
-            return;
+            return self.add_peer(id, urls);
         };
         let Some(parsed) = self.parse(id, urls) else {
             return;

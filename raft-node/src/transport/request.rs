@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::Connector;
 use super::client::{self, ClientError};
+use super::pool::Pool;
 use super::url::{BadUrl, PeerUrl};
 
 /// Why a request got no answer.
@@ -55,10 +56,23 @@ pub async fn request(
     deadline: Duration,
     limit: usize,
 ) -> Result<Response<Bytes>, RequestError> {
+    // What is in it goes with it.
+    let pool = Pool::new(Duration::ZERO);
+    request_over(connector, &pool, url, request, deadline, limit).await
+}
+
+pub(super) async fn request_over(
+    connector: Option<&dyn Connector>,
+    pool: &Pool,
+    url: &str,
+    request: Request<Bytes>,
+    deadline: Duration,
+    limit: usize,
+) -> Result<Response<Bytes>, RequestError> {
     let target = PeerUrl::parse(url)?;
     match timeout(
         deadline,
-        exchange(connector, &target, request, deadline, limit),
+        exchange(connector, pool, &target, request, deadline, limit),
     )
     .await
     {
@@ -80,18 +94,39 @@ pub async fn request(
 
 async fn exchange(
     connector: Option<&dyn Connector>,
+    pool: &Pool,
     url: &PeerUrl,
     request: Request<Bytes>,
     deadline: Duration,
     limit: usize,
 ) -> Result<Response<Bytes>, ClientError> {
-    let mut connection = client::connect(connector, url, deadline).await?;
     let (mut head, body) = request.into_parts();
     if !body.is_empty() {
         client::length(&mut head.headers, body.len());
     }
     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = client::build(head.method, url, path, head.headers, client::full(body))?;
-    let response = connection.send(request).await?;
-    client::read_answer(response, limit).await
+    loop {
+        let kept = pool.take(url).await;
+        let again = kept.is_some();
+        let mut connection = match kept {
+            Some(kept) => kept,
+            None => client::connect(&pool.names, connector, url, deadline).await?,
+        };
+        let (method, headers) = (head.method.clone(), head.headers.clone());
+        let body = client::full(body.clone());
+        let request = client::build(method, url, path, headers, body)?;
+        let response = match connection.send(request).await {
+            Err(ClientError::Http(error)) if again && was_not_sent(&error) => continue,
+            response => response?,
+        };
+        let answer = client::read_answer(response, limit).await?;
+        pool.put(url, connection);
+        return Ok(answer);
+    }
+}
+
+/// The connection ended before anything of the request was written. Where it may have arrived, it
+/// is not for this level to say whether it does harm twice.
+fn was_not_sent(error: &hyper::Error) -> bool {
+    error.is_canceled() || error.is_closed()
 }

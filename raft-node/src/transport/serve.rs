@@ -31,10 +31,41 @@ pub trait Incoming: Body<Data: Buf + Send, Error: fmt::Display + Send> + Send {}
 
 impl<B: Body<Data: Buf + Send, Error: fmt::Display + Send> + Send> Incoming for B {}
 
+/// Bytes per second that a long body brings at least.
+const MIN_RATE: u128 = 16 * 1024;
+/// Over so many deadlines of a read.
+const WINDOW: u32 = 4;
+
 /// Reads a body, piece by piece, each within etcd's deadline of a read.
 pub(super) struct Reading<B> {
     body: Pin<Box<B>>,
     within: Duration,
+    pace: Option<Pace>,
+}
+
+/// Who sends one byte in each deadline would hold a place for ever. What counts is the time that
+/// was waited for the sender, not that in which nobody read.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: usize,
+}
+
+impl Pace {
+    fn count(&mut self, waited: Duration, bytes: usize, window: Duration) -> Result<(), String> {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < window {
+            return Ok(());
+        }
+        let Pace { waited, bytes } = std::mem::take(self);
+        if (bytes as u128) < waited.as_millis() * MIN_RATE / 1000 {
+            return Err(format!(
+                "too slow: {bytes} bytes came within {waited:?}; at least {MIN_RATE} a second have to"
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl<B: Incoming> Reading<B> {
@@ -42,13 +73,23 @@ impl<B: Incoming> Reading<B> {
         Reading {
             body: Box::pin(body),
             within: context.options.read_timeout,
+            pace: None,
+        }
+    }
+
+    /// Also not below a minimum of bytes per second.
+    pub(super) fn paced(body: B, context: &Context) -> Reading<B> {
+        Reading {
+            pace: Some(Pace::default()),
+            ..Reading::new(body, context)
         }
     }
 
     /// `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, String> {
         loop {
-            let deadline = Instant::now() + self.within;
+            let begin = Instant::now();
+            let deadline = begin + self.within;
             let frame = poll_fn(|context| self.body.as_mut().poll_frame(context));
             match timeout_at(deadline, frame).await {
                 Err(_) => {
@@ -62,6 +103,9 @@ impl<B: Incoming> Reading<B> {
                 Ok(Some(Ok(frame))) => {
                     if let Ok(mut data) = frame.into_data() {
                         let len = data.remaining();
+                        if let Some(pace) = &mut self.pace {
+                            pace.count(begin.elapsed(), len, self.within * WINDOW)?;
+                        }
                         return Ok(Some(data.copy_to_bytes(len)));
                     }
                 }

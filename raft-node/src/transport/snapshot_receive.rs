@@ -27,7 +27,7 @@ pub(super) async fn receive<B: Incoming>(peers: &Peers, body: B) -> Response<Ans
     let context = peers.context();
     let observer = &context.options.observer;
     let begin = Instant::now();
-    let mut body = serve::Reading::new(body, context);
+    let mut body = serve::Reading::paced(body, context);
     let (message, rest) = match message(&mut body, context.share()).await {
         Ok(received) => received,
         Err(error) => {

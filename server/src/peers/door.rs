@@ -47,6 +47,13 @@ impl transport::Member for Door {
         let Some(node) = member.node.get() else {
             return Err(ProcessError::Refused("the member is starting".to_owned()));
         };
+        // Not as for a removed member, whose answer ends an etcd. A member proposes once it knows who leads, and who
+        // leads has applied then that it is one.
+        let proposal = message.r#type() == raftpb::MessageType::MsgProp;
+        if proposal && member.cluster.load().member(from).is_none() {
+            let error = "cannot process proposal of a sender that is no member";
+            return Err(ProcessError::Refused(error.to_owned()));
+        }
         if let Err(error) = proposal::check(&message) {
             warn!(member.logger, "refused a proposal of another member";
                 "local-member-id" => format!("{:x}", member.id),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use retcd_raft_node::membership::Member;
-use retcd_raft_node::transport::{self, Connector, RequestError};
+use retcd_raft_node::transport::{Connector, Pool, RequestError};
 use serde::Deserialize;
 use slog::{Logger, warn};
 
@@ -20,6 +20,9 @@ use crate::error::Error;
 
 /// Bytes of an answer: a list of members is a few hundred bytes for each.
 const MAX_ANSWER: usize = 16 << 20;
+
+/// A connection that nobody used for so long is not used again. Members close it after five seconds or more.
+const KEEP: Duration = Duration::from_secs(2);
 
 /// The cluster as one of its members tells it.
 #[derive(Clone, Debug)]
@@ -61,6 +64,8 @@ pub(crate) struct Versions {
 pub(crate) struct Remote {
     /// For https; without it only http is spoken.
     secure: Option<Arc<Secure>>,
+    /// Followers pass every renewal of a lease on.
+    pool: Arc<Pool>,
     logger: Logger,
 }
 
@@ -74,7 +79,11 @@ impl fmt::Debug for Remote {
 
 impl Remote {
     pub(crate) fn new(secure: Option<Arc<Secure>>, logger: Logger) -> Self {
-        Self { secure, logger }
+        Self {
+            secure,
+            pool: Arc::new(Pool::new(KEEP)),
+            logger,
+        }
     }
 
     /// Why the others refuse this member's certificate, if they do.
@@ -94,7 +103,8 @@ impl Remote {
             .secure
             .as_deref()
             .map(|secure| secure as &dyn Connector);
-        transport::request(connector, url, request, deadline, limit).await
+        let pool = &self.pool;
+        pool.request(connector, url, request, deadline, limit).await
     }
 
     async fn get(

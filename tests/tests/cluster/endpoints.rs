@@ -4,8 +4,11 @@ use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 
+use prost::Message as _;
+use retcd_proto::etcdserverpb::{InternalRaftRequest, PutRequest, RequestHeader};
+use retcd_proto::raftpb::{Entry, Message, MessageType};
 use retcd_tests::member::{Member, PATIENCE, Setup};
-use retcd_tests::{binary, peers};
+use retcd_tests::{binary, http1, peers};
 
 /// Method, path, body, further headers.
 const REQUESTS: &[(&str, &str, &str, &str)] = &[
@@ -110,4 +113,46 @@ fn peers_are_answered_as_by_genuine_etcd() {
     let got = answers(&ours);
     let different: Vec<_> = expected.iter().zip(&got).filter(|(a, b)| a != b).collect();
     assert!(different.is_empty(), "genuine, ours: {different:#?}");
+}
+
+/// What gets into the log is there on all members, for ever.
+#[test]
+fn only_members_propose() {
+    let member = Member::start(Setup::new(binary::ours()));
+    let url = member.peer_url();
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let members = http1::get(port, "/members").expect("an answer");
+    let cluster = members.header("x-etcd-cluster-id").expect("an id");
+    let list: serde_json::Value = serde_json::from_slice(&members.body).expect("JSON");
+    let post = |proposal: &[u8]| {
+        let headers =
+            [("X-Server-Version", "3.7.1"), ("X-Min-Cluster-Version", "3.0.0"), ("X-Etcd-Cluster-Id", &*cluster)];
+        let answer = http1::request(port, "POST", "/raft", &headers, proposal).expect("an answer");
+        answer.text()
+    };
+    let mut proposal = Message {
+        r#type: Some(MessageType::MsgProp as i32),
+        to: list[0]["id"].as_u64(),
+        from: Some(0xbad),
+        ..Message::default()
+    };
+    let put = InternalRaftRequest {
+        header: Some(RequestHeader { id: 7, ..RequestHeader::default() }),
+        put: Some(PutRequest { key: "of-nobody".into(), ..PutRequest::default() }),
+        ..InternalRaftRequest::default()
+    };
+    proposal.entries = vec![Entry { data: Some(put.encode_to_vec().into()), ..Entry::default() }];
+    let said = post(&proposal.encode_to_vec());
+    assert!(said.contains("error processing raft message"), "{said}");
+    member.wait_for_log("cannot process proposal of a sender that is no member");
+    // Ten million entries without content, in twenty megabytes.
+    proposal.entries.clear();
+    let mut flood = proposal.encode_to_vec();
+    flood.extend([0x3a, 0].repeat(10_000_000));
+    let said = post(&flood);
+    assert!(said.contains("error unmarshalling raft message"), "{said}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", member.pid())).expect("it runs");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    let peak: u64 = peak.trim().trim_end_matches(" kB").parse().expect("a number");
+    assert!(peak < 512 << 10, "it took {peak} KiB");
 }

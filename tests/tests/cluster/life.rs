@@ -1,6 +1,8 @@
 //! Starting, writing, losing and finding members.
 
+use retcd_proto::etcdserverpb as pb;
 use retcd_tests::cluster::{Cluster, wait_for};
+use retcd_tests::grpc::Connection;
 use retcd_tests::http1;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -46,6 +48,40 @@ fn leases_live_on_any_member() {
         assert_eq!(cluster.get(number, "leased"), "");
     }
     cluster.check_equal();
+}
+
+/// A connection that ends takes a port for a minute. With one for each renewal a follower has none left soon.
+#[test]
+fn renewals_at_a_follower_share_connections() {
+    let Some(mut cluster) = three(&[]) else { return };
+    let leader = cluster.leader();
+    let port = cluster.members[(leader + 1) % 3].port();
+    let url = cluster.members[leader].peer_url();
+    let peer: u16 = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a port");
+    let before = sockets(peer);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let connection = Connection::open(port).await;
+        let grant = pb::LeaseGrantRequest { ttl: 600, id: 0 };
+        let outcome = connection.call("/etcdserverpb.Lease/LeaseGrant", &grant).await;
+        let lease: pb::LeaseGrantResponse = outcome.reply().expect("a lease");
+        for _ in 0..1000 {
+            let request = pb::LeaseKeepAliveRequest { id: lease.id };
+            let outcome = connection.call("/etcdserverpb.Lease/LeaseKeepAlive", &request).await;
+            let reply: pb::LeaseKeepAliveResponse = outcome.reply().expect("a renewal");
+            assert_eq!(reply.ttl, 600);
+        }
+    });
+    let more = sockets(peer).saturating_sub(before);
+    assert!(more < 100, "1000 renewals left {more} sockets");
+}
+
+/// Sockets at a port and to it, those that only wait for their end among them.
+fn sockets(port: u16) -> usize {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux");
+    let port = format!(":{port:04X}");
+    let of = |line: &str| line.split_whitespace().skip(1).take(2).any(|address| address.ends_with(&port));
+    table.lines().filter(|line| of(line)).count()
 }
 
 #[test]

@@ -5,6 +5,7 @@
 use prost::Message as _;
 use retcd_proto::raftpb;
 
+use super::bounds::MAX_ENTRIES;
 use super::gather::{Gather, Number};
 use super::message::checked;
 use super::out::Out;
@@ -133,6 +134,9 @@ impl AppendDecoder {
                     };
                     if self.place.index.checked_add(count).is_none() {
                         return Err(DecodeError::Index);
+                    }
+                    if count > MAX_ENTRIES as u64 {
+                        return Err(DecodeError::Entries(MAX_ENTRIES));
                     }
                     self.missing = count;
                     self.cost = 0;

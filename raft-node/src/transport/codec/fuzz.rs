@@ -3,6 +3,7 @@
 use prost::Message as _;
 use retcd_proto::raftpb;
 
+use super::bounds::MAX_ENTRIES;
 use super::{
     AppendDecoder, AppendEncoder, Decoder, Encoder, Frame, MessageDecoder, Out, Way, check,
 };
@@ -28,6 +29,7 @@ pub fn fuzz_streams(bytes: &[u8], step: usize) {
             })
             .collect();
         for m in &messages {
+            assert!(m.entries.len() <= MAX_ENTRIES && m.responses.is_empty());
             // Either is fine.
             let _ = check(m, Way::Alone).or(check(m, Way::WithDatabase));
         }

@@ -7,6 +7,7 @@
 //! `msgappv2_codec.go`.
 
 mod append;
+mod bounds;
 mod check;
 mod fuzz;
 mod gather;
@@ -38,6 +39,12 @@ pub(super) enum DecodeError {
     FrameType(u8),
     #[error("the entries go beyond the last possible index")]
     Index,
+    #[error("more than {0} entries; a member sends a megabyte of them at most")]
+    Entries(usize),
+    #[error("{what} of more than {limit} bytes in a raft message")]
+    Part { what: &'static str, limit: usize },
+    #[error("a raft message within a raft message; no member sends that")]
+    Nested,
     #[error("no protobuf of a raft message or entry: {0}")]
     Protobuf(#[from] prost::DecodeError),
 }
@@ -99,8 +106,9 @@ impl Encoder {
 /// kept of one entry, for as long as its key lives perhaps, does not keep all of them.
 ///
 /// # Errors
-/// No protobuf.
-pub(super) fn decode_message(bytes: Bytes) -> Result<raftpb::Message, prost::DecodeError> {
+/// No protobuf, or more than [`bounds`] allow.
+pub(super) fn decode_message(bytes: Bytes) -> Result<raftpb::Message, DecodeError> {
+    bounds::check(&bytes)?;
     let mut message = raftpb::Message::decode(bytes)?;
     if message.entries.len() > 1 {
         for data in message.entries.iter_mut().filter_map(|e| e.data.as_mut()) {

@@ -2,8 +2,11 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use prost::Message as _;
-use retcd_proto::raftpb::{Entry, EntryType, Message, MessageType, Snapshot, SnapshotMetadata};
+use retcd_proto::raftpb::{
+    ConfState, Entry, EntryType, Message, MessageType, Snapshot, SnapshotMetadata,
+};
 
+use super::bounds::MAX_ENTRIES;
 use super::check::Unknown;
 use super::{
     AppendDecoder, AppendEncoder, DecodeError, Decoder, Encoder, Frame, MAX_MESSAGE,
@@ -240,17 +243,69 @@ fn what_is_no_stream() {
     assert_eq!(decode(&mut append_decoder(), &far), Err(DecodeError::Index));
 }
 
-/// A frame that says it has 2^60 entries of no bytes ends when they take what one may.
+/// Of a few megabytes of entries without data a member would make gigabytes.
 #[test]
 fn empty_entries_are_not_free() {
     let mut decoder = append_decoder();
     let head = [&[1][..], &(1_u64 << 60).to_be_bytes()].concat();
-    assert!(decode(&mut decoder, &head).unwrap().is_empty());
-    let piece = vec![0; 8 * 4096];
-    let error = (0..4096)
-        .find_map(|_| decode(&mut decoder, &piece).err())
-        .expect("an end");
-    assert!(matches!(error, DecodeError::TooLong { .. }), "{error}");
+    assert_eq!(
+        decode(&mut decoder, &head),
+        Err(DecodeError::Entries(MAX_ENTRIES))
+    );
+    let of = |entries: usize| {
+        let head = of_type(MessageType::MsgProp as i32).encode_to_vec();
+        let mut bytes = head.clone();
+        bytes.extend([0x3a, 0].repeat(entries));
+        bytes.extend(head);
+        bytes
+    };
+    let framed = |bytes: Vec<u8>| [&(bytes.len() as u64).to_be_bytes()[..], &bytes].concat();
+    let most = decode(&mut message_decoder(), &framed(of(MAX_ENTRIES))).unwrap();
+    let [Frame::Message(most)] = &most[..] else {
+        panic!("no message");
+    };
+    assert_eq!(most.entries.len(), MAX_ENTRIES);
+    let error = decode(&mut message_decoder(), &framed(of(MAX_ENTRIES + 1))).unwrap_err();
+    assert_eq!(error, DecodeError::Entries(MAX_ENTRIES));
+    // Cut off somewhere, or with a group in front that nobody knows: what comes first counts.
+    for mut bytes in [
+        of(MAX_ENTRIES + 9),
+        [&[0x7b, 0x7c][..], &of(MAX_ENTRIES + 9)].concat(),
+    ] {
+        bytes.truncate(bytes.len() - 3);
+        let error = decode(&mut message_decoder(), &framed(bytes)).unwrap_err();
+        assert_eq!(error, DecodeError::Entries(MAX_ENTRIES));
+    }
+}
+
+/// The other lists of a message are as cheap to say.
+#[test]
+fn a_message_holds_no_messages_and_few_members() {
+    let refused = |bytes: &[u8]| super::decode_message(Bytes::copy_from_slice(bytes)).unwrap_err();
+    assert_eq!(refused(&[0x72, 0]), DecodeError::Nested);
+    let snapshot = |voters: usize| Message {
+        snapshot: Some(Snapshot {
+            data: None,
+            metadata: Some(SnapshotMetadata {
+                conf_state: Some(ConfState {
+                    voters: vec![7; voters],
+                    ..ConfState::default()
+                }),
+                ..SnapshotMetadata::default()
+            }),
+        }),
+        ..of_type(MessageType::MsgSnap as i32)
+    };
+    let few = snapshot(1000).encode_to_vec();
+    assert_eq!(
+        super::decode_message(few.clone().into()),
+        Ok(snapshot(1000))
+    );
+    let error = refused(&snapshot(100_000).encode_to_vec());
+    assert!(matches!(error, DecodeError::Part { .. }), "{error}");
+    // In many pieces.
+    let error = refused(&few.repeat(100));
+    assert!(matches!(error, DecodeError::Part { .. }), "{error}");
 }
 
 #[test]

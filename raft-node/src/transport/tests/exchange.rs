@@ -261,3 +261,17 @@ fn the_last_acknowledgement_says_it_all() {
     drop_superseded(&mut one);
     assert_eq!(one, [ack(2, 5)]);
 }
+
+/// Its URL was no URL when it came to be known, and then its operator mended that.
+#[test]
+fn a_member_gets_its_first_usable_url() {
+    let (a, b) = (Site::start(0xa), Site::start(0xb));
+    b.knows(&a);
+    a.peers.add_peer(b.id, &["http://".to_owned()]);
+    assert!(a.peers.ids().is_empty());
+    a.peers.update_peer(b.id, &[b.url()]);
+    wait("both are active", || a.active(b.id) && b.active(a.id));
+    // Not oneself.
+    a.peers.update_peer(a.id, &[a.url()]);
+    assert_eq!(a.peers.ids(), [b.id]);
+}

@@ -14,7 +14,7 @@ use super::rig::{PATIENT, Site, TIMEOUT, append, message, wait};
 use crate::driver::Transport as _;
 
 /// Somebody at the place of a peer.
-struct Fake {
+pub(super) struct Fake {
     address: SocketAddr,
     calls: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -23,7 +23,7 @@ struct Fake {
 
 impl Fake {
     /// Does `then` with each connection; what it returns stays open.
-    fn start(then: impl Fn(TcpStream) -> Option<TcpStream> + Send + 'static) -> Fake {
+    pub(super) fn start(then: impl Fn(TcpStream) -> Option<TcpStream> + Send + 'static) -> Fake {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (calls, stop) = (
@@ -49,11 +49,11 @@ impl Fake {
         }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    fn calls(&self) -> u64 {
+    pub(super) fn calls(&self) -> u64 {
         self.calls.load(Ordering::SeqCst)
     }
 }
@@ -67,7 +67,7 @@ impl Drop for Fake {
 }
 
 /// Reads a head.
-fn head(stream: &mut TcpStream) -> Option<String> {
+pub(super) fn head(stream: &mut TcpStream) -> Option<String> {
     stream.set_read_timeout(Some(TIMEOUT * 10)).unwrap();
     let mut bytes = Vec::new();
     let mut byte = [0];

@@ -1,5 +1,6 @@
 mod exchange;
 mod faults;
+mod pool;
 mod refusals;
 mod rig;
 mod snapshots;

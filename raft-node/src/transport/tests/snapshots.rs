@@ -1,6 +1,10 @@
 //! A message and a database.
 
+use std::io::Write as _;
+use std::net::TcpStream;
+
 use bytes::Bytes;
+use prost::Message as _;
 use retcd_proto::raftpb::{ConfState, Message, MessageType, Snapshot, SnapshotMetadata};
 
 use super::rig::{Site, message, wait};
@@ -114,4 +118,43 @@ fn others_are_served_while_a_snapshot_is_on_its_way() {
     });
     // The second one was dropped: one at a time.
     assert_eq!(b.seen.received.lock().len(), 1);
+}
+
+/// A byte now and then keeps any deadline of a read.
+#[test]
+fn who_sends_next_to_nothing_holds_no_place() {
+    let (a, b) = pair();
+    let mut slow: Vec<TcpStream> = (1..=2)
+        .map(|index| {
+            let mut stream = TcpStream::connect(b.address).unwrap();
+            let message = snapshot(a.id, b.id, index).encode_to_vec();
+            write!(
+                stream,
+                "POST /raft/snapshot HTTP/1.1\r\nHost: b\r\nX-Server-Version: 3.7.1\r\n\
+                 X-Min-Cluster-Version: 3.0.0\r\nX-Etcd-Cluster-Id: c1\r\n\
+                 Content-Length: 100000000\r\n\r\n"
+            )
+            .unwrap();
+            let length = (message.len() as u64).to_be_bytes();
+            stream.write_all(&length).unwrap();
+            stream.write_all(&message).unwrap();
+            stream
+        })
+        .collect();
+    wait("both are given up", || {
+        for stream in &mut slow {
+            // It is closed once it is given up.
+            let _ = stream.write_all(b"x");
+        }
+        b.seen.received.lock().len() == 2
+    });
+    for (index, result) in &*b.seen.received.lock() {
+        let error = result.as_ref().unwrap_err();
+        assert!(error.contains("too slow"), "{index}: {error}");
+    }
+    *a.seen.database.lock() = (2_000_000, vec![2; 2_000_000], None);
+    a.peers.send(vec![snapshot(a.id, b.id, 78)]);
+    wait("it is reported", || {
+        *a.seen.snapshots.lock() == [(b.id, true)]
+    });
 }
