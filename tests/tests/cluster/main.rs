@@ -4,6 +4,7 @@ mod endpoints;
 mod forced;
 mod life;
 mod membership;
+mod ready;
 mod refused;
 
 use std::path::PathBuf;
