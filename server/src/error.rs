@@ -103,6 +103,8 @@ pub enum Error {
     TimeoutLeaderTransfer,
     /// No answer within the request timeout, and the connection to the leader or a quorum was lost in that time.
     TimeoutDueToConnectionLost,
+    /// Nobody led until the request timed out: it is in no log.
+    NeverProposed,
     /// What was committed was not applied in time.
     TimeoutWaitAppliedIndex,
     /// The cluster has no leader.
@@ -258,6 +260,7 @@ impl Error {
                 Code::Unavailable,
                 "etcdserver: request timed out, possibly due to connection lost",
             ),
+            Self::NeverProposed => (Code::DeadlineExceeded, "context deadline exceeded"),
             Self::TimeoutWaitAppliedIndex => (
                 Code::Unavailable,
                 "etcdserver: request timed out, waiting for the applied index took too long",
@@ -428,6 +431,7 @@ mod tests {
                 | NotSupportedForLearner => {}
                 NotPrimary
                 | NestedTooDeep
+                | NeverProposed
                 | TimeoutLeaderTransfer
                 | StreamSortOrder
                 | StreamRevisionFilter

@@ -1,12 +1,14 @@
 //! The `etcd` binary: a thin shell over the library.
 
+mod init_daemon;
+
 use std::process::ExitCode;
 
 use retcd::config::{self, Config, ConfigError, Invocation, Notice};
 use retcd::log::Log;
 use retcd::{Server, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
-use slog::{crit, error, info, warn};
+use slog::{Logger, crit, error, info, warn};
 
 fn main() -> ExitCode {
     match config::from_command_line(std::env::args_os().skip(1), std::env::vars_os()) {
@@ -62,7 +64,7 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
         }
     };
 
-    match wait(&server) {
+    match wait(&server, &logger) {
         Ok(Stop::Signal(signal)) => {
             info!(logger, "received signal; shutting down"; "signal" => signal_name(signal));
             server.stop();
@@ -97,7 +99,7 @@ enum Stop {
     Failure(String),
 }
 
-fn wait(server: &Server) -> std::io::Result<Stop> {
+fn wait(server: &Server, logger: &Logger) -> std::io::Result<Stop> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -106,10 +108,18 @@ fn wait(server: &Server) -> std::io::Result<Stop> {
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let ready = async {
+            // One that does not become ready fails, or is stopped.
+            if server.ready().await.is_ok() {
+                init_daemon::notify(logger);
+            }
+            std::future::pending().await
+        };
         Ok(tokio::select! {
             _ = terminate.recv() => Stop::Signal(SIGTERM),
             _ = interrupt.recv() => Stop::Signal(SIGINT),
             reason = server.failed() => Stop::Failure(reason),
+            stop = ready => stop,
         })
     })
 }

@@ -2,10 +2,12 @@
 //!
 //! Source: raft-log 2.1; etcd `server/etcdserver/v3_server.go`.
 
+use std::time::Duration;
+
 use prost::Message as _;
 use retcd_proto::etcdserverpb::{InternalRaftRequest, RequestHeader};
 use retcd_raft_node::ProposeError;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::error::Error;
 use crate::member::Member;
@@ -14,6 +16,9 @@ use crate::wait::{Outcome, Reply};
 
 /// Refuse new work while more entries than this are committed and not yet applied.
 const MAX_APPLY_LAG: u64 = 5000;
+
+/// Before a leader is asked again that had no room, or was just about to lead no more.
+const REST: Duration = Duration::from_millis(50);
 
 impl Member {
     /// Sends a request through the log and waits until it is applied here.
@@ -26,7 +31,10 @@ impl Member {
         let server = &self.metrics.server;
         if matches!(
             result,
-            Err(Error::Timeout | Error::TimeoutDueToLeaderFail | Error::TimeoutDueToConnectionLost)
+            Err(Error::Timeout
+                | Error::TimeoutDueToLeaderFail
+                | Error::TimeoutDueToConnectionLost
+                | Error::NeverProposed)
         ) {
             server.proposals_failed.inc();
         }
@@ -68,16 +76,21 @@ impl Member {
                 Err(ProposeError::Full) => return Err(Error::TooManyRequests),
                 Err(ProposeError::Stopped) => return Err(Error::Stopped),
             }
-            let outcome = tokio::time::timeout_at(deadline, waiter.outcome())
+            let outcome = timeout_at(deadline, waiter.outcome())
                 .await
                 .map_err(|_| self.timeout_error(started))??;
             match outcome {
                 Outcome::Applied(result) => return result,
-                // Not in the log: propose again as soon as there is a leader.
-                Outcome::Dropped => {
-                    tokio::time::timeout_at(deadline, leader.wait_for(|l| l.id != 0))
+                // Not in any log: propose again, as soon as there is a leader.
+                Outcome::Dropped if leader.borrow().id != 0 => {
+                    timeout_at(deadline, sleep(REST))
                         .await
-                        .map_err(|_| self.timeout_error(started))?
+                        .map_err(|_| self.timeout_error(started))?;
+                }
+                Outcome::Dropped => {
+                    timeout_at(deadline, leader.wait_for(|l| l.id != 0))
+                        .await
+                        .map_err(|_| Error::NeverProposed)?
                         .map_err(|_| Error::Stopped)?;
                 }
             }

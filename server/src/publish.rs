@@ -3,13 +3,18 @@
 //! Source: raft-log 6.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use retcd_proto::etcdserverpb::InternalRaftRequest;
 use retcd_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use slog::{info, warn};
+use tokio::time::sleep;
 
 use crate::error::Error;
 use crate::member::Member;
+
+/// Between two attempts.
+const REST: Duration = Duration::from_millis(100);
 
 /// Tells the cluster this member's name and client URLs; tries until it is heard or stopped.
 pub(crate) async fn attributes(
@@ -43,6 +48,8 @@ pub(crate) async fn attributes(
                     "local-member-attributes" => &attributes,
                     "publish-timeout" => ?member.limits.request_timeout,
                     "error" => %error);
+                // Some refusals come at once.
+                sleep(REST).await;
             }
         }
     }

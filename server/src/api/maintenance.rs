@@ -79,6 +79,17 @@ impl Api {
         }
         let backend = member.backend();
         let engine = backend.engine();
+        // Another member may have begun one.
+        let downgrade = member
+            .cluster
+            .load()
+            .downgrade()
+            .cloned()
+            .unwrap_or_default();
+        let downgrade = pb::DowngradeInfo {
+            enabled: downgrade.enabled,
+            target_version: downgrade.target_version,
+        };
         Ok(pb::StatusResponse {
             header: Some(member.header()),
             version: ETCD_VERSION.to_owned(),
@@ -92,7 +103,7 @@ impl Api {
             is_learner: member.is_learner(),
             storage_version: member.storage_version(),
             db_size_quota: member.limits.quota_reported,
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(downgrade),
         })
     }
 

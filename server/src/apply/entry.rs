@@ -5,6 +5,8 @@
 //!
 //! Source: raft-log 1.1; etcd 3.6 `server/etcdserver/apply_v2.go`.
 
+mod nesting;
+
 use bytes::{Buf as _, Bytes};
 use prost::Message as _;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
@@ -30,6 +32,10 @@ pub(crate) enum Payload {
 pub(crate) enum EntryError {
     #[error("it is not a request ({0})")]
     Decode(#[from] prost::DecodeError),
+    #[error("it is not a request (a field is longer than what is there)")]
+    Truncated,
+    #[error("its transactions are nested deeper than can be read")]
+    Nesting,
     #[error(
         "detected disallowed v2 WAL for stage --v2-deprecation=write-only: it changes the key {path:?} of the v2 API ({method}), which etcd left out in 3.6"
     )]
@@ -38,15 +44,34 @@ pub(crate) enum EntryError {
     Attributes(String),
 }
 
-/// Reads an entry.
+/// Transactions within each other in an entry of the log: what Go can read. It takes a stack of [`STACK`].
+const COMMITTED_NESTING: usize = 5_000;
+
+/// The same in what another member proposes, which is looked at on threads with a stack of the usual size.
+const PROPOSED_NESTING: usize = 500;
+
+/// Bytes of stack for the thread that applies entries; those that are never used cost nothing.
+pub(crate) const STACK: usize = 64 << 20;
+
+/// Reads an entry that is committed.
 ///
 /// # Errors
 /// For what etcd 3.5 to 3.7 do not write, and for changes of keys by the v2 API.
 pub(crate) fn decode(data: Bytes) -> Result<Payload, EntryError> {
+    decode_nested(data, COMMITTED_NESTING)
+}
+
+/// Reads an entry that is proposed.
+///
+/// # Errors
+/// As [`decode`], and for transactions that are nested deeper than any client has a reason for.
+pub(crate) fn decode_proposed(data: Bytes) -> Result<Payload, EntryError> {
+    decode_nested(data, PROPOSED_NESTING)
+}
+
+fn decode_nested(data: Bytes, depth: usize) -> Result<Payload, EntryError> {
     match v2_request(&data) {
-        None => Ok(Payload::Request(Box::new(InternalRaftRequest::decode(
-            data,
-        )?))),
+        None => Ok(Payload::Request(Box::new(nesting::decode(data, depth)?))),
         Some(request) => translate(Request::decode(request)?),
     }
 }

@@ -101,7 +101,10 @@ impl Applier {
         mut self,
         entries: Receiver<Apply>,
     ) -> std::io::Result<thread::JoinHandle<()>> {
-        thread::Builder::new().name("apply".into()).spawn(move || {
+        let thread = thread::Builder::new()
+            .name("apply".into())
+            .stack_size(entry::STACK);
+        thread.spawn(move || {
             let ended = match self.run(&entries) {
                 // An ordinary stop, with work left that needs the node: a start finds it in the log. What was
                 // applied before it counts.

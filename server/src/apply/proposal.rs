@@ -50,7 +50,7 @@ fn check_entry(entry: &Entry) -> Result<(), ProposalError> {
             if data.is_empty() {
                 return Err(ProposalError::Nothing);
             }
-            match entry::decode(data)? {
+            match entry::decode_proposed(data)? {
                 Payload::Request(request) => check_request(*request),
                 Payload::Nothing => Ok(()),
             }

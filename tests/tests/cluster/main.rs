@@ -5,6 +5,7 @@ mod forced;
 mod life;
 mod logs;
 mod membership;
+mod ready;
 mod refused;
 mod two;
 

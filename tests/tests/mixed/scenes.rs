@@ -1,5 +1,9 @@
 //! What every mix must be able to do, one by one; random runs come to each of it only by chance.
 
+use std::time::Duration;
+
+use retcd_proto::etcdserverpb as pb;
+use retcd_proto::etcdserverpb::request_op::Request;
 use retcd_tests::nodes::Kind;
 use retcd_tests::random::Random;
 
@@ -79,5 +83,46 @@ fn learners_of_either_kind_are_promoted() {
         let ours = run.cluster.nodes.iter().position(|n| n.kind() == Kind::Ours).expect("two of ours");
         run.cluster.lead(ours).await;
         run.learner_for(0, Kind::Go).await;
+    });
+}
+
+/// A put within so many transactions.
+fn nested(depth: usize) -> pb::TxnRequest {
+    let put = pb::PutRequest { key: "deep".into(), value: depth.to_string().into(), ..Default::default() };
+    let mut request = Request::RequestPut(put);
+    for _ in 1..depth {
+        let inner = pb::TxnRequest { success: vec![pb::RequestOp { request: Some(request) }], ..Default::default() };
+        request = Request::RequestTxn(inner);
+    }
+    pb::TxnRequest { success: vec![pb::RequestOp { request: Some(request) }], ..Default::default() }
+}
+
+/// Deeper than prost reads, and as deep as etcd takes.
+const DEPTHS: [usize; 2] = [60, 128];
+
+#[test]
+fn deep_transactions_of_genuine_members_are_applied() {
+    play("GOO", async |run| {
+        for leader in 0..2 {
+            run.cluster.lead(leader).await;
+            for depth in DEPTHS {
+                let request = nested(depth);
+                let sent = run.cluster.until(0, "deep transaction", async |caller, at| {
+                    // The reply is as deep, and is not looked at.
+                    caller.call::<()>(at, "KV/Txn", &request, Duration::from_secs(10)).await
+                });
+                sent.await;
+                for n in 0..3 {
+                    let get = pb::RangeRequest { key: "deep".into(), ..Default::default() };
+                    let read = run.cluster.until(n, "read", async |caller, at| {
+                        caller.call::<pb::RangeResponse>(at, "KV/Range", &get, Duration::from_secs(10)).await
+                    });
+                    assert_eq!(read.await.kvs[0].value, depth.to_string());
+                }
+            }
+        }
+        // They are read from the log again.
+        run.replaced_in_place(1, Kind::Ours).await;
+        run.load(10).await;
     });
 }

@@ -154,3 +154,118 @@ fn no_bytes_make_it_panic() {
         let _ = decode(data.into());
     }
 }
+
+/// A put within `depth` transactions, as bytes: an encoder is as recursive as a decoder.
+fn put_within(depth: usize) -> Bytes {
+    let field = |tag: u32, inner: &[u8]| {
+        let mut data = Vec::new();
+        prost::encoding::encode_key(tag, WireType::LengthDelimited, &mut data);
+        prost::encoding::encode_varint(inner.len() as u64, &mut data);
+        data.extend_from_slice(inner);
+        data
+    };
+    let put = PutRequest {
+        key: "k".into(),
+        value: "v".into(),
+        ..PutRequest::default()
+    };
+    let mut op = field(2, &put.encode_to_vec());
+    for level in 1..=depth {
+        // Now the branch for success, now the other.
+        let txn = field(if level % 2 == 0 { 2 } else { 3 }, &op);
+        op = match level == depth {
+            true => txn,
+            false => field(4, &txn),
+        };
+    }
+    let header = RequestHeader {
+        id: 7,
+        ..RequestHeader::default()
+    };
+    let mut data = field(100, &header.encode_to_vec());
+    data.extend(field(6, &op));
+    data.into()
+}
+
+fn depth_of(request: &InternalRaftRequest) -> usize {
+    use retcd_proto::etcdserverpb::request_op::Request;
+    let mut txn = request.txn.as_ref().expect("a transaction");
+    let mut depth = 1;
+    loop {
+        let ops = txn.success.first().or(txn.failure.first());
+        match ops
+            .expect("an operation")
+            .request
+            .as_ref()
+            .expect("a request")
+        {
+            Request::RequestTxn(inner) => txn = inner,
+            Request::RequestPut(put) => {
+                assert_eq!((&put.key[..], &put.value[..]), (&b"k"[..], &b"v"[..]));
+                return depth;
+            }
+            other => panic!("{other:?}"),
+        }
+        depth += 1;
+    }
+}
+
+#[test]
+fn transactions_are_read_as_deep_as_etcd_writes_them() {
+    for depth in [1, 2, 48, 49, 50, 51, 60, 128, PROPOSED_NESTING] {
+        let request = match decode_proposed(put_within(depth)) {
+            Ok(Payload::Request(request)) => request,
+            other => panic!("{depth}: {other:?}"),
+        };
+        assert_eq!(request.header.as_ref().map(|h| h.id), Some(7));
+        assert_eq!(depth_of(&request), depth);
+    }
+    assert_eq!(
+        decode_proposed(put_within(PROPOSED_NESTING + 1)),
+        Err(EntryError::Nesting)
+    );
+    let thread = std::thread::Builder::new().stack_size(STACK);
+    let thread = thread.spawn(|| {
+        let deepest = put_within(COMMITTED_NESTING);
+        let depth = decode(deepest).map(|payload| match payload {
+            Payload::Request(request) => depth_of(&request),
+            Payload::Nothing => 0,
+        });
+        assert_eq!(depth, Ok(COMMITTED_NESTING));
+        assert_eq!(
+            decode(put_within(COMMITTED_NESTING + 1)),
+            Err(EntryError::Nesting)
+        );
+    });
+    thread
+        .expect("a thread")
+        .join()
+        .expect("its stack suffices");
+}
+
+#[test]
+fn damage_within_deep_transactions_is_no_request() {
+    let whole = put_within(60);
+    for end in 1..whole.len() {
+        let cut = whole.slice(..end);
+        let _ = decode(cut); // an end between two fields is none that could be seen
+    }
+    for at in 0..whole.len() {
+        let mut damaged = whole.to_vec();
+        damaged[at] ^= 0x80;
+        let _ = decode(damaged.into());
+    }
+    let mut longer = whole.to_vec();
+    longer.extend([0x32, 0x7f]);
+    assert_eq!(decode(longer.into()), Err(EntryError::Truncated));
+}
+
+#[test]
+fn a_deep_request_reads_as_prost_reads_a_shallow_one() {
+    // Both fields of one kind given twice add up; of several kinds the last counts.
+    let data = [put_within(3), put_within(2)].concat();
+    let whole = InternalRaftRequest::decode(&data[..]).expect("shallow");
+    let mut by_hand = InternalRaftRequest::default();
+    nesting::merge(&mut by_hand, data.into(), 10).expect("shallow");
+    assert_eq!(by_hand, whole);
+}
