@@ -26,12 +26,14 @@ impl Case {
     fn sees(&self, write: &str) -> bool {
         let key = write.split(' ').nth(1).expect("a key");
         let (args, input) = self.call.split_once(" < ").unwrap_or((self.call, ""));
-        match args {
-            _ if !input.is_empty() => key == "w" || key == "other" && input.contains("watch~other"),
-            _ if args.starts_with("watch ~ --prefix") => true,
-            _ if args.starts_with("watch w/ w0") => key.starts_with("w/"),
-            _ if args.contains("--prefix") => key.starts_with('w'),
-            _ => key == "w",
+        if !input.is_empty() {
+            key == "w" || key == "other" && input.contains("watch~other")
+        } else if args.starts_with("watch w/ w0") {
+            key.starts_with("w/")
+        } else if args.contains("--prefix") {
+            args.starts_with("watch ~ ") || key.starts_with('w')
+        } else {
+            key == "w"
         }
     }
 }
