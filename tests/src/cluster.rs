@@ -160,16 +160,22 @@ impl Cluster {
     }
 
     /// Makes a learner a voter as soon as its leader finds it in sync, and waits until it knows that itself. Returns what
-    /// etcdctl said.
+    /// etcdctl said, unless the answer was lost in an election.
     ///
     /// # Panics
     /// If it is refused for another reason.
-    pub fn promote(&mut self, through: usize, learner: usize) -> String {
+    pub fn promote(&mut self, through: usize, learner: usize) -> Option<String> {
         let id = self.id(learner);
+        let mut lost = false;
         // What the leader knows of the learner's log is as of its last tick.
         let said = wait_for("learner in sync", || match self.ctl_at(through, &["member", "promote", &id]) {
-            Ok(said) => Some(said),
+            Ok(said) => Some(Some(said)),
             Err(refused) if refused.contains("etcdserver: can only promote a learner member which is in sync") => None,
+            Err(done) if lost && done.contains("etcdserver: can only promote a learner member") => Some(None),
+            Err(why) if ELECTION.iter().any(|text| why.contains(text)) => {
+                lost = true;
+                None
+            }
             Err(other) => panic!("{other}"),
         });
         // A learner refuses this.

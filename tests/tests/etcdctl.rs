@@ -188,6 +188,8 @@ fn run(etcdctl: &Path, member: &Member, call: &str) -> String {
     let (scheme, args) = args.strip_prefix('@').map_or(("", args), |args| ("http://", args));
     let mut child = Command::new(etcdctl)
         .arg(format!("--endpoints={scheme}127.0.0.1:{}", member.port()))
+        // Five seconds by itself, which a busy machine may stand still for.
+        .arg("--command-timeout=60s")
         .args(args.split(' ').map(|arg| if arg == "~" { String::new() } else { arg.replace('~', " ") }))
         .env_clear()
         .env("ETCDCTL_API", "3")

@@ -81,6 +81,8 @@ fn command(etcdctl: &Path, member: &Member, args: &str) -> Command {
     let mut command = Command::new(etcdctl);
     command
         .arg(format!("--endpoints=127.0.0.1:{}", member.port()))
+        // Five seconds by itself, which a busy machine may stand still for.
+        .arg("--command-timeout=60s")
         .args(args.split(' ').map(|arg| if arg == "~" { String::new() } else { arg.replace('~', " ") }))
         .env_clear()
         .env("ETCDCTL_API", "3")

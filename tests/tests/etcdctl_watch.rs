@@ -26,12 +26,14 @@ impl Case {
     fn sees(&self, write: &str) -> bool {
         let key = write.split(' ').nth(1).expect("a key");
         let (args, input) = self.call.split_once(" < ").unwrap_or((self.call, ""));
-        match args {
-            _ if !input.is_empty() => key == "w" || key == "other" && input.contains("watch~other"),
-            _ if args.starts_with("watch ~ --prefix") => true,
-            _ if args.starts_with("watch w/ w0") => key.starts_with("w/"),
-            _ if args.contains("--prefix") => key.starts_with('w'),
-            _ => key == "w",
+        if !input.is_empty() {
+            key == "w" || key == "other" && input.contains("watch~other")
+        } else if args.starts_with("watch w/ w0") {
+            key.starts_with("w/")
+        } else if args.contains("--prefix") {
+            args.starts_with("watch ~ ") || key.starts_with('w')
+        } else {
+            key == "w"
         }
     }
 }
@@ -100,6 +102,8 @@ fn command(etcdctl: &Path, member: &Member, args: &str) -> Command {
     let mut command = Command::new(etcdctl);
     command
         .arg(format!("--endpoints=127.0.0.1:{}", member.port()))
+        // Five seconds by itself, which a busy machine may stand still for.
+        .arg("--command-timeout=60s")
         .args(args.split(' ').map(|arg| if arg == "~" { String::new() } else { arg.replace('~', " ") }))
         .env_clear()
         .env("ETCDCTL_API", "3")

@@ -69,7 +69,7 @@ pub(crate) fn leases() -> Script {
 
 pub(crate) fn bad() -> Script {
     // The shortest lease is 1.5 times as long as an election: too long to end before the script, however busy a machine.
-    let mut s = Script::new("lease-bad").flags(&["--election-timeout=40000"]);
+    let mut s = Script::new("lease-bad").flags(&["--election-timeout=6000"]);
     s.bad("a negative TTL", grant(1, -1));
     s.bad("the most negative TTL", grant(2, i64::MIN));
     s.bad("no TTL", grant(3, 0));
