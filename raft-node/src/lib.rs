@@ -10,6 +10,7 @@ mod driver;
 mod error;
 pub mod ids;
 pub mod membership;
+pub mod queue;
 pub mod transport;
 
 pub use bootstrap::{Log, Opened, Start, open};

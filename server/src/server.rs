@@ -404,7 +404,7 @@ impl Server {
             _in_use: in_use,
         });
 
-        let (apply, entries) = crossbeam_channel::bounded(APPLY_QUEUE);
+        let (apply, entries) = raft_node::queue::bounded(APPLY_QUEUE);
         let mut snapshots = Snapshots::new(
             resolved.snapshot_count,
             databases.durable().clone(),

@@ -5,12 +5,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 use retcd_proto::raftpb;
 
 use super::status::{Progress, Shared, Status};
 use super::{MAX_PROPOSAL_BYTES, PROPOSAL_QUEUE_BYTES};
 use crate::core::StepError;
+use crate::queue::Sender;
 
 /// Why a proposal was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -53,7 +54,7 @@ pub(super) enum Control {
     ProposeConfChange(raftpb::ConfChange),
     ApplyConfChange {
         change: Option<raftpb::ConfChange>,
-        reply: Sender<Result<raftpb::ConfState, StepError>>,
+        reply: crossbeam_channel::Sender<Result<raftpb::ConfState, StepError>>,
     },
     SaveSnapshot {
         index: u64,

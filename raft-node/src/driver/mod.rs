@@ -37,6 +37,7 @@ use retcd_storage::{snapshot, wal};
 use crate::Error;
 use crate::bootstrap::Opened;
 use crate::core::Core;
+use crate::queue::{self, Bell};
 
 pub use handle::{ConfChangeError, Handle, ProposeError, Stopped};
 pub use log_writer::{Group, LogWriter, Report, Write, save_file};
@@ -250,18 +251,22 @@ impl Opened {
         self,
         config: Config,
         transport: Arc<dyn Transport>,
-        apply: crossbeam_channel::Sender<Apply>,
+        apply: queue::Sender<Apply>,
         applied: u64,
     ) -> Result<Node, Error> {
         let snapshot = self.snapshot.0;
         let member_id = self.member_id;
         let (machine, writer) = self.into_machine(&config, applied)?;
 
-        let (proposals, proposals_rx) = crossbeam_channel::bounded(PROPOSAL_QUEUE);
-        let (control, control_rx) = crossbeam_channel::bounded(CONTROL_QUEUE);
+        let bell: Arc<Bell> = Arc::default();
+        apply.ring_when_taken(bell.clone());
+        let (proposals, proposals_rx) =
+            queue::with_bell(crossbeam_channel::bounded(PROPOSAL_QUEUE), bell.clone());
+        let (control, control_rx) =
+            queue::with_bell(crossbeam_channel::bounded(CONTROL_QUEUE), bell.clone());
         // At most one report for each write and each snapshot, and those are bounded: a sender
         // that could block here might wait for a raft thread that waits for it.
-        let (reports, reports_rx) = crossbeam_channel::unbounded();
+        let (reports, reports_rx) = queue::with_bell(crossbeam_channel::unbounded(), bell.clone());
         let (jobs, jobs_rx) = crossbeam_channel::bounded(SNAPSHOT_QUEUE);
 
         let handle = Handle::new(proposals, control, member_id, applied);
@@ -297,6 +302,7 @@ impl Opened {
                 proposals: proposals_rx,
                 control: control_rx,
                 reports: reports_rx,
+                bell,
                 outlets,
             },
         );

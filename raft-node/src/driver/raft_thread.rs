@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Select, Sender, TrySendError};
+use crossbeam_channel::TrySendError;
 use retcd_proto::raftpb;
 use slog::{error, info, warn};
 
@@ -17,6 +17,7 @@ use super::wal_thread::Writes;
 use super::{Apply, Config, MAX_WRITES, Transport};
 use crate::Error;
 use crate::core::{Core, Role, SoftState, StepError};
+use crate::queue::{Bell, Receiver, Sender};
 
 /// Proposals that become one round of the core at most, in number and in bytes: what one sync
 /// carries must not delay the next one for long.
@@ -33,6 +34,8 @@ pub(super) struct Channels {
     pub(super) control: Receiver<Control>,
     /// An error means that a disk operation failed; what it was for is lost.
     pub(super) reports: Receiver<Result<Report, Error>>,
+    /// Rings when any of them has something, and when there is room in the apply channel.
+    pub(super) bell: Arc<Bell>,
     pub(super) outlets: Outlets,
 }
 
@@ -41,7 +44,7 @@ pub(super) struct Outlets {
     pub(super) config: Arc<Config>,
     pub(super) shared: Arc<Shared>,
     pub(super) writes: Writes,
-    pub(super) jobs: Sender<raftpb::Snapshot>,
+    pub(super) jobs: crossbeam_channel::Sender<raftpb::Snapshot>,
     pub(super) apply: Sender<Apply>,
     /// Nobody applies entries any more.
     pub(super) abandoned: bool,
@@ -184,17 +187,15 @@ impl RaftThread {
             return;
         }
         let channels = &self.channels;
-        let mut select = Select::new();
-        select.recv(&channels.reports);
-        select.recv(&channels.control);
-        if self.takes_proposals() {
-            select.recv(&channels.proposals);
-        }
-        if self.machine.backlog() > 0 {
-            select.send(&channels.outlets.apply);
-        }
+        let takes_proposals = self.takes_proposals();
+        let ready = || {
+            !channels.reports.is_empty()
+                || !channels.control.is_empty()
+                || (takes_proposals && !channels.proposals.is_empty())
+                || (self.machine.backlog() > 0 && !channels.outlets.apply.is_full())
+        };
         // A timeout is as good as anything else.
-        let _ = select.ready_timeout(timeout);
+        channels.bell.wait(Some(timeout), ready);
     }
 
     fn take_inputs(&mut self) {

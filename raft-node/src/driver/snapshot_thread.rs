@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use retcd_proto::raftpb;
 use retcd_storage::{snapshot, wal};
 use slog::{info, warn};
@@ -13,6 +13,7 @@ use super::log_writer::{Report, record};
 use super::status::Shared;
 use super::wal_thread::Locked;
 use crate::Error;
+use crate::queue::Sender;
 
 /// How often old segments and snapshots are looked for; etcd's value.
 const PURGE_INTERVAL: Duration = Duration::from_secs(30);

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 
 use super::log_writer::{Group, LogWriter, Report, Write};
 use crate::Error;
+use crate::queue::{self, Receiver, Sender};
 
 /// Payload that one sync carries at most, beyond its first write: others wait for that sync.
 const MAX_GROUP_BYTES: usize = 16 * 1024 * 1024;
@@ -74,7 +74,7 @@ impl WalThread {
         room: usize,
         reports: Sender<Result<Report, Error>>,
     ) -> (WalThread, Writes) {
-        let (sender, queue) = crossbeam_channel::bounded(room);
+        let (sender, queue) = queue::bounded(room);
         let log = Arc::new(Mutex::new(Log { writer, reports }));
         let queued = Arc::new(AtomicUsize::new(0));
         let writes = Writes {

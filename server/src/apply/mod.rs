@@ -14,10 +14,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::RecvTimeoutError;
 use retcd_proto::raftpb;
 use retcd_raft_node::Apply;
 use retcd_raft_node::membership::Cluster;
+use retcd_raft_node::queue::Receiver;
 use retcd_storage::backend::{self, Bucket};
 use retcd_storage::mvcc::{self, Compaction, Store};
 use slog::{info, warn};

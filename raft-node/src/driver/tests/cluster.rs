@@ -57,7 +57,7 @@ fn run(id: u64, fs: SimFs, start: Start, handles: &Handles) -> Running {
     let (mut config, ears) = config(Arc::new(fs.clone()), "/m".as_ref());
     config.tick = Duration::from_millis(10);
     let opened = open(&config, start).unwrap();
-    let (sender, receiver) = crossbeam_channel::bounded(4);
+    let (sender, receiver) = crate::queue::bounded(4);
     let mesh = Mesh {
         from: id,
         handles: handles.clone(),

@@ -55,7 +55,7 @@ fn a_leader_sends_while_it_syncs() {
         members: members.collect(),
     };
     let sent = Arc::new(Sent::default());
-    let (apply, work) = crossbeam_channel::bounded(64);
+    let (apply, work) = crate::queue::bounded(64);
     let node = open(&config, start)
         .unwrap()
         .run(config, sent.clone(), apply, 0)

@@ -53,7 +53,7 @@ fn the_log_stays_locked_until_nobody_purges() {
     let all = segments();
     assert!(all > 3, "{all} segments");
 
-    let (reports, _reports) = crossbeam_channel::unbounded();
+    let (reports, _reports) = crate::queue::bounded(64);
     let (_jobs, jobs) = crossbeam_channel::bounded(1);
     let (wal_thread, writes) = WalThread::new(writer, 1, reports.clone());
     let shared = Arc::new(Shared::new(1, 0));

@@ -112,7 +112,7 @@ pub(super) struct Rig {
     pub(super) node: Option<Node>,
     pub(super) handle: Handle,
     pub(super) ears: Ears,
-    apply: Receiver<Apply>,
+    apply: crate::queue::Receiver<Apply>,
     /// Payload of all applied normal entries that have any, in order.
     pub(super) applied: Vec<Bytes>,
     pub(super) index: u64,
@@ -149,7 +149,7 @@ impl Rig {
         applied: u64,
         room: usize,
     ) -> Result<Rig, Error> {
-        let (apply, apply_rx) = crossbeam_channel::bounded(room);
+        let (apply, apply_rx) = crate::queue::bounded(room);
         let conf_state = opened.conf_state.clone();
         let node = opened.run(config, Arc::new(NoPeers), apply, applied)?;
         Ok(Rig {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use retcd_storage::fs::sim::Plan;
 use retcd_storage::fs::{Fs as _, SimFs};
 
-use super::rig::{Rig, SNAP, State, disk};
+use super::rig::{Rig, SNAP, State, disk, nothing};
 use super::script::{FOUNDED, Script};
 use super::{ahead, index_of, snapshot_of};
 
@@ -56,9 +56,7 @@ fn a_start_finds_the_old_state_or_the_new_one() {
     // The snapshot's file, its record and the hard state are durable, in this order.
     fs.mark(2);
     let applier = b.applier.as_mut().unwrap();
-    applier
-        .apply_batch(work, &crossbeam_channel::never())
-        .unwrap();
+    applier.apply_batch(work, &nothing()).unwrap();
     fs.mark(3);
     assert_eq!(b.state(), new);
     b.tell(before, entries);
@@ -169,7 +167,7 @@ fn every_failing_call_stops_the_member_and_loses_nothing() {
             });
             if let Some(work) = work {
                 let applier = b.applier.as_mut().unwrap();
-                let done = applier.apply_batch(work, &crossbeam_channel::never());
+                let done = applier.apply_batch(work, &nothing());
                 installed = done.is_ok();
                 if let Err(error) = done {
                     assert!(error.to_string().contains("simulated fault"), "{error}");

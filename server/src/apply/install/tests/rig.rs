@@ -8,12 +8,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender};
 use parking_lot::Mutex;
 use retcd_proto::etcdserverpb::AlarmType;
 use retcd_proto::raftpb::{self, MessageType};
 use retcd_raft_node::ids::{self, RequestIds};
 use retcd_raft_node::membership::{self, Cluster, DEFAULT_MAX_LEARNERS};
+use retcd_raft_node::queue::{self, Receiver};
 use retcd_raft_node::{self as raft_node, Apply, Node, Start, Transport};
 use retcd_storage::clock::SystemClock;
 use retcd_storage::fs::{Fs as _, SimFs};
@@ -87,6 +87,11 @@ impl Transport for Sent {
     }
 }
 
+/// Work that never comes.
+pub(super) fn nothing() -> Receiver<Apply> {
+    queue::bounded(1).1
+}
+
 /// A running member. It applies entries when it is told to, or by itself once it is set free.
 pub(super) struct Rig {
     pub(super) fs: SimFs,
@@ -98,7 +103,7 @@ pub(super) struct Rig {
     node: Option<Node>,
     apply: Option<JoinHandle<()>>,
     watching: Option<JoinHandle<()>>,
-    unused: Receiver<()>,
+    unused: crossbeam_channel::Receiver<()>,
 }
 
 /// A disk with nothing but the directory.
@@ -233,7 +238,7 @@ impl Rig {
             applied: AtomicU64::new(disk.applied.0),
             _in_use: in_use,
         });
-        let (apply, entries): (Sender<Apply>, _) = crossbeam_channel::bounded(64);
+        let (apply, entries) = queue::bounded(64);
         let snapshots = Snapshots::new(
             u64::MAX,
             databases.durable().clone(),
@@ -282,7 +287,8 @@ impl Rig {
     /// From now on the apply thread does what [`Rig::apply`] did.
     pub(super) fn set_free(&mut self) {
         let applier = self.applier.take().expect("it was not free");
-        self.apply = Some(applier.spawn(self.entries.clone()).unwrap());
+        let entries = std::mem::replace(&mut self.entries, nothing());
+        self.apply = Some(applier.spawn(entries).unwrap());
     }
 
     fn step(&self, message: raftpb::Message) {
@@ -332,7 +338,7 @@ impl Rig {
     /// Applies what raft hands over, up to and with `index`, and the compactions in it.
     pub(super) fn apply(&mut self, index: u64) {
         let applier = self.applier.as_mut().expect("it is not free");
-        let (_keep, none) = crossbeam_channel::bounded(1);
+        let none = nothing();
         while applier.applied.0 < index {
             let work = self.entries.recv_timeout(PATIENCE).unwrap_or_else(|_| {
                 let failure = self.member.ending.borrow().clone();
@@ -387,7 +393,7 @@ impl Rig {
     /// A stop whose apply thread is behind: the node is gone when it gets to entries that were handed over. Returns
     /// why the member ended, if it ended otherwise than by being told.
     pub(super) fn stop_behind(mut self, last: u64) -> Option<String> {
-        let (sender, receiver) = crossbeam_channel::bounded(64);
+        let (sender, receiver) = queue::bounded(64);
         let mut handed = 0;
         while handed < last {
             let work = self.next_work();

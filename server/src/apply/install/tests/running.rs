@@ -10,7 +10,7 @@ use retcd_raft_node::Apply;
 use retcd_storage::fs::{Fs as _, OpenMode};
 use retcd_storage::mvcc::{RangeQuery, ReadView};
 
-use super::rig::{PATIENCE, Rig, SNAP, disk};
+use super::rig::{PATIENCE, Rig, SNAP, disk, nothing};
 use super::script::{FOUNDED, Script};
 use super::{ahead, index_of, snapshot_of};
 use crate::client::{Client, WatchStream};
@@ -275,7 +275,7 @@ fn snapshots_follow_each_other_and_an_older_one_changes_nothing() {
     let applier = b.applier.as_mut().unwrap();
     for (message, _) in [&first, &second] {
         let work = Apply::Snapshot(message.snapshot.clone().unwrap());
-        let none = crossbeam_channel::never();
+        let none = nothing();
         assert!(!applier.apply_batch(work, &none).unwrap());
     }
     assert_eq!(b.state(), installed[1]);
