@@ -5,7 +5,8 @@
 //!
 //! - `entries` and `hard_state` go to the WAL in the order of `number`; when they are durable the
 //!   driver says [`Core::persisted`].
-//! - `messages` may leave at once: the leader replicates while it writes (raft thesis, 10.2.1).
+//! - `messages` may leave at once: the leader replicates while it writes (raft thesis, 10.2.1), and a
+//!   follower asks it for something.
 //! - `persisted_messages` may leave only when this output and all before it are durable.
 //! - `committed` entries are durable here already and may be applied at once: a member's own
 //!   acknowledgement counts only after its own sync (D2), also when it is the only voter.
@@ -523,6 +524,10 @@ impl Core {
             persisted_messages: to_messages(ready.take_persisted_messages()),
             ..Output::default()
         };
+        let waits = std::mem::take(&mut output.persisted_messages);
+        let (at_once, waits) = waits.into_iter().partition(promises_nothing);
+        output.messages.extend::<Vec<_>>(at_once);
+        output.persisted_messages = waits;
         self.hold_back(&mut output);
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
@@ -658,6 +663,14 @@ fn to_messages(messages: Vec<eraftpb::Message>) -> Vec<raftpb::Message> {
         split::split(convert::to_message(message), &mut out);
     }
     out
+}
+
+/// Whether a follower's message says nothing about its log. The crate holds back all that a follower
+/// sends; but what it asks of the leader need not wait for its disk. Answers wait, those to heartbeats
+/// as well: a member whose disk has stopped should not pass for one that works.
+fn promises_nothing(message: &raftpb::Message) -> bool {
+    use raftpb::MessageType as T;
+    matches!(message.r#type(), T::MsgProp | T::MsgReadIndex)
 }
 
 fn raft_error(e: raft::Error) -> StepError {

@@ -299,6 +299,41 @@ fn ticks_are_advanced_only_while_nobody_leads() {
     assert_eq!(core.soft_state().leader, 2);
 }
 
+/// What a follower asks of its leader does not wait for its disk; what it says about its log does,
+/// and so does everything in a term that is not durable yet.
+#[test]
+fn a_followers_questions_do_not_wait_for_its_disk() {
+    let kinds = |messages: &[raftpb::Message]| -> Vec<i32> {
+        messages.iter().filter_map(|m| m.r#type).collect()
+    };
+    let mut core = core_with(1, &[1, 2, 3], 3);
+    for (index, durable) in [(4, false), (5, true)] {
+        core.step(raftpb::Message {
+            index: Some(index - 1),
+            log_term: Some(if index == 4 { 1 } else { 2 }),
+            entries: vec![normal(index, 2, b"new")],
+            ..message(3, 2, 2)
+        })
+        .unwrap();
+        core.propose(&[Bytes::from_static(b"mine")]).unwrap();
+        assert!(core.read_index(index));
+        let outputs = drain(&mut core);
+        let at_once: Vec<_> = outputs.iter().flat_map(|o| kinds(&o.messages)).collect();
+        let mut waits: Vec<_> = outputs
+            .iter()
+            .flat_map(|o| kinds(&o.persisted_messages))
+            .collect();
+        waits.sort_unstable();
+        match durable {
+            true => assert_eq!((at_once, waits), (vec![2, 15], vec![4])),
+            false => assert_eq!((at_once, waits), (vec![], vec![2, 4, 15])),
+        }
+        for output in outputs {
+            core.persisted(output.number);
+        }
+    }
+}
+
 /// While leadership is handed over a leader takes no proposals; it says so, and for how long.
 #[test]
 fn a_transfer_ends_by_itself() {
