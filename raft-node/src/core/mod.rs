@@ -161,12 +161,36 @@ impl Core {
     /// Lets time pass at once for a member that has just started and hears of no leader, so that
     /// it does not wait for a whole election timeout. Nothing where somebody leads.
     pub fn advance_ticks(&mut self, ticks: usize) {
+        if self.raw.raft.state == StateRole::Follower && self.raw.raft.leader_id == 0 {
+            self.take_turns();
+        }
         for _ in 0..ticks {
             if self.raw.raft.state != StateRole::Follower || self.raw.raft.leader_id != 0 {
                 return;
             }
             self.tick();
         }
+    }
+
+    /// Nobody listens at a peer's address. If it is the leader, it is gone, and chance need not
+    /// decide when this member loses patience. It is as patient as any member can be by chance,
+    /// so whoever still hears the leader is not disturbed.
+    pub fn report_gone(&mut self, id: u64) {
+        if self.raw.raft.state == StateRole::Follower && self.raw.raft.leader_id == id {
+            self.take_turns();
+        }
+    }
+
+    /// Those who can be elected have their turns in the order of their ids.
+    fn take_turns(&mut self) {
+        let raft = &self.raw.raft;
+        let voters = raft.prs().conf().voters().ids();
+        let before = raft
+            .prs()
+            .iter()
+            .filter(|(id, _)| **id < raft.id && **id != raft.leader_id && voters.contains(**id));
+        self.timeouts.take_turns(before.count());
+        self.settle();
     }
 
     /// Starts an election at once where waiting for others makes no sense: this member is the only
@@ -233,7 +257,11 @@ impl Core {
         }
         let before = (message.get_msg_type() == MessageType::MsgSnapshot)
             .then(|| (self.pending_snapshot(), self.conf_state()));
+        let from = message.from;
         let result = self.raw.step(message);
+        if from == self.raw.raft.leader_id && self.raw.raft.election_elapsed == 0 {
+            self.timeouts.relax();
+        }
         if let Some((pending, conf_state)) = before
             && self.pending_snapshot() != pending
         {

@@ -64,6 +64,7 @@ pub(super) enum Control {
     TransferLeader(u64),
     AdvanceTicks(usize),
     Unreachable(u64),
+    Gone(u64),
     SnapshotSent {
         to: u64,
         sent: bool,
@@ -255,6 +256,14 @@ impl Handle {
     /// `Full`, `Stopped`.
     pub fn report_unreachable(&self, id: u64) -> Result<(), ProposeError> {
         self.try_control(Control::Unreachable(id))
+    }
+
+    /// Nobody listens at a member's address: its process has ended.
+    ///
+    /// # Errors
+    /// `Full`, `Stopped`.
+    pub fn report_gone(&self, id: u64) -> Result<(), ProposeError> {
+        self.try_control(Control::Gone(id))
     }
 
     /// Sending a snapshot to a member ended.

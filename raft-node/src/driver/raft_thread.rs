@@ -336,6 +336,7 @@ impl RaftThread {
             Control::TransferLeader(to) => core.transfer_leader(to),
             Control::AdvanceTicks(ticks) => core.advance_ticks(ticks),
             Control::Unreachable(id) => core.report_unreachable(id),
+            Control::Gone(id) => core.report_gone(id),
             Control::SnapshotSent { to, sent } => core.report_snapshot(to, sent),
             Control::Wake => {}
         }

@@ -147,6 +147,12 @@ pub trait Member: Send + Sync {
     /// Something for this member was lost.
     fn report_unreachable(&self, id: u64);
 
+    /// Nobody listens at this member's address: its process has ended. Said again with every
+    /// attempt to reach it.
+    fn report_gone(&self, id: u64) {
+        let _ = id;
+    }
+
     /// A snapshot for this member arrived there, or did not.
     fn report_snapshot(&self, id: u64, sent: bool);
 

@@ -55,6 +55,14 @@ enum DialError {
     Unsupported,
 }
 
+impl DialError {
+    /// The host is there, and nobody listens.
+    fn is_refused(&self) -> bool {
+        matches!(self, Self::Client(ClientError::Dial { source, .. })
+            if source.kind() == std::io::ErrorKind::ConnectionRefused)
+    }
+}
+
 /// Why a stream ended.
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
@@ -83,7 +91,12 @@ impl Reader {
             match self.dial().await {
                 // Says nothing about whether it can be reached.
                 Err(DialError::Unsupported) => {}
-                Err(error) => self.status.deactivate(self.kind.name(), "dial", &error),
+                Err(error) => {
+                    self.status.deactivate(self.kind.name(), "dial", &error);
+                    if error.is_refused() {
+                        context.member.report_gone(self.peer);
+                    }
+                }
                 Ok((_connection, body)) => {
                     self.status.activate();
                     info!(logger, "established TCP streaming connection with remote peer";

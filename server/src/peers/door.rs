@@ -71,6 +71,13 @@ impl transport::Member for Door {
         }
     }
 
+    fn report_gone(&self, id: u64) {
+        if let Some(node) = self.member.upgrade().as_ref().and_then(|m| m.node.get()) {
+            // It is said again.
+            let _ = node.report_gone(id);
+        }
+    }
+
     fn report_snapshot(&self, id: u64, sent: bool) {
         if let Some(node) = self.member.upgrade().as_ref().and_then(|m| m.node.get()) {
             // A node that has stopped needs no reports.

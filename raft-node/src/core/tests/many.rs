@@ -334,6 +334,46 @@ fn a_followers_questions_do_not_wait_for_its_disk() {
     }
 }
 
+/// Whose leader's process has ended waits as long as it must, and then its turn.
+#[test]
+fn members_whose_leader_is_gone_take_turns() {
+    for (id, gone, heard_again, patience) in [
+        (1, Some(2), false, Some(10)),
+        (3, Some(2), false, Some(12)),
+        (1, Some(3), false, None),
+        (1, Some(2), true, None),
+        (1, None, false, None),
+    ] {
+        let mut waited = Vec::new();
+        for seed in 1..=16 {
+            let config = CoreConfig { seed, ..config(id) };
+            let mut core = seeded(config, &[1, 2, 3], 3);
+            let heartbeat = raftpb::Message {
+                to: Some(id),
+                ..message(8, 2, 2)
+            };
+            core.step(heartbeat.clone()).unwrap();
+            run(&mut core);
+            core.report_gone(gone.unwrap_or(0));
+            if heard_again {
+                core.step(heartbeat).unwrap();
+            }
+            let mut ticks = 0;
+            while core.soft_state().role == Role::Follower {
+                core.tick();
+                run(&mut core);
+                ticks += 1;
+            }
+            waited.push(ticks);
+        }
+        match patience {
+            Some(patience) => assert_eq!(waited, vec![patience; 16], "{id} {gone:?}"),
+            None => assert!(waited.iter().any(|ticks| *ticks != waited[0]), "{waited:?}"),
+        }
+        assert!(waited.iter().all(|ticks| (10..20).contains(ticks)));
+    }
+}
+
 /// While leadership is handed over a leader takes no proposals; it says so, and for how long.
 #[test]
 fn a_transfer_ends_by_itself() {

@@ -59,6 +59,10 @@ fn conf_change(kind: raftpb::ConfChangeType, id: u64) -> raftpb::ConfChange {
 
 /// A core after `n` applied entries of term 1.
 fn core_with(id: u64, members: &[u64], n: u64) -> Core {
+    seeded(config(id), members, n)
+}
+
+fn seeded(config: CoreConfig, members: &[u64], n: u64) -> Core {
     let initial = InitialState {
         snapshot: (0, 0),
         conf_state: voters(members),
@@ -66,7 +70,7 @@ fn core_with(id: u64, members: &[u64], n: u64) -> Core {
         entries: (1..=n).map(|i| normal(i, 1, b"old")).collect(),
         applied: n,
     };
-    Core::new(&config(id), initial, &logger()).unwrap()
+    Core::new(&config, initial, &logger()).unwrap()
 }
 
 fn texts(entries: &[raftpb::Entry]) -> Vec<String> {
