@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use prost::Message;
 use retcd_proto::etcdserverpb::{
-    MemberAddRequest, MemberAddResponse, MemberPromoteRequest, MoveLeaderRequest, StatusRequest,
-    StatusResponse,
+    MemberAddRequest, MemberAddResponse, MemberPromoteRequest, MoveLeaderRequest, PutRequest,
+    StatusRequest, StatusResponse,
 };
 
 use crate::Error;
@@ -91,12 +91,59 @@ impl Cluster {
             }
             if begin.elapsed() > PATIENCE {
                 return Err(Error::Server(format!(
-                    "no leader for {} s",
-                    PATIENCE.as_secs()
+                    "no leader for {} s: {}",
+                    begin.elapsed().as_secs(),
+                    self.views().join("; ")
                 )));
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// What the members say about themselves, for who looks into it.
+    fn views(&self) -> Vec<String> {
+        let view = |member: &Server| match status(member.endpoint) {
+            Ok(status) => format!(
+                "{:x}: leader {:x}, term {}, index {}, applied {}",
+                member_id(&status),
+                status.leader,
+                status.raft_term,
+                status.raft_index,
+                status.raft_applied_index
+            ),
+            Err(error) => error.to_string(),
+        };
+        self.members.iter().map(view).collect()
+    }
+
+    /// Kills all members, starts them again, and waits until one of them acknowledges a put. Returns how long
+    /// that took from the start on; all of them serve then.
+    ///
+    /// # Errors
+    /// If a member does not start, or a put fails.
+    pub fn restart_all(&mut self) -> Result<Duration, Error> {
+        self.members.iter_mut().try_for_each(Server::kill)?;
+        let begin = Instant::now();
+        self.members.iter_mut().try_for_each(Server::start_again)?;
+        let put = PutRequest {
+            key: "restarted".into(),
+            ..PutRequest::default()
+        };
+        let put = put.encode_to_vec();
+        // Nobody listens before a leader has heard of it.
+        while !self
+            .members
+            .iter()
+            .any(|member| call(member.endpoint, "/etcdserverpb.KV/Put", &put).is_ok())
+        {
+            if begin.elapsed() > PATIENCE {
+                return Err(Error::Server("no put after a restart".into()));
+            }
+            std::thread::sleep(LOOK);
+        }
+        let took = begin.elapsed();
+        self.members.iter_mut().try_for_each(Server::wait_ready)?;
+        Ok(took)
     }
 
     /// Hands leadership to another member.

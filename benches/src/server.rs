@@ -153,9 +153,18 @@ impl Server {
     /// If it does not start.
     pub fn restart(&mut self) -> Result<Duration, Error> {
         let begin = Instant::now();
-        self.child = spawn(&self.program, &self.dir, &self.place)?;
+        self.start_again()?;
         self.wait_ready()?;
         Ok(begin.elapsed())
+    }
+
+    /// Starts again on the same directory and ports, and does not wait.
+    ///
+    /// # Errors
+    /// If it cannot be run.
+    pub fn start_again(&mut self) -> Result<(), Error> {
+        self.child = spawn(&self.program, &self.dir, &self.place)?;
+        Ok(())
     }
 
     /// Waits until it serves.

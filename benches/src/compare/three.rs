@@ -60,6 +60,8 @@ const JOIN: &str = "3 members: put, 2000 a second, while a fourth joins with all
 const KILL: &str = "3 members: leader killed, until a put is acknowledged";
 const MOVE: &str = "3 members: leader moved, longest pause between acknowledged puts";
 
+const RESTART: &str = "3 members: all killed and started again, until a put is acknowledged";
+
 /// Puts a second beside a member that joins.
 const JOIN_RATE: u32 = 2000;
 /// Entries that a member in sync may lag behind: what 50 ms bring.
@@ -75,7 +77,7 @@ const MOVE_WINDOW: Duration = Duration::from_secs(1);
 impl Turn<'_> {
     pub(super) fn three(&mut self) -> Result<(), Error> {
         let mut titles: Vec<&str> = LINES.iter().map(|line| line.title).collect();
-        titles.extend([AT_LEADER.title, KILL, MOVE]);
+        titles.extend([AT_LEADER.title, KILL, MOVE, RESTART]);
         if self.wanted(&titles) {
             let dir = self.dir.join("three");
             let mut cluster = Cluster::start(self.program(), &dir, MEMBERS)?;
@@ -92,6 +94,7 @@ impl Turn<'_> {
             self.line(&at_leader, &AT_LEADER, SMALL_KEYS)?;
             self.moves(&cluster)?;
             self.kills(&mut cluster)?;
+            self.restarts(&mut cluster)?;
         }
         self.join()
     }
@@ -197,6 +200,20 @@ impl Turn<'_> {
             cluster.members[leader].restart()?;
         }
         self.add_times(KILL, times);
+        Ok(())
+    }
+
+    fn restarts(&mut self, cluster: &mut Cluster) -> Result<(), Error> {
+        if !self.wanted(&[RESTART]) {
+            return Ok(());
+        }
+        self.expect(RESTART, &[(Figure::Time, Goal::AtMost(1.0))]);
+        let mut times = Vec::new();
+        for _ in 0..self.options.trials {
+            std::thread::sleep(REST);
+            times.push(cluster.restart_all()?);
+        }
+        self.add_times(RESTART, times);
         Ok(())
     }
 
