@@ -69,6 +69,13 @@ pub trait File: Send + Sync + Debug {
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;
 
+    /// Where the first byte at or behind `offset` is that may differ from zero; the end of the file
+    /// if there is none. What lies before it was never written, so it reads as zeros for as long as
+    /// nobody writes there. Files that do not tell say `offset`.
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        Ok(offset)
+    }
+
     /// Whether the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

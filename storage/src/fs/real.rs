@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use rustix::fs::FallocateFlags;
+use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::{File, Fs, OpenMode, parent};
@@ -93,6 +93,16 @@ impl File for RealFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    /// The position that this moves is used by nobody.
+    fn data_from(&self, offset: u64) -> io::Result<u64> {
+        match rustix::fs::seek(&self.0, SeekFrom::Data(offset)) {
+            Ok(at) => Ok(at),
+            Err(Errno::NXIO) => Ok(self.len()?.max(offset)),
+            // Such a file system does not tell.
+            Err(_) => Ok(offset),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

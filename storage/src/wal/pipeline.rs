@@ -19,7 +19,8 @@ use crate::fs::{File, Fs, OpenMode};
 /// Zeros written between two syncs and two looks at the orders.
 const CHUNK: u64 = 1 << 20;
 
-/// Zeros in front that every prepared segment has.
+/// Zeros in front that a prepared segment has as soon as the one before it begins to fill. Not before:
+/// a member that starts has better things for its disk to do.
 const HEAD_START: u64 = 4 << 20;
 
 /// A segment that is ready under its temporary name, and locked.
@@ -201,7 +202,10 @@ impl Shared {
                 return Order::Take;
             }
             if let Some(next) = next {
-                let goal = (HEAD_START + maker.size / 100 * orders.fill).min(maker.size);
+                let goal = match orders.fill {
+                    0 => 0,
+                    percent => (HEAD_START + maker.size / 100 * percent).min(maker.size),
+                };
                 if next.filled < goal {
                     return Order::Fill(goal.min(next.filled + CHUNK));
                 }
