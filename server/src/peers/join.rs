@@ -138,23 +138,7 @@ impl Seeker<'_> {
         max_learners: usize,
         request_timeout: Duration,
     ) -> Result<(Start, Vec<Member>), JoinError> {
-        let urls = self.urls();
-        let cluster = self
-            .remote
-            .cluster(&urls, self.who, JOIN_TIMEOUT, true)
-            .await;
-        let cluster = match cluster {
-            Ok(cluster) => cluster,
-            Err(error) => {
-                // Of a certificate that they refuse, its peers say nothing but that they hang up.
-                let misfit = self.remote.misfit(&self.who.peer_urls).await;
-                return Err(self.nobody(&error, misfit));
-            }
-        };
-        let own = match judge(self.who, &cluster) {
-            Ok(own) => own.unwrap_or_default(),
-            Err(obstacle) => return Err(JoinError::of(obstacle, self.who, &cluster)),
-        };
+        let (cluster, own) = self.admitted(&self.urls()).await?;
         let others: Vec<&Member> = cluster.members.iter().filter(|m| m.id != own).collect();
         if !self.is_compatible(&others, request_timeout).await {
             return Err(JoinError::Incompatible);
@@ -171,6 +155,48 @@ impl Seeker<'_> {
             voters: voters.collect(),
         };
         Ok((start, cluster.members))
+    }
+
+    /// The cluster as the first of the peers tells it that knows this member as it is, and its id there.
+    ///
+    /// A peer that does not may only be behind: who announces a member and starts it at once is faster than a follower
+    /// that has still to apply it. etcd gives up with the first answer.
+    async fn admitted(&self, urls: &[String]) -> Result<(RemoteCluster, u64), JoinError> {
+        let mut refused = None;
+        let mut unreachable = Vec::new();
+        for url in urls {
+            let url = std::slice::from_ref(url);
+            let told = self.remote.cluster(url, self.who, JOIN_TIMEOUT, true).await;
+            let cluster = match told {
+                Ok(cluster) => cluster,
+                Err(NoCluster::Unreachable { reasons }) => {
+                    unreachable.extend(reasons);
+                    continue;
+                }
+                Err(error @ NoCluster::Empty) => {
+                    refused.get_or_insert_with(|| self.nobody(&error, None));
+                    continue;
+                }
+            };
+            match judge(self.who, &cluster) {
+                Ok(own) => return Ok((cluster, own.unwrap_or_default())),
+                Err(obstacle) => {
+                    let passes = matches!(obstacle, Obstacle::Count | Obstacle::Unmatched { .. });
+                    let error = JoinError::of(obstacle, self.who, &cluster);
+                    if !passes {
+                        return Err(error);
+                    }
+                    refused.get_or_insert(error);
+                }
+            }
+        }
+        if let Some(error) = refused {
+            return Err(error);
+        }
+        // Of a certificate that they refuse, its peers say nothing but that they hang up.
+        let misfit = self.remote.misfit(&self.who.peer_urls).await;
+        let reasons = unreachable;
+        Err(self.nobody(&NoCluster::Unreachable { reasons }, misfit))
     }
 
     fn nobody(&self, error: &NoCluster, misfit: Option<String>) -> JoinError {
@@ -286,4 +312,90 @@ pub(crate) fn shown_member(member: &Member) -> String {
         member.name,
         member.client_urls.join(" "),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::config::parse_cluster;
+
+    fn member(id: u64, name: &str, url: &str) -> Member {
+        Member {
+            id,
+            name: name.into(),
+            peer_urls: vec![url.into()],
+            ..Member::default()
+        }
+    }
+
+    /// A peer that tells one client that these are the members.
+    fn peer(listener: TcpListener, members: &[Member]) {
+        let body = serde_json::to_string(members).expect("members are JSON");
+        thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("somebody asks");
+            let read = BufReader::new(stream.try_clone().expect("a socket"));
+            let empty = |line: &std::io::Result<String>| !line.as_ref().is_ok_and(String::is_empty);
+            assert!(read.lines().take_while(empty).count() > 0);
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 200 OK\r\nX-Etcd-Cluster-ID: c1\r\nContent-Length: {length}\r\n\r\n{body}"
+            )
+            .expect("the client reads");
+        });
+    }
+
+    /// What a member hears that asks two peers, of which the second one is ahead or not.
+    fn ask(second_knows: bool) -> Result<(RemoteCluster, u64), JoinError> {
+        let listen = || TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let url =
+            |listener: &TcpListener| format!("http://{}", listener.local_addr().expect("bound"));
+        let (first, second) = (listen(), listen());
+        let urls = [url(&first), url(&second)];
+        let own = "http://127.0.0.1:1";
+        let before = [member(1, "a", &urls[0]), member(2, "b", &urls[1])];
+        let after = [before.as_slice(), &[member(3, "", own)]].concat();
+        peer(first, &before);
+        peer(second, if second_knows { &after } else { &before });
+        let list = format!("a={},b={},c={own}", urls[0], urls[1]);
+        let who = Introduction {
+            name: "c".into(),
+            peer_urls: vec![own.into()],
+            cluster: parse_cluster(&list).expect("a list"),
+            id: None,
+            joins: true,
+            data_of: None,
+        };
+        let logger = Logger::root(slog::Discard, slog::o!());
+        let remote = Remote::new(None, logger.clone());
+        let seeker = Seeker {
+            who: &who,
+            remote: &remote,
+            logger: &logger,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(seeker.admitted(&urls))
+    }
+
+    #[test]
+    fn a_peer_that_is_behind_is_not_the_last_word() {
+        let (cluster, own) = ask(true).expect("the second one knows it");
+        assert_eq!((cluster.id, cluster.members.len(), own), (0xc1, 3, 3));
+    }
+
+    #[test]
+    fn who_is_known_to_nobody_is_refused() {
+        let error = ask(false).expect_err("nobody knows it");
+        assert!(
+            error.to_string().ends_with("member count is unequal"),
+            "{error}"
+        );
+    }
 }

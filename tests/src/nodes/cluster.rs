@@ -7,6 +7,7 @@ use retcd_proto::etcdserverpb as pb;
 use tempfile::TempDir;
 
 use super::{Caller, Failure, Kind, Node, Place};
+use crate::http1;
 use crate::member::PATIENCE;
 
 /// How long one call may take that should be quick: longer than any server's own patience.
@@ -232,7 +233,23 @@ impl Cluster {
         let members = self.members(through).await;
         let added = members.iter().find(|m| m.peer_ur_ls == urls);
         let id = added.unwrap_or_else(|| panic!("{urls:?} was added to {members:?}")).id;
+        if self.nodes[n].kind() != Kind::Ours {
+            self.known_to_all(&urls[0]).await;
+        }
         (id, self.cluster_with(&members, n))
+    }
+
+    /// Waits until all members have applied that somebody was added: a genuine member gives up when the first one that it
+    /// asks does not know it yet. One of ours asks the next one.
+    async fn known_to_all(&self, url: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        for node in self.nodes.iter().filter(|node| node.serving()) {
+            let members = || http1::get(node.peer_port()?, "/members").ok().map(|answer| answer.text());
+            while members().is_some_and(|text| !text.contains(url)) {
+                assert!(Instant::now() < deadline, "{} does not hear of {url}", node.name);
+                tokio::time::sleep(LOOK).await;
+            }
+        }
     }
 
     fn cluster_with(&self, members: &[pb::Member], n: usize) -> String {

@@ -137,6 +137,11 @@ impl Node {
         format!("http://{}", self.address(1, 2380))
     }
 
+    /// Its peer port on the loopback address, if it is there.
+    pub(super) fn peer_port(&self) -> Option<u16> {
+        matches!(self.place, Place::Loopback).then(|| self.ports[1].number())
+    }
+
     /// Its machine, if it has one.
     ///
     /// # Panics

@@ -49,6 +49,10 @@ impl Ticks {
     }
 }
 
+/// Lines of a log that tell why nobody led.
+const WORTH: [&str; 4] =
+    [r#""logger":"raft""#, r#""caller":"transport/"#, r#""caller":"rafthttp/"#, "ready to serve client requests"];
+
 /// A fault, and which members it is about.
 #[derive(Clone, Debug)]
 enum Fault {
@@ -242,13 +246,13 @@ impl Rounds<'_> {
         self.cluster.nodes.iter().map(|node| of(node.logs())).collect()
     }
 
-    /// What raft said since, and which members began to serve.
+    /// What raft and its transport said since, and which members began to serve.
     fn said_since(&self, before: &[(usize, usize)]) -> Vec<String> {
         let mut lines = Vec::new();
         for (node, &(logs, skip)) in self.cluster.nodes.iter().zip(before) {
             for (n, (_, log)) in node.logs().iter().enumerate().skip(logs.saturating_sub(1)) {
                 let skip = if n + 1 == logs { skip } else { 0 };
-                let worth = |line: &&str| line.contains(r#""logger":"raft""#) || line.contains("ready to serve");
+                let worth = |line: &&str| WORTH.iter().any(|part| line.contains(part));
                 let named = |line: &str| format!("{}: {}", node.name, line.chars().take(400).collect::<String>());
                 lines.extend(log.text().lines().skip(skip).filter(worth).map(named));
             }
