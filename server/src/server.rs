@@ -465,6 +465,10 @@ impl Server {
 
         let peer_settings = net::Settings {
             threads: 1,
+            // What says nothing holds no connection: no silence, no half head, no one that waits for another request.
+            header_timeout: resolved.raft_read_timeout,
+            keepalive_interval: resolved.raft_read_timeout,
+            keepalive_timeout: resolved.raft_read_timeout,
             peer_write_timeout: resolved.raft_write_timeout,
             ..net::Settings::new(logger.clone())
                 .map_err(|error| StartError::Listen(error.to_string()))?

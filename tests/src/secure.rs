@@ -43,12 +43,8 @@ impl Tried {
 /// If the port cannot be connected to at all.
 #[must_use]
 pub fn get(port: u16, path: &str, own: Option<&Issued>, versions: &[Version]) -> Tried {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("somebody listens");
-    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
-    let local = stream.local_addr().expect("a socket");
-    let name = ServerName::try_from("some.server.test").expect("a name");
-    let connection = ClientConnection::new(config(own, versions), name).expect("sound");
-    let mut stream = StreamOwned::new(connection, stream);
+    let mut stream = connect(port, own, versions);
+    let local = stream.sock.local_addr().expect("a socket");
     let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     let answer = stream.write_all(request.as_bytes()).and_then(|()| {
         let mut answer = Vec::new();
@@ -59,6 +55,19 @@ pub fn get(port: u16, path: &str, own: Option<&Issued>, versions: &[Version]) ->
     });
     let server = stream.conn.peer_certificates().and_then(<[_]>::first).map(|der| der.to_vec());
     Tried { local, answer, server }
+}
+
+/// A connection whose handshake begins with the first byte that is sent.
+///
+/// # Panics
+/// If the port cannot be connected to at all.
+#[must_use]
+pub fn connect(port: u16, own: Option<&Issued>, versions: &[Version]) -> StreamOwned<ClientConnection, TcpStream> {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("somebody listens");
+    stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
+    let name = ServerName::try_from("some.server.test").expect("a name");
+    let connection = ClientConnection::new(config(own, versions), name).expect("sound");
+    StreamOwned::new(connection, stream)
 }
 
 fn config(own: Option<&Issued>, versions: &[Version]) -> Arc<ClientConfig> {

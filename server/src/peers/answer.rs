@@ -7,7 +7,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Limited};
 use hyper::body::Incoming;
 use retcd_storage::mvcc;
 use serde::{Deserialize, Serialize};
@@ -15,7 +14,7 @@ use slog::{info, warn};
 
 use super::introduction::Introduction;
 use super::remote::RemoteCluster;
-use super::{CLUSTER_ID, leases, strangers, verdict};
+use super::{CLUSTER_ID, leases, question, strangers, verdict};
 use crate::api::blocking;
 use crate::error::Error;
 use crate::lease::peer;
@@ -216,13 +215,10 @@ async fn hash_kv(member: &Arc<Member>, request: Request<Incoming>) -> Response<B
     {
         return plain(StatusCode::PRECONDITION_FAILED, "cluster ID mismatch");
     }
-    let body = Limited::new(request.into_body(), MAX_QUESTION)
-        .collect()
-        .await;
-    let Ok(body) = body else {
+    let Ok(body) = question::read(request.into_body(), MAX_QUESTION).await else {
         return plain(StatusCode::BAD_REQUEST, "error reading body");
     };
-    let Ok(question) = serde_json::from_slice::<HashQuestion>(&body.to_bytes()) else {
+    let Ok(question) = serde_json::from_slice::<HashQuestion>(&body) else {
         return plain(StatusCode::BAD_REQUEST, "error unmarshalling request");
     };
     let asked = member.clone();

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 
+use super::question::{self, Unread};
 use crate::lease::peer::{self, AskLeader, Boxed, Question};
 use crate::member::Member;
 use crate::net::Body;
@@ -62,11 +62,10 @@ async fn post(member: &Member, url: &str, question: &Question) -> Result<(u16, B
 /// Answers a question of another member.
 pub(super) async fn answer(member: &Arc<Member>, request: Request<Incoming>) -> Response<Body> {
     let (head, body) = request.into_parts();
-    let limit = peer::MAX_REQUEST_BYTES;
-    let body = match Limited::new(body, limit).collect().await {
-        Ok(body) => peer::Body::Whole(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => peer::Body::TooLarge,
-        Err(_) => peer::Body::Broken,
+    let body = match question::read(body, peer::MAX_REQUEST_BYTES).await {
+        Ok(body) => peer::Body::Whole(body),
+        Err(Unread::TooLarge) => peer::Body::TooLarge,
+        Err(Unread::Broken) => peer::Body::Broken,
     };
     let answer = match head.uri.path() {
         peer::INTERNAL => peer::serve_internal(member, &head.method, body).await,

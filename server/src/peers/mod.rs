@@ -5,6 +5,7 @@ mod door;
 mod introduction;
 mod join;
 mod leases;
+mod question;
 mod remote;
 mod secure;
 mod strangers;

@@ -1,6 +1,6 @@
 //! Connections that say nothing, or not enough.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,71 @@ fn half_open_connections_cost_little_and_end() {
     let line = rig.refusal(Endpoint::Client, open[1].local_addr().expect("a socket"));
     assert_eq!(line["check"], "deadline", "{line}");
     healthy();
+}
+
+/// What a peer may say and then stop.
+const HALVES: &[&str] = &[
+    "",
+    "GET /vers",
+    "GET /version HTTP/1.1\r\nHost: m\r\n",
+    "POST /leases HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\n\r\nhalf",
+    "POST /leases HTTP/1.1\r\nHost: m\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    "POST /leases/internal HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\n\r\n",
+    "GET /members/hashkv HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\n\r\n{",
+    "POST /members/promote/1 HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\n\r\n{",
+    "POST /raft HTTP/1.1\r\nHost: m\r\nContent-Length: 100\r\n\r\n1",
+    // All of it, and nothing after the answer.
+    "GET /version HTTP/1.1\r\nHost: m\r\n\r\n",
+    "PRI * HTTP/2",
+    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+];
+
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// Members have one listener thread, and a few hundred descriptors may be all they have.
+#[test]
+fn silent_connections_to_a_peer_port_end() {
+    let dir = tempfile::Builder::new().prefix("retcd-tls-").tempdir().expect("a directory");
+    let (cert, key) = Issued::self_signed(&Spec::new("server")).put(dir.path(), "server");
+    let (cert, key) = (cert.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
+    let pairs = [("cert-file", cert), ("key-file", key)];
+    let (client, peer) = (flags(Endpoint::Client, &pairs), flags(Endpoint::Peer, &pairs));
+    for peer in [Vec::new(), peer] {
+        let rig = Rig::start(binary::ours(), &client, &peer);
+        let port = rig.port(Endpoint::Peer);
+        let connect = || -> Box<dyn Stream> {
+            if !peer.is_empty() {
+                return Box::new(secure::connect(port, None, &secure::VERSIONS));
+            }
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("accepted");
+            stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a socket");
+            Box::new(stream)
+        };
+        let begin = Instant::now();
+        let open: Vec<_> = HALVES
+            .iter()
+            .map(|half| {
+                let mut stream = connect();
+                stream.write_all(half.as_bytes()).and_then(|()| stream.flush()).expect("sent");
+                (half, stream)
+            })
+            .collect();
+        for (half, mut stream) in open {
+            let end = stream.read_to_end(&mut Vec::new());
+            let kind = end.err().map(|error| error.kind());
+            let waits = matches!(kind, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut));
+            assert!(!waits, "still open after {:?}: {half:?}\n{}", begin.elapsed(), rig.member.describe());
+        }
+        assert!(begin.elapsed() >= Duration::from_secs(4), "closed after {:?}", begin.elapsed());
+        let mut stream = connect();
+        let request = b"GET /version HTTP/1.1\r\nHost: m\r\nConnection: close\r\n\r\n";
+        stream.write_all(request).expect("sent");
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", rig.member.describe());
+    }
 }
 
 fn resident(pid: u32) -> u64 {
