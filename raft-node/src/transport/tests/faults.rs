@@ -214,6 +214,7 @@ fn a_peer_that_does_not_read() {
         assert!(answer.contains(&format!("\r\n{line}\r\n")), "{answer}");
     }
     let before = a.seen.unreachable();
+    let begin = tokio::time::Instant::now();
     for n in 0..100 {
         a.peers
             .send((0..50).map(|_| append(a.id, 0xf, n, 1, 100_000)).collect());
@@ -223,7 +224,9 @@ fn a_peer_that_does_not_read() {
         a.seen.unreachable() > before,
         "what has no room is reported at once"
     );
-    assert_eq!(posts.load(Ordering::SeqCst), 0);
+    let posted = posts.load(Ordering::SeqCst);
+    let given_up = begin.elapsed() >= TIMEOUT;
+    assert!(posted == 0 || given_up, "the stream is still there");
     still_served(&a, &b);
     // Once the stream is given up, messages go by POST.
     wait("the stream is given up", || {
