@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::context::Context;
+use super::names::Names;
 use super::url::PeerUrl;
 use super::version::{Incompatible, text};
 use super::{Connector, Stream};
@@ -91,12 +92,13 @@ impl Drop for AbortOnDrop {
 }
 
 pub(super) async fn connect(
+    names: &Names,
     connector: Option<&dyn Connector>,
     url: &PeerUrl,
     within: Duration,
 ) -> Result<Connection, ClientError> {
     let to = || url.authority.clone();
-    let stream = match timeout(within, dial(connector, url)).await {
+    let stream = match timeout(within, dial(names, connector, url)).await {
         Ok(stream) => stream?,
         Err(_) => {
             return Err(ClientError::DialTimeout {
@@ -121,6 +123,7 @@ pub(super) async fn connect(
 }
 
 async fn dial(
+    names: &Names,
     connector: Option<&dyn Connector>,
     url: &PeerUrl,
 ) -> Result<Box<dyn Stream>, ClientError> {
@@ -133,9 +136,8 @@ async fn dial(
             to: url.authority.clone(),
         });
     }
-    let tcp = TcpStream::connect((url.host.as_str(), url.port))
-        .await
-        .map_err(failed)?;
+    let addresses = names.addresses(&url.host, url.port).await.map_err(failed)?;
+    let tcp = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
     // Messages are small and somebody waits for them.
     tcp.set_nodelay(true).map_err(failed)?;
     match connector {

@@ -7,6 +7,9 @@ use http::HeaderValue;
 use http::header::HeaderMap;
 use tokio::sync::Semaphore;
 
+use super::client::{self, ClientError, Connection};
+use super::names::Names;
+use super::url::PeerUrl;
 use super::{MIN_CLUSTER_VERSION, Member, Options, hex};
 
 /// Snapshots that are sent at a time, over all peers. etcd's queue of them has as many places.
@@ -30,6 +33,7 @@ pub(super) struct Context {
     pub(super) sending: Arc<Semaphore>,
     pub(super) receiving: Arc<Semaphore>,
     unfinished: AtomicUsize,
+    names: Names,
 }
 
 /// What one message takes of [`MAX_UNFINISHED`]; given back when it is dropped.
@@ -91,7 +95,15 @@ impl Context {
             sending: Arc::new(Semaphore::new(MAX_SNAPSHOTS_SENT)),
             receiving: Arc::new(Semaphore::new(MAX_SNAPSHOTS_RECEIVED)),
             unfinished: AtomicUsize::new(0),
+            names: Names::default(),
         }
+    }
+
+    /// A connection to a peer.
+    pub(super) async fn connect(&self, url: &PeerUrl) -> Result<Connection, ClientError> {
+        let options = &self.options;
+        let connector = options.connector.as_deref();
+        client::connect(&self.names, connector, url, options.dial_timeout).await
     }
 
     pub(super) fn share(&self) -> Share<'_> {

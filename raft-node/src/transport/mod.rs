@@ -17,6 +17,7 @@ mod client;
 mod codec;
 mod context;
 mod deadline;
+mod names;
 mod outbox;
 mod peer;
 mod peers;

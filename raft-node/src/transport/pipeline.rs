@@ -137,7 +137,6 @@ impl Pipeline {
         message: &raftpb::Message,
         connection: &mut Option<(PeerUrl, Connection)>,
     ) -> Result<(), PostError> {
-        let options = &self.context.options;
         // A connection that was idle may have been closed meanwhile.
         let mut reused = match connection.take_if(|(to, _)| to == url) {
             Some((_, mut open)) => open.usable().await.then_some(open),
@@ -147,10 +146,7 @@ impl Pipeline {
             let again = reused.is_some();
             let mut open = match reused.take() {
                 Some(open) => open,
-                None => {
-                    let connector = options.connector.as_deref();
-                    client::connect(connector, url, options.dial_timeout).await?
-                }
+                None => self.context.connect(url).await?,
             };
             let body = message.encode_to_vec();
             let mut headers = self.context.headers.clone();

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Connector;
 use super::client::Connection;
+use super::names::Names;
 use super::request::{RequestError, request_over};
 use super::url::PeerUrl;
 
@@ -22,6 +23,7 @@ pub struct Pool {
     /// The one that was used last comes last.
     idle: Mutex<Vec<Idle>>,
     keep: Duration,
+    pub(super) names: Names,
 }
 
 struct Idle {
@@ -45,6 +47,7 @@ impl Pool {
         Pool {
             idle: Mutex::default(),
             keep,
+            names: Names::default(),
         }
     }
 

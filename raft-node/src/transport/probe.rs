@@ -138,16 +138,13 @@ async fn probe(
     way: Way,
     connection: &mut Option<Connection>,
 ) -> Result<Duration, String> {
-    let options = &context.options;
     let kept = match connection.take() {
         Some(mut open) => open.usable().await.then_some(open),
         None => None,
     };
     let mut open = match kept {
         Some(open) => open,
-        None => client::connect(options.connector.as_deref(), url, options.dial_timeout)
-            .await
-            .map_err(|e| e.to_string())?,
+        None => context.connect(url).await.map_err(|e| e.to_string())?,
     };
     let body = client::empty();
     let request = client::build(Method::GET, url, PATH, http::HeaderMap::new(), body);

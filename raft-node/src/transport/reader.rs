@@ -121,8 +121,7 @@ impl Reader {
         let path = format!("{}/{}", self.kind.path(), self.context.local);
         debug!(options.logger, "dial stream reader"; "from" => &self.context.local,
             "to" => hex(self.peer), "address" => format!("{url}{path}"));
-        let connector = options.connector.as_deref();
-        let mut connection = client::connect(connector, url, options.dial_timeout).await?;
+        let mut connection = self.context.connect(url).await?;
         let mut headers = self.context.headers.clone();
         if let Ok(to) = HeaderValue::from_str(&hex(self.peer)) {
             headers.insert("x-raft-to", to);

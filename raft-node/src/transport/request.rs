@@ -110,7 +110,7 @@ async fn exchange(
         let again = kept.is_some();
         let mut connection = match kept {
             Some(kept) => kept,
-            None => client::connect(connector, url, deadline).await?,
+            None => client::connect(&pool.names, connector, url, deadline).await?,
         };
         let (method, headers) = (head.method.clone(), head.headers.clone());
         let body = client::full(body.clone());

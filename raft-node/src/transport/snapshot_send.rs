@@ -140,9 +140,7 @@ impl SnapshotSender {
         message: &raftpb::Message,
         database: DatabaseCopy,
     ) -> Result<(), PostError> {
-        let options = &self.context.options;
-        let connector = options.connector.as_deref();
-        let mut connection = client::connect(connector, url, options.dial_timeout).await?;
+        let mut connection = self.context.connect(url).await?;
         let mut headers = self.context.headers.clone();
         headers.insert(
             CONTENT_TYPE,
@@ -156,7 +154,7 @@ impl SnapshotSender {
         let exchange = async {
             let response = connection.send(request).await?;
             // A failed read ends the body early, so this may be an answer to half of it.
-            let within = options.read_timeout;
+            let within = self.context.options.read_timeout;
             timeout(
                 within,
                 client::post_result(&self.context, response, &peer, &to),
