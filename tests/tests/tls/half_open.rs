@@ -109,7 +109,8 @@ fn silent_connections_to_a_peer_port_end() {
             .iter()
             .map(|half| {
                 let mut stream = connect();
-                stream.write_all(half.as_bytes()).and_then(|()| stream.flush()).expect("sent");
+                // On a busy machine the time may be over before.
+                let _ = stream.write_all(half.as_bytes()).and_then(|()| stream.flush());
                 (half, stream)
             })
             .collect();
