@@ -16,11 +16,12 @@ use tokio::sync::watch;
 /// whoever wants to know waits for that one.
 pub(super) struct Names {
     lookup: Box<dyn Fn(String, u16) -> Lookup + Send + Sync>,
-    under_way: Arc<Mutex<HashMap<Name, watch::Receiver<Option<Found>>>>>,
+    under_way: UnderWay,
 }
 
 type Name = (String, u16);
 type Lookup = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+type UnderWay = Arc<Mutex<HashMap<Name, watch::Receiver<Option<Found>>>>>;
 type Found = Result<Vec<SocketAddr>, (io::ErrorKind, String)>;
 
 impl Default for Names {
@@ -84,10 +85,7 @@ impl Names {
     }
 }
 
-struct Ends(
-    Arc<Mutex<HashMap<Name, watch::Receiver<Option<Found>>>>>,
-    Name,
-);
+struct Ends(UnderWay, Name);
 
 impl Drop for Ends {
     fn drop(&mut self) {

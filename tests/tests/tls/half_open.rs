@@ -93,8 +93,8 @@ fn silent_connections_to_a_peer_port_end() {
     let (cert, key) = (cert.to_str().expect("UTF-8"), key.to_str().expect("UTF-8"));
     let pairs = [("cert-file", cert), ("key-file", key)];
     let (client, peer) = (flags(Endpoint::Client, &pairs), flags(Endpoint::Peer, &pairs));
-    for peer in [&[][..], &peer] {
-        let rig = Rig::start(binary::ours(), &client, peer);
+    for peer in [Vec::new(), peer] {
+        let rig = Rig::start(binary::ours(), &client, &peer);
         let port = rig.port(Endpoint::Peer);
         let connect = || -> Box<dyn Stream> {
             if !peer.is_empty() {
@@ -109,7 +109,8 @@ fn silent_connections_to_a_peer_port_end() {
             .iter()
             .map(|half| {
                 let mut stream = connect();
-                stream.write_all(half.as_bytes()).and_then(|()| stream.flush()).expect("sent");
+                // On a busy machine the time may be over before.
+                let _ = stream.write_all(half.as_bytes()).and_then(|()| stream.flush());
                 (half, stream)
             })
             .collect();
