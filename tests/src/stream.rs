@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::gate::{Gate, Gated};
 use crate::grpc::frame;
 
 /// How long a reply that has to come may take.
@@ -68,17 +69,25 @@ pub struct Stream {
 }
 
 impl Streams {
-    /// Connects to a loopback port; `window`: bytes that a stream, and all of them, may send ahead.
+    /// Connects to a loopback port; `window`: bytes that a stream may send ahead.
     ///
     /// # Panics
     /// If nobody answers.
     pub async fn open(port: u16, window: u32) -> Self {
+        Self::behind(Gate::default(), port, [window, 16 << 20]).await
+    }
+
+    /// Connects to a loopback port behind a gate; `windows`: bytes that a stream, and all of them, may send ahead.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    pub async fn behind(gate: Gate, port: u16, windows: [u32; 2]) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.expect("a server");
         stream.set_nodelay(true).expect("a socket");
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(window)
-            .initial_connection_window_size(16 << 20)
-            .handshake(TokioIo::new(stream))
+            .initial_stream_window_size(windows[0])
+            .initial_connection_window_size(windows[1])
+            .handshake(TokioIo::new(Gated::new(gate, stream)))
             .await
             .expect("HTTP/2");
         tokio::spawn(connection);
