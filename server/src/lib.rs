@@ -12,6 +12,9 @@
 //! Nothing is global: logger, metrics, clock and limits belong to a [`Server`], and several of them
 //! run in one process.
 
+#[macro_use]
+mod mutant;
+
 mod alarm;
 mod api;
 mod apply;

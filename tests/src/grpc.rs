@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -11,7 +12,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
+use rustls::ClientConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// How long a call may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Connection {
     sender: SendRequest<Full<Bytes>>,
     address: SocketAddr,
+    scheme: &'static str,
 }
 
 /// Everything that came back from one call.
@@ -74,13 +79,22 @@ impl Connection {
     pub async fn to(address: SocketAddr, window: u32) -> Result<Self, Box<dyn Error + Send + Sync>> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(window)
-            .initial_connection_window_size(window)
-            .handshake(TokioIo::new(stream))
-            .await?;
-        tokio::spawn(connection);
-        Ok(Self { sender, address })
+        Ok(Self { sender: handshake(stream, window).await?, address, scheme: "http" })
+    }
+
+    /// The same over TLS.
+    ///
+    /// # Errors
+    /// If nobody answers, or either side does not trust the other.
+    pub async fn secure(
+        address: SocketAddr,
+        window: u32,
+        config: Arc<ClientConfig>,
+    ) -> Result<Self, Box<dyn Error + Send + Sync>> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        let stream = TlsConnector::from(config).connect(address.ip().into(), stream).await?;
+        Ok(Self { sender: handshake(stream, window).await?, address, scheme: "https" })
     }
 
     /// Whether the connection still takes calls.
@@ -99,7 +113,7 @@ impl Connection {
     /// # Panics
     /// If there is none.
     pub async fn stream(&self, path: &str, message: &impl Message) -> Streaming {
-        let request = Request::post(format!("http://{}{path}", self.address))
+        let request = Request::post(format!("{}://{}{path}", self.scheme, self.address))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(Full::new(Bytes::from(frame(&message.encode_to_vec()))))
@@ -118,7 +132,7 @@ impl Connection {
     /// # Panics
     /// If a path or header is none.
     pub async fn send(&self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Outcome {
-        let mut request = Request::post(format!("http://{}{path}", self.address));
+        let mut request = Request::post(format!("{}://{}{path}", self.scheme, self.address));
         let map = request.headers_mut().expect("a valid path");
         for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")].iter().chain(headers) {
             let name: http::HeaderName = name.parse().expect("a header name");
@@ -175,6 +189,19 @@ impl Connection {
         }
         outcome
     }
+}
+
+async fn handshake<T>(stream: T, window: u32) -> Result<SendRequest<Full<Bytes>>, hyper::Error>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .initial_stream_window_size(window)
+        .initial_connection_window_size(window)
+        .handshake(TokioIo::new(stream))
+        .await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 /// An answer that is read message by message. What is not read yet, the server cannot send.

@@ -2,6 +2,7 @@
 
 pub mod binary;
 pub mod cluster;
+pub mod gate;
 pub mod grpc;
 pub mod http1;
 pub mod linear;

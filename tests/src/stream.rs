@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
+use crate::gate::{Gate, Gated};
 use crate::grpc::frame;
 
 /// How long a reply that has to come may take.
@@ -68,7 +69,7 @@ pub struct Stream {
 }
 
 impl Streams {
-    /// Connects to a loopback port; `window`: bytes that a stream, and all of them, may send ahead.
+    /// Connects to a loopback port; `window`: bytes that a stream may send ahead.
     ///
     /// # Panics
     /// If nobody answers.
@@ -81,12 +82,24 @@ impl Streams {
     /// # Errors
     /// If nobody answers.
     pub async fn try_open(port: u16, window: u32) -> Result<Self, String> {
+        Self::try_behind(Gate::default(), port, [window, 16 << 20]).await
+    }
+
+    /// Connects to a loopback port behind a gate; `windows`: bytes that a stream, and all of them, may send ahead.
+    ///
+    /// # Panics
+    /// If nobody answers.
+    pub async fn behind(gate: Gate, port: u16, windows: [u32; 2]) -> Self {
+        Self::try_behind(gate, port, windows).await.unwrap_or_else(|e| panic!("port {port}: {e}"))
+    }
+
+    async fn try_behind(gate: Gate, port: u16, windows: [u32; 2]) -> Result<Self, String> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map_err(|e| e.to_string())?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let (sender, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(window)
-            .initial_connection_window_size(16 << 20)
-            .handshake(TokioIo::new(stream))
+            .initial_stream_window_size(windows[0])
+            .initial_connection_window_size(windows[1])
+            .handshake(TokioIo::new(Gated::new(gate, stream)))
             .await
             .map_err(|e| e.to_string())?;
         tokio::spawn(connection);

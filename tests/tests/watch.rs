@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use prost::Message as _;
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::etcdserverpb::watch_request::RequestUnion;
+use retcd_tests::gate::Gate;
 use retcd_tests::grpc::Connection;
 use retcd_tests::member::{Member, PATIENCE, Setup};
 use retcd_tests::stream::{Part, Stream, Streams};
@@ -222,6 +223,59 @@ async fn one_far_behind_delays_nobody() {
         println!("once more after round {round}");
     }
     panic!("the lone key is never heard of while somebody reads all of history");
+}
+
+/// A reply of many megabytes does not hold up the events of a watch on its connection (etcd issue 15402). Nothing is
+/// timed: the connection is held up when the reply has begun, an event is made, and then the frames are counted that
+/// come before it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_big_range_starves_no_watch_on_its_connection() {
+    const VALUES: usize = 48;
+    const BYTES: usize = 1 << 20;
+    const ROUNDS: usize = 3;
+    // Streams of the connection, as HTTP/2 numbers them.
+    const WATCHES: u32 = 1;
+    let member = Member::start(Setup::new(binary::ours()).flags(["--unsafe-no-fsync"]));
+    let port = member.port();
+    put(port, VALUES, BYTES).await;
+    let connection = Connection::open(port).await;
+    let gate = Gate::default();
+    // Flow control is out of the game: only the order in which the server sends counts.
+    let streams = Streams::behind(gate.clone(), port, [256 << 20, 1 << 30]).await;
+    let mut lone = streams.call(WATCH, &[]).await;
+    create(&lone, pb::WatchCreateRequest { key: "lone".into(), ..Default::default() });
+    assert!(next(&mut lone).await.created);
+    for (round, stream) in (0..ROUNDS).zip((WATCHES + 2..).step_by(2)) {
+        gate.shut_at(stream);
+        let mut range = streams.call("/etcdserverpb.KV/Range", &[]).await;
+        range.send(&pb::RangeRequest { key: "k".into(), range_end: "l".into(), ..Default::default() });
+        range.half_close();
+        tokio::time::timeout(retcd_tests::member::PATIENCE, gate.is_shut()).await.expect("a reply begins");
+        let sent = gauge(&member, "etcd_debugging_mvcc_events_total");
+        let request = pb::PutRequest { key: "lone".into(), ..Default::default() };
+        assert!(connection.call(PUT, &request).await.ok());
+        let deadline = Instant::now() + retcd_tests::member::PATIENCE;
+        while gauge(&member, "etcd_debugging_mvcc_events_total") == sent {
+            assert!(Instant::now() < deadline, "round {round}: the watch has to wait for the end of the range");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        gate.open();
+        assert_eq!(next(&mut lone).await.events.len(), 1);
+        let frames = gate.frames();
+        let event = frames.iter().rposition(|(stream, _)| *stream == WATCHES).expect("an event");
+        let bytes = |frames: &[(u32, usize)]| -> usize {
+            frames.iter().filter(|(of, _)| *of == stream).map(|(_, bytes)| bytes).sum()
+        };
+        let before = bytes(&frames[..event]);
+        match range.next().await {
+            Part::Message(reply) => assert!(reply.len() > VALUES * BYTES, "{}", reply.len()),
+            other => panic!("{other:?}"),
+        }
+        let all = bytes(&gate.frames());
+        println!("round {round}: {before} of {all} bytes came before the event");
+        // What both ends of the connection had buffered when it was held up, and a few frames.
+        assert!(before < all / 2, "round {round}: {before} of {all} bytes came before the event");
+    }
 }
 
 /// Watch streams do not hold up a stop: they are told, and their clients find the member again.

@@ -120,14 +120,17 @@ impl Deadlines {
             return Renewed::Expired(receiver);
         }
         // A new leader's grace is not taken back.
-        timer.deadline = timer.deadline.max(now + timer.ttl);
+        if !planted!(RenewalForgotten) {
+            timer.deadline = timer.deadline.max(now + timer.ttl);
+        }
         let at = now + CHECKPOINT_INTERVAL;
         if timer.checkpoint.is_none() && timer.deadline > at {
             timer.checkpoint = Some(at);
             self.checkpoints.insert((at, id));
         }
         let ttl = i64::try_from(timer.ttl.as_secs()).unwrap_or(i64::MAX);
-        Renewed::Yes(ttl, timer.is_checkpointed)
+        let is_checkpointed = timer.is_checkpointed && !planted!(CheckpointNotTakenBack);
+        Renewed::Yes(ttl, is_checkpointed)
     }
 
     /// Whole seconds left, negative when its time was over before that many.

@@ -55,7 +55,10 @@ impl Lessor {
             let record = record::decode(&key, value)?;
             let lease = Lease {
                 id: record.id,
-                ttl: record.ttl.max(self.min_ttl),
+                ttl: match planted!(ShortAfterRestart) {
+                    false => record.ttl.max(self.min_ttl),
+                    true => self.min_ttl,
+                },
                 remaining_ttl: record.remaining_ttl,
                 keys: BTreeSet::new(),
             };
@@ -114,6 +117,10 @@ impl Lessor {
         for key in &lease.keys {
             txn.delete_range(key, &[], false)?;
             self.owners.remove(key);
+            if planted!(RevokedOneByOne) {
+                txn.end();
+                txn = store.begin();
+            }
         }
         txn.end();
         store.backend().delete(Bucket::Lease, record::key(id));
@@ -132,7 +139,7 @@ impl Lessor {
         let Some(lease) = self.shared.checkpoint(id, remaining_ttl) else {
             return;
         };
-        if persist {
+        if persist && !planted!(CheckpointNotPersisted) {
             writer.put(Bucket::Lease, record::key(id), record::encode(&lease));
         }
     }
@@ -155,7 +162,9 @@ impl Leases for Lessor {
             if id != 0 && self.owners.get(key) == Some(&id) {
                 return;
             }
-            self.detach(key);
+            if id != 0 || !planted!(KeyNotDetached) {
+                self.detach(key);
+            }
         }
         if id == 0 {
             return;

@@ -38,7 +38,7 @@ impl Lease {
     /// Seconds that are left of it for a new leader.
     fn left(&self) -> i64 {
         match self.remaining_ttl {
-            1.. => self.remaining_ttl,
+            1.. if !planted!(CheckpointIgnored) => self.remaining_ttl,
             _ => self.ttl,
         }
     }
@@ -155,7 +155,7 @@ impl Leases {
     pub(crate) fn elected(&self, term: Option<u64>) {
         let mut state = self.state.lock();
         state.elected = term.unwrap_or(0);
-        if state.deadlines.take().is_some() {
+        if !planted!(DeposedKeepsTime) && state.deadlines.take().is_some() {
             self.part
                 .send_if_modified(|part| replace(part, Part::Follower));
         }
@@ -170,14 +170,20 @@ impl Leases {
     }
 
     fn promote(&self, state: &mut State) {
-        let is_leader = state.elected != 0 && state.begun == state.elected;
+        let has_begun = state.begun == state.elected || planted!(LeadsBeforeApplied);
+        let is_leader = state.elected != 0 && has_begun;
         if !is_leader || state.deadlines.is_some() || state.stopped {
             return;
         }
         let now = self.clock.now();
         let mut deadlines = Deadlines::default();
         for lease in state.leases.values() {
-            deadlines.insert(lease.id, lease.ttl, lease.left(), self.grace, now);
+            let grace = if planted!(NoGrace) {
+                Duration::ZERO
+            } else {
+                self.grace
+            };
+            deadlines.insert(lease.id, lease.ttl, lease.left(), grace, now);
         }
         state.deadlines = Some(deadlines);
         self.part
@@ -199,6 +205,12 @@ impl Leases {
     pub(crate) fn renew(&self, id: i64) -> Result<Renewal, NotPrimary> {
         let mut state = self.state.lock();
         let now = self.clock.now();
+        if planted!(FollowerRenews)
+            && state.deadlines.is_none()
+            && let Some(lease) = state.leases.get(&id)
+        {
+            return Ok(Renewal::Renewed(lease.ttl));
+        }
         let deadlines = state.deadlines.as_mut().ok_or(NotPrimary)?;
         Ok(match deadlines.renew(id, now) {
             Renewed::Yes(ttl, false) => Renewal::Renewed(ttl),

@@ -68,6 +68,7 @@ impl Event {
         }
         let before = store.before(&self.change)?;
         let encoded = match before {
+            Some(_) if planted!(PrevKvIsNew) => self.encode(Some(self.change.event_kv())),
             Some(kv) => self.encode(Some(kv.encoded)),
             None => self.encoded(false, store)?.clone(),
         };

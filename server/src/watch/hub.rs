@@ -176,7 +176,7 @@ impl Hub {
         if from > live.at {
             self.skip(&mut live, from);
         }
-        if !complete {
+        if !complete && !planted!(LossUnnoticed) {
             self.skip(&mut live, to);
         }
         loop {
@@ -250,7 +250,10 @@ impl Hub {
             let mut fallen = HashMap::new();
             for item in left {
                 if let Item::Events { serial, unit, .. } = item {
-                    fallen.entry(serial).or_insert(unit.rev);
+                    let next = fallen.entry(serial).or_insert(unit.rev);
+                    if planted!(FallsTooFar) {
+                        *next = unit.rev;
+                    }
                 }
             }
             if let Some(asked) = stream.progress.take_if(|asked| *asked <= at) {
@@ -355,6 +358,8 @@ impl Hub {
             (true, Some(first)) if first.rev <= next => (next - first.rev) as usize,
             (true, _) => return Joined::Behind(next),
         };
+        let skipped = skipped + usize::from(planted!(HandOverDrops));
+        let skipped = skipped.saturating_sub(usize::from(planted!(HandOverRepeats)));
         for unit in live.recent.iter().skip(skipped) {
             missed.extend(spec.pick(serial, unit));
         }
@@ -406,7 +411,8 @@ impl Hub {
         if stream.watchers.is_empty() || stream.behind > 0 || early || stream.inbox.is_full() {
             return;
         }
-        if at >= rev {
+        if at >= rev || planted!(ProgressTooEarly) {
+            let at = at.max(rev);
             stream.inbox.force(Item::Progress { serial: None, at });
         } else {
             // The hub is about to take in what the store has already.
@@ -479,7 +485,8 @@ impl Live {
             matches.sort_unstable();
         }
         let mut numbers = Vec::new();
-        for group in matches.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+        let together = !planted!(RevisionSplit);
+        for group in matches.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1) && together) {
             let (id, serial, _) = group[0];
             numbers.clear();
             numbers.extend(group.iter().map(|(_, _, n)| *n));

@@ -26,7 +26,7 @@ impl Range {
 
 /// Whether what ends at `end` goes beyond `key`.
 fn reaches(end: Option<&Bytes>, key: &[u8]) -> bool {
-    end.is_none_or(|end| end > key)
+    end.is_none_or(|end| end > key || planted!(RangeEndInclusive) && end == key)
 }
 
 /// Compares ends.

@@ -417,6 +417,15 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
         let Some(watch) = self.watches.remove(&id) else {
             return;
         };
+        if planted!(EventsAfterCancel) {
+            self.watches.insert(id, watch);
+            return self.control.push_back(WatchReply {
+                header: Some(member.header_at(member.hub().store.rev())),
+                watch_id: id,
+                canceled: true,
+                ..WatchReply::default()
+            });
+        }
         self.ids.remove(&watch.serial);
         if let State::Behind(_) = watch.state {
             self.behind.retain(|behind| *behind != id);
@@ -552,7 +561,7 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
             return Ok(true);
         }
         let reply = WatchReply {
-            header: Some(member.header_at(revision)),
+            header: Some(member.header_at(revision + i64::from(planted!(HeaderTooNew)))),
             watch_id: *id,
             events: events.cloned().collect(),
             ..WatchReply::default()
@@ -665,7 +674,11 @@ impl<H: Host, E: From<Error> + Send + 'static> Session<H, E> {
                 header: Some(member.header_at(0)),
                 watch_id: id,
                 canceled: true,
-                compact_revision: revision,
+                compact_revision: if planted!(CompactedUntold) {
+                    0
+                } else {
+                    revision
+                },
                 ..WatchReply::default()
             });
         }

@@ -69,6 +69,7 @@ impl Filter {
     }
 
     pub(super) fn admits(self, is_delete: bool) -> bool {
+        let is_delete = is_delete != planted!(FiltersSwapped);
         !if is_delete { self.deletes } else { self.puts }
     }
 }

@@ -12,11 +12,13 @@ mod model;
 mod world;
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use model::Random;
 use world::World;
 
 use crate::error::Error;
+use crate::mutant::{self, Mutant};
 
 /// Runs at scale 1.
 const RUNS: u64 = 200;
@@ -28,6 +30,55 @@ fn number(name: &str, default: u64) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
+/// One run; how often what happened in it.
+fn play(seed: u64, run: u64) -> BTreeMap<&'static str, u64> {
+    let mut world = World::new(Random::new(seed.wrapping_mul(1_000_003).wrapping_add(run)));
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.settle();
+    }));
+    if let Err(panic) = played {
+        println!("run {run} of seed {seed}; the last steps:");
+        for line in world.log.iter().rev().take(40).rev() {
+            println!("  {line}");
+        }
+        // What is wrong may also be wrong at its end.
+        std::mem::forget(world);
+        resume_unwind(panic);
+    }
+    world.counts
+}
+
+/// A model that lets faults pass proves nothing.
+#[test]
+fn planted_faults_are_found() {
+    let mutants = [
+        Mutant::HandOverDrops,
+        Mutant::HandOverRepeats,
+        Mutant::FallsTooFar,
+        Mutant::LossUnnoticed,
+        Mutant::PrevKvIsNew,
+        Mutant::FiltersSwapped,
+        Mutant::ProgressTooEarly,
+        Mutant::RevisionSplit,
+        Mutant::CompactedUntold,
+        Mutant::EventsAfterCancel,
+        Mutant::HeaderTooNew,
+        Mutant::RangeEndInclusive,
+    ];
+    let found = |mutant: &Mutant| mutant::find(*mutant, RUNS, |run| drop(play(1, run))).is_some();
+    let survivors: Vec<_> = mutants
+        .into_iter()
+        .filter(|mutant| !found(mutant))
+        .collect();
+    assert!(
+        survivors.is_empty(),
+        "not found in {RUNS} runs: {survivors:?}"
+    );
+}
+
 #[test]
 fn every_watcher_sees_what_it_should_once_and_in_order() {
     let seed = number("RETCD_TEST_SEED", 1);
@@ -35,21 +86,7 @@ fn every_watcher_sees_what_it_should_once_and_in_order() {
     println!("RETCD_TEST_SEED={seed}");
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     for run in 0..runs {
-        let mut world = World::new(Random::new(seed.wrapping_mul(1_000_003).wrapping_add(run)));
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..STEPS {
-                world.step();
-            }
-            world.settle();
-        }));
-        if let Err(panic) = played {
-            println!("run {run} of seed {seed}; the last steps:");
-            for line in world.log.iter().rev().take(40).rev() {
-                println!("  {line}");
-            }
-            std::panic::resume_unwind(panic);
-        }
-        for (name, count) in world.counts {
+        for (name, count) in play(seed, run) {
             *counts.entry(name).or_default() += count;
         }
     }

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message;
+use rustls::ClientConfig;
 
 use crate::grpc::Connection;
 
@@ -59,9 +61,16 @@ impl Display for Failure {
 #[derive(Debug, Default)]
 pub struct Caller {
     connections: HashMap<SocketAddr, Connection>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl Caller {
+    /// One that speaks TLS, if it has something to show.
+    #[must_use]
+    pub fn over(tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { connections: HashMap::new(), tls }
+    }
+
     /// Calls a method, for example `KV/Put`.
     ///
     /// # Errors
@@ -96,7 +105,13 @@ impl Caller {
         if let Some(connection) = self.connections.get(&address).filter(|c| c.usable()) {
             return Ok(connection.clone());
         }
-        let connection = tokio::time::timeout(DIAL, Connection::to(address, 16 << 20))
+        let connect = async {
+            match &self.tls {
+                None => Connection::to(address, 16 << 20).await,
+                Some(tls) => Connection::secure(address, 16 << 20, Arc::clone(tls)).await,
+            }
+        };
+        let connection = tokio::time::timeout(DIAL, connect)
             .await
             .map_err(|_| Failure::Unreachable(format!("{address} does not answer")))?
             .map_err(|e| Failure::Unreachable(format!("{address}: {e}")))?;

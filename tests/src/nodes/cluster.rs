@@ -1,12 +1,13 @@
 //! Members that belong together.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use retcd_proto::etcdserverpb as pb;
 use tempfile::TempDir;
 
-use super::{Caller, Failure, Kind, Node, Place};
+use super::{Caller, Failure, Kind, Node, Place, Secrets};
 use crate::http1;
 use crate::member::PATIENCE;
 
@@ -26,6 +27,7 @@ pub struct Cluster {
     temp: TempDir,
     flags: Vec<String>,
     names: usize,
+    secrets: Option<Arc<Secrets>>,
 }
 
 impl Cluster {
@@ -39,11 +41,21 @@ impl Cluster {
             kind.program()?;
         }
         let temp = tempfile::Builder::new().prefix("retcd-cluster-").tempdir().expect("a temporary directory");
-        let mut cluster = Self { nodes: Vec::new(), caller: Caller::default(), temp, flags: flags.to_vec(), names: 0 };
+        let (nodes, caller) = (Vec::new(), Caller::default());
+        let mut cluster = Self { nodes, caller, temp, flags: flags.to_vec(), names: 0, secrets: None };
         for (n, &kind) in kinds.iter().enumerate() {
             cluster.node(kind, places.get(n).cloned().unwrap_or(Place::Loopback));
         }
         Some(cluster)
+    }
+
+    /// From now on all speak mutual TLS, with clients and with each other. None of them has run yet.
+    pub fn secure(&mut self) -> Arc<Secrets> {
+        let secrets = Arc::new(Secrets::make(self.temp.path()));
+        self.caller = Caller::over(Some(secrets.client()));
+        self.nodes.iter_mut().for_each(|node| node.secure(&secrets));
+        self.secrets = Some(Arc::clone(&secrets));
+        secrets
     }
 
     /// Makes a further member that nobody knows yet, and returns its number.
@@ -51,7 +63,11 @@ impl Cluster {
         self.names += 1;
         let name = format!("m{}", self.names);
         let dir = self.temp.path().join(&name);
-        self.nodes.push(Node::new(name, kind, dir, place, self.flags.clone()));
+        let mut node = Node::new(name, kind, dir, place, self.flags.clone());
+        if let Some(secrets) = &self.secrets {
+            node.secure(secrets);
+        }
+        self.nodes.push(node);
         self.nodes.len() - 1
     }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
+use super::Secrets;
 use crate::member::Log;
 use crate::net::Host;
 use crate::ports::Port;
@@ -83,6 +84,8 @@ pub struct Node {
     pub program: Option<PathBuf>,
     /// Environment, for the next start.
     pub env: Vec<(String, String)>,
+    /// Without, it speaks HTTP.
+    secrets: Option<Arc<Secrets>>,
     process: Option<Process>,
     paused: bool,
     logs: Vec<(Kind, Log)>,
@@ -101,6 +104,7 @@ impl Node {
             flags,
             program: None,
             env: Vec::new(),
+            secrets: None,
             process: None,
             paused: false,
             logs: Vec::new(),
@@ -125,6 +129,16 @@ impl Node {
         }
     }
 
+    /// From now on it speaks mutual TLS.
+    pub(super) fn secure(&mut self, secrets: &Arc<Secrets>) {
+        secrets.issue(&self.name, self.client().ip());
+        self.secrets = Some(Arc::clone(secrets));
+    }
+
+    const fn scheme(&self) -> &'static str {
+        if self.secrets.is_some() { "https" } else { "http" }
+    }
+
     /// Where clients reach it.
     #[must_use]
     pub fn client(&self) -> SocketAddr {
@@ -133,8 +147,14 @@ impl Node {
 
     /// Where its peers reach it.
     #[must_use]
+    pub fn peer(&self) -> SocketAddr {
+        self.address(1, 2380)
+    }
+
+    /// The same as a URL.
+    #[must_use]
     pub fn peer_url(&self) -> String {
-        format!("http://{}", self.address(1, 2380))
+        format!("{}://{}", self.scheme(), self.peer())
     }
 
     /// Its peer port on the loopback address, if it is there.
@@ -182,7 +202,7 @@ impl Node {
             Place::Loopback => Command::new(program),
             Place::Host(host) => host.command(program),
         };
-        let (client, peer) = (format!("http://{}", self.client()), self.peer_url());
+        let (client, peer) = (format!("{}://{}", self.scheme(), self.client()), self.peer_url());
         command.args([
             format!("--name={}", self.name),
             format!("--data-dir={}", self.dir.display()),
@@ -195,6 +215,7 @@ impl Node {
             "--initial-cluster-token=rig".to_owned(),
         ]);
         command.args(&self.flags).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.args(self.secrets.iter().flat_map(|secrets| secrets.flags(&self.name)));
         let process = Process::start(command);
         self.logs.push((self.kind, process.log().clone()));
         self.process = Some(process);

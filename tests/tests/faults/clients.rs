@@ -15,6 +15,7 @@ use retcd_tests::linear::{Call, Event, Value};
 use retcd_tests::net::Host;
 use retcd_tests::nodes::{Caller, Failure};
 use retcd_tests::random::Random;
+use rustls::ClientConfig;
 use tokio::task::JoinSet;
 
 use crate::history::Seen;
@@ -45,6 +46,14 @@ impl Clock {
     }
 }
 
+/// Where callers are, and whom they call.
+pub(crate) struct Target<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) members: &'a [SocketAddr],
+    /// What they show, if members speak TLS.
+    pub(crate) tls: Option<&'a Arc<ClientConfig>>,
+}
+
 /// Load of one round.
 pub(crate) struct Load {
     stop: Arc<AtomicBool>,
@@ -53,11 +62,11 @@ pub(crate) struct Load {
 
 impl Load {
     /// Starts callers on a machine; they go to the members at random.
-    pub(crate) fn start(host: &Host, members: &[SocketAddr], clock: Clock, round: u64, seed: u64) -> Self {
+    pub(crate) fn start(target: &Target<'_>, clock: Clock, round: u64, seed: u64) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let values = Arc::new(AtomicU64::new(round * 1_000_000));
-        let (members, stopped) = (members.to_vec(), Arc::clone(&stop));
-        let thread = on(host, move || async move {
+        let (members, tls, stopped) = (target.members.to_vec(), target.tls.cloned(), Arc::clone(&stop));
+        let thread = on(target.host, move || async move {
             let mut callers = JoinSet::new();
             for client in 0..CLIENTS {
                 let caller = OneCaller {
@@ -67,7 +76,7 @@ impl Load {
                     members: members.clone(),
                     random: Random::new(seed ^ (client as u64) << 32),
                     values: Arc::clone(&values),
-                    caller: Caller::default(),
+                    caller: Caller::over(tls.clone()),
                     seen: Vec::new(),
                 };
                 callers.spawn(caller.run(Arc::clone(&stopped)));

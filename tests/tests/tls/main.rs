@@ -3,6 +3,7 @@
 mod etcdctl;
 mod half_open;
 mod matrix;
+mod peers;
 mod rig;
 mod rotation;
 mod wrong_port;

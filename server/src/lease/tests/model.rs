@@ -10,14 +10,16 @@
 //!
 //! [`Deadlines`]: crate::lease::deadlines::Deadlines
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use retcd_proto::etcdserverpb as pb;
 use retcd_storage::clock::Clock as _;
 
 use super::*;
 use crate::lease::keeper::checkpoint;
-use crate::lease::shared::Renewal;
+use crate::lease::shared::{Lease, Renewal};
+use crate::mutant::{self, Mutant};
 
 const RUNS: u64 = 60;
 const STEPS: usize = 400;
@@ -260,6 +262,11 @@ impl World {
         if work.expired.is_empty() && work.checkpoints.is_empty() {
             return;
         }
+        let member = &self.members[who];
+        assert!(
+            who == self.leader || member.unaware_until.is_some(),
+            "who was told that it does not lead wants {work:?}"
+        );
         let lost = self.random.below(8) == 0;
         // As raft does.
         if lost || who != self.leader || work.term != self.term {
@@ -295,7 +302,21 @@ impl World {
         };
         for (term, entry) in self.log.iter().skip(member.applied).take(entries) {
             match entry {
-                Entry::Begin => member.leases.term_begun(*term),
+                Entry::Begin => {
+                    member.leases.term_begun(*term);
+                    if who == self.leader && *term == self.term {
+                        // Nobody gets more time of a new leader than the log says is left.
+                        for lease in by_the_log(&self.log[..member.applied]).0 {
+                            let found = member.leases.time_to_live(lease.id, false);
+                            let left = match lease.remaining_ttl {
+                                0 => lease.ttl,
+                                left => left,
+                            };
+                            let left = left + GRACE.as_secs() as i64;
+                            assert_eq!(found.unwrap().map(|found| found.left), Some(left));
+                        }
+                    }
+                }
                 Entry::Grant(id, ttl) => {
                     lessor.grant(store.backend(), *id, *ttl).unwrap();
                 }
@@ -364,16 +385,69 @@ impl World {
         assert_eq!(self.members[leader].leases.len(), 0);
     }
 
+    /// Both have what the log says.
     fn same(&self) {
-        let [one, two] = &self.members;
-        let (mut ids, mut other) = (one.leases.ids(), two.leases.ids());
-        ids.sort_unstable();
-        other.sort_unstable();
-        assert_eq!(ids, other);
-        for id in ids {
-            assert_eq!(one.leases.lookup(id), two.leases.lookup(id));
+        let (leases, rev) = by_the_log(&self.log);
+        for member in &self.members {
+            let mut ids = member.leases.ids();
+            ids.sort_unstable();
+            let found: Vec<_> = ids
+                .iter()
+                .filter_map(|id| member.leases.lookup(*id))
+                .collect();
+            assert_eq!(found, leases);
+            let store = member.disk.as_ref().map(|(store, _)| store.rev());
+            assert_eq!(
+                store,
+                Some(rev),
+                "a change is a revision, whatever it deletes"
+            );
         }
     }
+}
+
+/// All leases, and the store's revision, as a list of entries makes them.
+fn by_the_log(log: &[(u64, Entry)]) -> (Vec<Lease>, i64) {
+    let mut leases: BTreeMap<i64, Lease> = BTreeMap::new();
+    let mut rev = 1;
+    for (_, entry) in log {
+        match entry {
+            Entry::Begin => {}
+            Entry::Grant(id, ttl) => {
+                let lease = Lease {
+                    id: *id,
+                    ttl: (*ttl).max(MIN_TTL),
+                    remaining_ttl: 0,
+                    keys: BTreeSet::new(),
+                };
+                leases.insert(*id, lease);
+            }
+            Entry::Revoke(id) => {
+                let gone = leases.remove(id);
+                rev += i64::from(gone.is_some_and(|lease| !lease.keys.is_empty()));
+            }
+            Entry::Checkpoint(left) => {
+                for (id, left) in left {
+                    if let Some(lease) = leases.get_mut(id) {
+                        lease.remaining_ttl = *left;
+                    }
+                }
+            }
+            Entry::Put(key, id) => {
+                if *id != 0 && !leases.contains_key(id) {
+                    continue;
+                }
+                rev += 1;
+                for lease in leases.values_mut() {
+                    lease.keys.remove(key.as_bytes());
+                }
+                if let Some(lease) = leases.get_mut(id) {
+                    lease.keys.insert(Bytes::from(*key));
+                }
+            }
+        }
+    }
+    (leases.into_values().collect(), rev)
 }
 
 fn load(engine: &Arc<dyn Backend>, leases: &Arc<Leases>) -> (Store, Lessor) {
@@ -384,6 +458,54 @@ fn load(engine: &Arc<dyn Backend>, leases: &Arc<Leases>) -> (Store, Lessor) {
     (store, lessor)
 }
 
+/// One run; how often what happened in it.
+fn play(seed: u64, run: u64) -> BTreeMap<&'static str, u64> {
+    let mut world = World::new(seed.wrapping_mul(1_000_003).wrapping_add(run));
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        for _ in 0..STEPS {
+            world.step();
+        }
+        world.settle();
+    }));
+    if let Err(panic) = played {
+        println!("run {run} of seed {seed}; the last steps:");
+        for line in &world.told {
+            println!("  {line}");
+        }
+        // What is wrong may also be wrong at its end.
+        std::mem::forget(world);
+        resume_unwind(panic);
+    }
+    world.counts
+}
+
+/// A model that lets faults pass proves nothing.
+#[test]
+fn planted_faults_are_found() {
+    let mutants = [
+        Mutant::NoGrace,
+        Mutant::LeadsBeforeApplied,
+        Mutant::DeposedKeepsTime,
+        Mutant::FollowerRenews,
+        Mutant::ShortAfterRestart,
+        Mutant::RenewalForgotten,
+        Mutant::KeyNotDetached,
+        Mutant::CheckpointNotPersisted,
+        Mutant::CheckpointIgnored,
+        Mutant::CheckpointNotTakenBack,
+        Mutant::RevokedOneByOne,
+    ];
+    let found = |mutant: &Mutant| mutant::find(*mutant, RUNS, |run| drop(play(1, run))).is_some();
+    let survivors: Vec<_> = mutants
+        .into_iter()
+        .filter(|mutant| !found(mutant))
+        .collect();
+    assert!(
+        survivors.is_empty(),
+        "not found in {RUNS} runs: {survivors:?}"
+    );
+}
+
 #[test]
 fn no_lease_ends_before_what_was_promised() {
     let seed = number("RETCD_TEST_SEED", 1);
@@ -391,21 +513,7 @@ fn no_lease_ends_before_what_was_promised() {
     println!("RETCD_TEST_SEED={seed}");
     let mut counts: BTreeMap<&'static str, u64> = BTreeMap::new();
     for run in 0..runs {
-        let mut world = World::new(seed.wrapping_mul(1_000_003).wrapping_add(run));
-        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            for _ in 0..STEPS {
-                world.step();
-            }
-            world.settle();
-        }));
-        if let Err(panic) = played {
-            println!("run {run} of seed {seed}; the last steps:");
-            for line in &world.told {
-                println!("  {line}");
-            }
-            std::panic::resume_unwind(panic);
-        }
-        for (name, count) in world.counts {
+        for (name, count) in play(seed, run) {
             *counts.entry(name).or_default() += count;
         }
     }

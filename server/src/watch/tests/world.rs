@@ -559,9 +559,13 @@ impl World {
             return self.count("compacted");
         }
         // Cancels of ids that nobody has get no answer.
+        let mut asked_for = false;
         while let Some(asked) = client.asked.pop_front() {
             match asked {
-                Asked::Cancel(asked) if asked == id => break,
+                Asked::Cancel(asked) if asked == id => {
+                    asked_for = true;
+                    break;
+                }
                 Asked::Cancel(asked) => {
                     assert!(
                         !client.watchers.contains_key(&asked),
@@ -572,6 +576,7 @@ impl World {
                 Asked::Create(_) => panic!("a create without an answer"),
             }
         }
+        assert!(asked_for, "cancelled unasked, and not for a compaction");
         let known = client.watchers.remove(&id).is_some();
         let before = client.gone.len();
         client.gone.retain(|gone| *gone != id);
