@@ -5,7 +5,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use prost::Message as _;
 use retcd_proto::raftpb::{self, MessageType};
@@ -232,7 +231,7 @@ fn a_peer_that_does_not_read() {
     let before = a.seen.unreachable();
     // All share their content: they are made in no time.
     let large = append(a.id, 0xf, 1, 1, 100_000);
-    let begin = Instant::now();
+    let begin = tokio::time::Instant::now();
     for _ in 0..100 {
         a.peers.send(vec![large.clone(); 50]);
     }
