@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use retcd_proto::raftpb::{ConfState, Message, MessageType, Snapshot, SnapshotMetadata};
 
-use super::rig::{Site, message, wait};
+use super::rig::{Site, TIMEOUT, message, wait};
 use crate::driver::Transport as _;
 
 fn snapshot(from: u64, to: u64, index: u64) -> Message {
@@ -28,7 +28,10 @@ fn snapshot(from: u64, to: u64, index: u64) -> Message {
 }
 
 fn pair() -> (Site, Site) {
-    let (a, b) = (Site::start(0xa), Site::start(0xb));
+    acquainted(Site::start(0xa), Site::start(0xb))
+}
+
+fn acquainted(a: Site, b: Site) -> (Site, Site) {
     a.knows(&b);
     b.knows(&a);
     wait("both are active", || a.active(b.id) && b.active(a.id));
@@ -123,7 +126,7 @@ fn others_are_served_while_a_snapshot_is_on_its_way() {
 /// A byte now and then keeps any deadline of a read.
 #[test]
 fn who_sends_next_to_nothing_holds_no_place() {
-    let (a, b) = pair();
+    let (a, b) = acquainted(Site::start(0xa), Site::with_deadline(0xb, TIMEOUT));
     let mut slow: Vec<TcpStream> = (1..=2)
         .map(|index| {
             let mut stream = TcpStream::connect(b.address).unwrap();
