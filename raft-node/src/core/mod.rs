@@ -234,7 +234,7 @@ impl Core {
     /// # Errors
     /// What no sound peer sends to this member is refused and changes nothing.
     pub fn step(&mut self, message: raftpb::Message) -> Result<(), StepError> {
-        let message = convert::from_message(message)?;
+        let mut message = convert::from_message(message)?;
         let raft = &self.raw.raft;
         check::message(
             &message,
@@ -254,6 +254,16 @@ impl Core {
             return Err(StepError::Impossible(
                 "no election now: the log is not in order yet",
             ));
+        }
+        if message.get_msg_type() == MessageType::MsgReadIndex
+            && raft.state == StateRole::Leader
+            && raft.commit_to_current_term()
+            && let Some(entry) = message.mut_entries().first_mut()
+        {
+            let own = self
+                .reads
+                .pass_on(std::mem::take(&mut entry.data), raft.term);
+            entry.data = own.to_vec().into();
         }
         let before = (message.get_msg_type() == MessageType::MsgSnapshot)
             .then(|| (self.pending_snapshot(), self.conf_state()));
@@ -548,8 +558,8 @@ impl Core {
             number: ready.number(),
             must_sync: ready.must_sync(),
             hard_state: ready.hs().map(convert::to_hard_state),
-            messages: to_messages(ready.take_messages()),
-            persisted_messages: to_messages(ready.take_persisted_messages()),
+            messages: to_messages(self.pass_back(ready.take_messages())),
+            persisted_messages: to_messages(self.pass_back(ready.take_persisted_messages())),
             ..Output::default()
         };
         let waits = std::mem::take(&mut output.persisted_messages);
@@ -587,6 +597,23 @@ impl Core {
         }
         self.raw.advance_append_async(ready);
         Some(output)
+    }
+
+    /// Gives answers to requests that others passed on the contexts that these know them by.
+    fn pass_back(&mut self, mut messages: Vec<eraftpb::Message>) -> Vec<eraftpb::Message> {
+        messages.retain_mut(|message| {
+            if message.get_msg_type() != MessageType::MsgReadIndexResp {
+                return true;
+            }
+            let Some(entry) = message.mut_entries().first_mut() else {
+                return true;
+            };
+            // One that is not known any more was forgotten for others, and is asked again.
+            let theirs = self.reads.passed_back(&entry.data);
+            entry.data = theirs.clone().unwrap_or_default();
+            theirs.is_some()
+        });
+        messages
     }
 
     /// Puts the bytes of a conf change back. When it was appended the crate saw none of them, and it will when the

@@ -6,10 +6,17 @@
 //! there is no leader or the leader has not yet committed in its term (M2); so a request waits
 //! here until it can be answered, and is asked again when no answer came.
 
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
 use crate::ids::RequestIds;
 
 /// Requests that may wait at a time. The server has one round under way and coalesces the rest.
 const MAX_WAITING: usize = 4096;
+
+/// Requests of other members under way at a leader. The oldest is forgotten for one more: whoever made it asks again.
+const MAX_PASSED_ON: usize = 16 * 1024;
 
 #[derive(Debug)]
 struct Attempt {
@@ -26,6 +33,14 @@ pub(super) struct Reads {
     patience: u32,
     waiting: Vec<u64>,
     attempts: Vec<Attempt>,
+    passed_on: PassedOn,
+}
+
+/// Requests that others passed on to this leader: their contexts by those under which they go round.
+#[derive(Debug, Default)]
+struct PassedOn {
+    term: u64,
+    contexts: BTreeMap<u64, Bytes>,
 }
 
 impl Reads {
@@ -35,7 +50,34 @@ impl Reads {
             patience,
             waiting: Vec::new(),
             attempts: Vec::new(),
+            passed_on: PassedOn::default(),
         }
+    }
+
+    /// A context of its own for a request that another member passed on to the leader of `term`.
+    ///
+    /// The crate counts an answer to a heartbeat for whatever waits under its context, and for all before that. Were
+    /// a request to arrive twice under one context, answers to its first round would confirm the second one, and reads
+    /// that began after those answers: in the simulation a leader that had been deposed while it stood still read what
+    /// was overwritten since.
+    pub(super) fn pass_on(&mut self, context: Bytes, term: u64) -> [u8; 8] {
+        let passed = &mut self.passed_on;
+        if passed.term != term {
+            passed.term = term;
+            passed.contexts.clear();
+        }
+        if passed.contexts.len() >= MAX_PASSED_ON {
+            passed.contexts.pop_first();
+        }
+        let own = self.contexts.next();
+        passed.contexts.insert(own, context);
+        own.to_be_bytes()
+    }
+
+    /// The context that the member knows its request by, when the request is answered.
+    pub(super) fn passed_back(&mut self, own: &[u8]) -> Option<Bytes> {
+        let own = u64::from_be_bytes(own.try_into().ok()?);
+        self.passed_on.contexts.remove(&own)
     }
 
     /// False: too many are waiting already.
@@ -133,6 +175,27 @@ mod tests {
         assert!(!reads.has_waiting());
         reads.tick(5);
         assert!(reads.has_waiting());
+    }
+
+    #[test]
+    fn each_request_that_is_passed_on_has_a_context_of_its_own() {
+        let mut reads = reads();
+        let theirs = Bytes::from_static(b"context of another release");
+        let (first, second) = (
+            reads.pass_on(theirs.clone(), 5),
+            reads.pass_on(theirs.clone(), 5),
+        );
+        assert_ne!(first, second);
+        assert_eq!(reads.passed_back(&second), Some(theirs.clone()));
+        assert_eq!(reads.passed_back(&second), None);
+        reads.pass_on(theirs.clone(), 6);
+        assert_eq!(reads.passed_back(&first), None, "of a term before");
+        let oldest = reads.pass_on(theirs.clone(), 7);
+        for _ in 0..MAX_PASSED_ON {
+            reads.pass_on(theirs.clone(), 7);
+        }
+        assert_eq!(reads.passed_on.contexts.len(), MAX_PASSED_ON);
+        assert_eq!(reads.passed_back(&oldest), None);
     }
 
     #[test]

@@ -416,3 +416,60 @@ fn no_vote_is_counted_before_the_log_is_durable() {
     core.step(message(6, 3, 3)).unwrap();
     assert_eq!(core.soft_state().role, Role::Leader);
 }
+
+/// An old answer to a heartbeat confirms the request that it was for, and neither that request when it comes once more
+/// nor a read that began in between: this leader may have been deposed meanwhile.
+#[test]
+fn a_read_request_that_comes_twice_confirms_no_other() {
+    let mut core = core_with(1, &[1, 2, 3], 3);
+    let term = elect(&mut core);
+    let theirs = Bytes::from_static(b"theirs");
+    let request = raftpb::Message {
+        term: None,
+        entries: vec![raftpb::Entry {
+            data: Some(theirs.clone()),
+            ..raftpb::Entry::default()
+        }],
+        ..message(15, 2, 0)
+    };
+    core.step(request.clone()).unwrap();
+    let context = run(&mut core)
+        .iter()
+        .find(|m| m.r#type == Some(8))
+        .unwrap()
+        .context
+        .clone();
+    assert_ne!(context, Some(theirs.clone()));
+    let answer = raftpb::Message {
+        context,
+        ..message(9, 3, term)
+    };
+    core.step(answer.clone()).unwrap();
+    let told = run(&mut core);
+    let told = told.iter().find(|m| m.r#type == Some(16)).unwrap();
+    assert_eq!(told.entries[0].data, Some(theirs));
+
+    assert!(core.read_index(77));
+    run(&mut core);
+    core.step(request).unwrap();
+    let context = run(&mut core)
+        .iter()
+        .find(|m| m.r#type == Some(8))
+        .unwrap()
+        .context
+        .clone();
+    core.step(answer.clone()).unwrap();
+    let outputs = drain(&mut core);
+    assert!(
+        outputs.iter().all(|o| o.read_states.is_empty()),
+        "an old answer confirms a new read"
+    );
+    // A new one confirms both.
+    core.step(raftpb::Message { context, ..answer }).unwrap();
+    let confirmed: Vec<_> = drain(&mut core)
+        .into_iter()
+        .flat_map(|o| o.read_states)
+        .collect();
+    assert_eq!(confirmed.len(), 1);
+    assert_eq!(confirmed[0].0, 77);
+}
