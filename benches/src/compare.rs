@@ -149,7 +149,7 @@ const CHURN: &str = "a million updates of 10,000 keys, compacted every 50,000";
 /// A million updates of the line above in so many parts.
 const CHURN_ROUNDS: u64 = 20;
 const CHURN_KEYS: u64 = 10_000;
-/// Before puts are looked at, so that the disk has nothing left to do of a load.
+/// Without calls, before something is looked at.
 const REST: Duration = Duration::from_secs(2);
 /// How long space may take to be given back.
 const SETTLE: Duration = Duration::from_secs(10);
@@ -219,6 +219,7 @@ pub fn run(options: &Options, progress: &mut dyn FnMut(&str)) -> Result<Outcome,
                 .and_then(|()| turn.watch())
                 .and_then(|()| turn.lease());
             let _ = fs::remove_dir_all(&turn.dir);
+            rustix::fs::sync();
             result?;
         }
     }
@@ -335,7 +336,7 @@ impl Turn<'_> {
         let endpoint = server.endpoint;
         let puts = plan(Kind::Put, self.options.keys, false);
         let duration = self.options.duration;
-        std::thread::sleep(REST);
+        rest();
         let (_, (), undisturbed) =
             busy::beside_puts(endpoint, &puts, busy::RATE, duration, || Ok(()))?;
         let undisturbed = p99_us(&undisturbed);
@@ -368,7 +369,7 @@ impl Turn<'_> {
             16,
         )?;
         busy::compact(endpoint)?;
-        std::thread::sleep(REST);
+        rest();
         let (took, (), latency) =
             busy::beside_puts(endpoint, &puts, busy::RATE, Duration::ZERO, || {
                 busy::defragment(endpoint)
@@ -547,6 +548,12 @@ fn p99_us(latency: &Histogram<u64>) -> f64 {
 
 fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
+}
+
+/// The disk has nothing left to do of a load, or of what was removed; syncs of puts would wait for it.
+fn rest() {
+    rustix::fs::sync();
+    std::thread::sleep(REST);
 }
 
 /// Median time of a 4 KiB append and its `fdatasync` on the disk of `dir`: no acknowledged write can be faster.

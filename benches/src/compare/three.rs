@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Line, READ_GOALS, REST, SMALL_KEYS, Target, Turn, line, p99_us, plan};
+use super::{Line, READ_GOALS, REST, SMALL_KEYS, Target, Turn, line, p99_us, plan, rest};
 use crate::Error;
 use crate::acks;
 use crate::busy;
@@ -109,7 +109,7 @@ impl Turn<'_> {
         let all = target(&cluster);
         self.drive(&all, &plan(Kind::Load, keys, false), 16)?;
         self.drive(&all, &plan(Kind::PutOnce, TAIL.min(keys), false), 1000)?;
-        std::thread::sleep(REST);
+        rest();
         let puts = plan(Kind::Put, keys, false);
         let leader = cluster.leader()?;
         let endpoint = cluster.members[leader].endpoint;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CONNECTIONS, LIMIT, REST, Target, Turn, VALUE, mib, p99_us, plan};
+use super::{CONNECTIONS, LIMIT, Target, Turn, VALUE, mib, p99_us, plan, rest};
 use crate::Error;
 use crate::busy;
 use crate::load::Usage;
@@ -123,7 +123,7 @@ impl Turn<'_> {
 
     /// The 99th percentile of puts alone, after a rest.
     fn undisturbed(&self, server: &Server) -> Result<f64, Error> {
-        std::thread::sleep(REST);
+        rest();
         let puts = plan(Kind::Put, KEYS, false);
         let duration = self.options.duration;
         let (_, (), latency) =
@@ -153,7 +153,7 @@ impl Turn<'_> {
             from: 0,
         };
         let readers = Watchers::create(endpoint, &puts, &layout)?.read()?;
-        std::thread::sleep(REST);
+        rest();
         let duration = self.options.duration;
         let mut best: Option<(f64, f64, Option<f64>)> = None;
         for _ in 0..=self.options.retries {
@@ -205,7 +205,7 @@ impl Turn<'_> {
             from: 0,
         };
         let watchers = Watchers::create(server.endpoint, &puts, &layout)?;
-        std::thread::sleep(REST);
+        rest();
         let before = process::memory(server.pid())?;
         let (_, (), latency) = busy::beside_puts(server.endpoint, &puts, RATE, STALL, || Ok(()))?;
         let after = process::memory(server.pid())?;
