@@ -1,40 +1,21 @@
 //! The client's side of HTTP/2 and gRPC, as little of it as a load generator needs.
 //!
 //! A connection calls one method. Its header block is sent once in full and by index from then on, as other clients
-//! do. Replies' header blocks are not decoded: a gRPC server that fails a unary call sends no message, so a reply with
-//! a message is a success and one without is a failure. Windows towards us are as large as HTTP/2 allows.
+//! do. Of replies' header blocks only the status is read. Windows towards us are as large as HTTP/2 allows.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-pub(crate) const MAX_WINDOW: u32 = i32::MAX as u32;
-/// Window a peer starts with, for the connection and for each stream (RFC 9113, 6.9.2).
-pub(crate) const FIRST_WINDOW: u32 = 65_535;
-/// Largest frame a peer takes unless it says otherwise (RFC 9113, 6.5.2).
-pub(crate) const FIRST_MAX_FRAME: usize = 16_384;
+use crate::frames::{
+    self, FIRST_MAX_FRAME, FIRST_WINDOW, Frame, GRPC_PREFIX, Inbox, MAX_WINDOW, push_frame,
+    push_header, push_window,
+};
+use crate::status::Statuses;
+
 /// Received bytes after which the connection's window is filled up again.
 const REFILL: u32 = 1 << 29;
-pub(crate) const FRAME_HEADER: usize = 9;
-/// A gRPC message is preceded by a flag and its length.
-pub(crate) const GRPC_PREFIX: usize = 5;
-
-pub(crate) mod frame {
-    pub(crate) const DATA: u8 = 0;
-    pub(crate) const HEADERS: u8 = 1;
-    pub(crate) const RST_STREAM: u8 = 3;
-    pub(crate) const SETTINGS: u8 = 4;
-    pub(crate) const PING: u8 = 6;
-    pub(crate) const GOAWAY: u8 = 7;
-    pub(crate) const WINDOW_UPDATE: u8 = 8;
-
-    pub(crate) const ACK: u8 = 1;
-    pub(crate) const END_STREAM: u8 = 1;
-    pub(crate) const END_HEADERS: u8 = 4;
-    pub(crate) const PADDED: u8 = 8;
-}
 
 /// What a call ended with.
 #[derive(Debug)]
@@ -43,8 +24,8 @@ pub struct Done<T> {
     pub tag: T,
     /// When it was handed over.
     pub sent: Instant,
-    /// The reply's message (empty unless kept); `Err`: the call failed.
-    pub reply: Result<Vec<u8>, &'static str>,
+    /// The reply's message (empty unless kept); `Err`: why the call failed.
+    pub reply: Result<Vec<u8>, String>,
 }
 
 /// One HTTP/2 connection, blocking.
@@ -55,10 +36,8 @@ pub struct Connection<T> {
     keep_replies: bool,
     /// To be written.
     out: Vec<u8>,
-    /// Received; `parsed..filled` is not handled yet.
-    buffer: Vec<u8>,
-    parsed: usize,
-    filled: usize,
+    inbox: Inbox,
+    statuses: Statuses,
     next_id: u32,
     calls: HashMap<u32, Call<T>>,
     send_window: i64,
@@ -117,9 +96,8 @@ impl<T> Connection<T> {
             headers: Headers::new(&address.to_string(), path),
             keep_replies,
             out: Vec::with_capacity(256 << 10),
-            buffer: vec![0; 256 << 10],
-            parsed: 0,
-            filled: 0,
+            inbox: Inbox::new(),
+            statuses: Statuses::default(),
             next_id: 1,
             calls: HashMap::new(),
             send_window: FIRST_WINDOW.into(),
@@ -128,15 +106,7 @@ impl<T> Connection<T> {
             max_frame: FIRST_MAX_FRAME,
             stream_window: FIRST_WINDOW as usize,
         };
-        connection.out.extend_from_slice(PREFACE);
-        let mut settings = Vec::new();
-        // SETTINGS_ENABLE_PUSH off, SETTINGS_INITIAL_WINDOW_SIZE.
-        for (id, value) in [(2u16, 0), (4, MAX_WINDOW)] {
-            settings.extend_from_slice(&id.to_be_bytes());
-            settings.extend_from_slice(&value.to_be_bytes());
-        }
-        push_frame(&mut connection.out, frame::SETTINGS, 0, 0, &settings);
-        connection.push_window(MAX_WINDOW - FIRST_WINDOW);
+        frames::push_greeting(&mut connection.out, MAX_WINDOW);
         Ok(connection)
     }
 
@@ -175,7 +145,7 @@ impl<T> Connection<T> {
         } else {
             &self.headers.again
         };
-        push_frame(&mut self.out, frame::HEADERS, frame::END_HEADERS, id, block);
+        push_frame(&mut self.out, frames::HEADERS, frames::END_HEADERS, id, block);
         let mut prefix = [0; GRPC_PREFIX];
         prefix[1..].copy_from_slice(&(message.len() as u32).to_be_bytes());
         let first = message.len().min(self.max_frame - GRPC_PREFIX);
@@ -183,7 +153,7 @@ impl<T> Connection<T> {
         push_header(
             &mut self.out,
             GRPC_PREFIX + first,
-            frame::DATA,
+            frames::DATA,
             end_if(rest.is_empty()),
             id,
         );
@@ -193,7 +163,7 @@ impl<T> Connection<T> {
             let (head, tail) = rest.split_at(rest.len().min(self.max_frame));
             push_frame(
                 &mut self.out,
-                frame::DATA,
+                frames::DATA,
                 end_if(tail.is_empty()),
                 id,
                 head,
@@ -215,11 +185,7 @@ impl<T> Connection<T> {
 
     /// Writes what is queued.
     pub fn flush(&mut self) -> io::Result<()> {
-        if !self.out.is_empty() {
-            self.stream.write_all(&self.out)?;
-            self.out.clear();
-        }
-        Ok(())
+        frames::flush(&mut self.out, &mut self.stream)
     }
 
     /// As [`Connection::receive`], without waiting. The kernel's timeouts are as coarse as its ticks, 4 ms and more.
@@ -240,96 +206,60 @@ impl<T> Connection<T> {
     /// `WouldBlock` or `TimedOut` after the time set; anything else means that the connection is gone.
     pub fn receive(&mut self, mut done: impl FnMut(Done<T>)) -> io::Result<()> {
         self.flush()?;
-        if self.filled == self.buffer.len() {
-            if self.parsed == 0 {
-                self.buffer.resize(self.buffer.len() * 2, 0);
-            }
-            self.buffer.copy_within(self.parsed..self.filled, 0);
-            self.filled -= self.parsed;
-            self.parsed = 0;
-        }
-        let read = self.stream.read(&mut self.buffer[self.filled..])?;
-        if read == 0 {
-            return Err(io::Error::new(
-                io::ErrorKind::UnexpectedEof,
-                "the server closed the connection",
-            ));
-        }
-        self.filled += read;
-        // The buffer is lent out while its frames are handled.
-        let buffer = std::mem::take(&mut self.buffer);
-        let mut result = Ok(());
-        while result.is_ok()
-            && let Some((kind, flags, id, payload)) = next_frame(&buffer[self.parsed..self.filled])
-        {
-            self.parsed += FRAME_HEADER + payload.len();
-            result = self.handle(kind, flags, id, payload, &mut done);
-        }
-        self.buffer = buffer;
-        if self.parsed == self.filled {
-            (self.parsed, self.filled) = (0, 0);
-        }
+        self.inbox.fill(&mut self.stream)?;
+        // Lent out while its frames are handled.
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let result = inbox.frames(|frame| self.handle(frame, &mut done));
+        self.inbox = inbox;
         result
     }
 
-    fn handle(
-        &mut self,
-        kind: u8,
-        flags: u8,
-        id: u32,
-        payload: &[u8],
-        done: &mut impl FnMut(Done<T>),
-    ) -> io::Result<()> {
-        match kind {
-            frame::DATA => {
-                self.received += payload.len() as u32;
+    fn handle(&mut self, frame: Frame<'_>, done: &mut impl FnMut(Done<T>)) -> io::Result<()> {
+        match frame.kind {
+            frames::DATA => {
+                self.received += frame.payload.len() as u32;
                 if self.received > REFILL {
-                    let received = std::mem::take(&mut self.received);
-                    self.push_window(received);
+                    push_window(&mut self.out, 0, std::mem::take(&mut self.received));
                 }
-                if let Some(call) = self.calls.get_mut(&id) {
-                    let data = if flags & frame::PADDED == 0 {
-                        payload
-                    } else {
-                        unpad(payload)
-                    };
+                if let Some(call) = self.calls.get_mut(&frame.id) {
+                    let data = frame.content();
                     call.bytes += data.len();
                     if self.keep_replies {
                         call.reply.extend_from_slice(data);
                     }
-                    if flags & frame::END_STREAM != 0 {
-                        self.finish(id, Some("the reply has no status"), done);
+                    if frame.has(frames::END_STREAM) {
+                        self.finish(frame.id, Some("the reply has no status".into()), done);
                     }
                 }
             }
-            frame::HEADERS if flags & frame::END_STREAM != 0 => self.finish(id, None, done),
-            frame::RST_STREAM => self.finish(id, Some("the server reset the stream"), done),
-            frame::SETTINGS if flags & frame::ACK == 0 => {
-                for setting in payload.chunks_exact(6) {
-                    let value = u32::from_be_bytes([setting[2], setting[3], setting[4], setting[5]])
-                        as usize;
-                    match u16::from_be_bytes([setting[0], setting[1]]) {
-                        3 => self.max_streams = value,
-                        4 => self.stream_window = value,
-                        5 => self.max_frame = value,
+            frames::HEADERS => {
+                let status = self.statuses.read(frame.content());
+                if frame.has(frames::END_STREAM) {
+                    self.finish(frame.id, status.failure(), done);
+                }
+            }
+            frames::RST_STREAM => {
+                let reason = frame.number().unwrap_or_default();
+                let failure = format!("the server reset the stream, for reason {reason}");
+                self.finish(frame.id, Some(failure), done);
+            }
+            frames::SETTINGS if !frame.has(frames::ACK) => {
+                for (id, value) in frame.settings() {
+                    match id {
+                        frames::MAX_CONCURRENT_STREAMS => self.max_streams = value as usize,
+                        frames::INITIAL_WINDOW_SIZE => self.stream_window = value as usize,
+                        frames::MAX_FRAME_SIZE => self.max_frame = value as usize,
                         _ => {}
                     }
                 }
-                push_frame(&mut self.out, frame::SETTINGS, frame::ACK, 0, &[]);
+                push_frame(&mut self.out, frames::SETTINGS, frames::ACK, 0, &[]);
             }
-            frame::PING if flags & frame::ACK == 0 => {
-                push_frame(&mut self.out, frame::PING, frame::ACK, 0, payload)
+            frames::PING if !frame.has(frames::ACK) => {
+                push_frame(&mut self.out, frames::PING, frames::ACK, 0, frame.payload);
             }
-            frame::GOAWAY => {
-                let reason =
-                    String::from_utf8_lossy(payload.get(8..).unwrap_or_default()).into_owned();
-                return Err(io::Error::other(format!(
-                    "the server says go away: {reason}"
-                )));
-            }
-            frame::WINDOW_UPDATE if id == 0 && payload.len() == 4 => {
-                let more = u32::from_be_bytes([payload[0], payload[1], payload[2], payload[3]])
-                    & MAX_WINDOW;
+            frames::GOAWAY => return Err(frame.farewell()),
+            frames::WINDOW_UPDATE if frame.id == 0 => {
+                let more = frame.number().unwrap_or_default() & MAX_WINDOW;
                 self.send_window += i64::from(more);
             }
             _ => {}
@@ -337,7 +267,7 @@ impl<T> Connection<T> {
         Ok(())
     }
 
-    fn finish(&mut self, id: u32, failure: Option<&'static str>, done: &mut impl FnMut(Done<T>)) {
+    fn finish(&mut self, id: u32, failure: Option<String>, done: &mut impl FnMut(Done<T>)) {
         let Some(call) = self.calls.remove(&id) else {
             return;
         };
@@ -349,7 +279,8 @@ impl<T> Connection<T> {
         } = call;
         let reply = match failure {
             Some(failure) => Err(failure),
-            None if bytes < GRPC_PREFIX => Err("the server answered with an error"),
+            // A server that fails says so, or sends no message.
+            None if bytes < GRPC_PREFIX => Err("the server answered without a message".into()),
             None => {
                 reply.drain(..GRPC_PREFIX.min(reply.len()));
                 Ok(reply)
@@ -357,48 +288,10 @@ impl<T> Connection<T> {
         };
         done(Done { tag, sent, reply });
     }
-
-    fn push_window(&mut self, bytes: u32) {
-        push_frame(
-            &mut self.out,
-            frame::WINDOW_UPDATE,
-            0,
-            0,
-            &bytes.to_be_bytes(),
-        );
-    }
 }
 
 fn end_if(last: bool) -> u8 {
-    if last { frame::END_STREAM } else { 0 }
-}
-
-pub(crate) fn push_header(out: &mut Vec<u8>, length: usize, kind: u8, flags: u8, id: u32) {
-    // Frames never exceed the peer's limit, which fits 24 bits.
-    out.extend_from_slice(&(length as u32).to_be_bytes()[1..]);
-    out.extend_from_slice(&[kind, flags]);
-    out.extend_from_slice(&id.to_be_bytes());
-}
-
-pub(crate) fn push_frame(out: &mut Vec<u8>, kind: u8, flags: u8, id: u32, payload: &[u8]) {
-    push_header(out, payload.len(), kind, flags, id);
-    out.extend_from_slice(payload);
-}
-
-/// Kind, flags, stream and payload of the first frame, if it is complete.
-pub(crate) fn next_frame(bytes: &[u8]) -> Option<(u8, u8, u32, &[u8])> {
-    let header = bytes.get(..FRAME_HEADER)?;
-    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
-    let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]) & MAX_WINDOW;
-    let payload = bytes.get(FRAME_HEADER..FRAME_HEADER + length)?;
-    Some((header[3], header[4], id, payload))
-}
-
-pub(crate) fn unpad(payload: &[u8]) -> &[u8] {
-    let Some((padding, data)) = payload.split_first() else {
-        return payload;
-    };
-    &data[..data.len().saturating_sub(usize::from(*padding))]
+    if last { frames::END_STREAM } else { 0 }
 }
 
 /// One call on a connection of its own; the reply's message.
@@ -429,6 +322,8 @@ pub fn call(
 #[cfg(test)]
 pub(crate) mod stub {
     use super::*;
+    use crate::frames::{FRAME_HEADER, PREFACE};
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     /// Serves until `calls` were answered on each connection, then closes it.
@@ -448,7 +343,7 @@ pub(crate) mod stub {
     fn answer(mut stream: TcpStream, calls: usize) -> io::Result<()> {
         stream.read_exact(&mut [0; PREFACE.len()])?;
         let mut out = Vec::new();
-        push_frame(&mut out, frame::SETTINGS, 0, 0, &[]);
+        push_frame(&mut out, frames::SETTINGS, 0, 0, &[]);
         let mut answered = 0;
         while answered < calls {
             stream.write_all(&out)?;
@@ -458,14 +353,14 @@ pub(crate) mod stub {
             let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
             let id = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
             stream.read_exact(&mut vec![0; length as usize])?;
-            if header[3] == frame::DATA {
-                push_frame(&mut out, frame::WINDOW_UPDATE, 0, 0, &length.to_be_bytes());
+            if header[3] == frames::DATA {
+                push_frame(&mut out, frames::WINDOW_UPDATE, 0, 0, &length.to_be_bytes());
             }
-            if (header[3], header[4]) == (frame::DATA, frame::END_STREAM) {
-                push_frame(&mut out, frame::HEADERS, frame::END_HEADERS, id, &[0x88]);
-                push_frame(&mut out, frame::DATA, 0, id, &[0; GRPC_PREFIX]);
-                let end = frame::END_HEADERS | frame::END_STREAM;
-                push_frame(&mut out, frame::HEADERS, end, id, &[0x88]);
+            if (header[3], header[4]) == (frames::DATA, frames::END_STREAM) {
+                push_frame(&mut out, frames::HEADERS, frames::END_HEADERS, id, &[0x88]);
+                push_frame(&mut out, frames::DATA, 0, id, &[0; GRPC_PREFIX]);
+                let end = frames::END_HEADERS | frames::END_STREAM;
+                push_frame(&mut out, frames::HEADERS, end, id, &[0x88]);
                 answered += 1;
             }
         }
@@ -476,6 +371,8 @@ pub(crate) mod stub {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::{FRAME_HEADER, PREFACE};
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     fn read_exact(stream: &mut TcpStream, length: usize) -> Vec<u8> {
@@ -500,47 +397,49 @@ mod tests {
             let (mut stream, _) = listener.accept().expect("accept");
             assert_eq!(read_exact(&mut stream, PREFACE.len()), PREFACE);
             let kinds: Vec<_> = (0..2).map(|_| read_frame(&mut stream).0).collect();
-            assert_eq!(kinds, [frame::SETTINGS, frame::WINDOW_UPDATE]);
+            assert_eq!(kinds, [frames::SETTINGS, frames::WINDOW_UPDATE]);
             let mut blocks = Vec::new();
             for id in [1, 3] {
                 let (kind, flags, stream_id, block) = read_frame(&mut stream);
                 assert_eq!(
                     (kind, flags, stream_id),
-                    (frame::HEADERS, frame::END_HEADERS, id)
+                    (frames::HEADERS, frames::END_HEADERS, id)
                 );
                 blocks.push(block.len());
                 let (kind, flags, stream_id, data) = read_frame(&mut stream);
                 assert_eq!(
                     (kind, flags, stream_id),
-                    (frame::DATA, frame::END_STREAM, id)
+                    (frames::DATA, frames::END_STREAM, id)
                 );
                 assert_eq!(data, b"\0\0\0\0\x05hello");
             }
             assert!(blocks[0] > 40 && blocks[1] == 6, "{blocks:?}");
             let mut out = Vec::new();
-            push_frame(&mut out, frame::SETTINGS, 0, 0, &[]);
-            push_frame(&mut out, frame::PING, 0, 0, b"12345678");
-            push_frame(&mut out, frame::HEADERS, frame::END_HEADERS, 1, &[0x88]);
-            push_frame(&mut out, frame::DATA, 0, 1, b"\0\0\0\0\x02o");
-            push_frame(&mut out, frame::DATA, frame::PADDED, 1, b"\x02k\0\0");
+            push_frame(&mut out, frames::SETTINGS, 0, 0, &[]);
+            push_frame(&mut out, frames::PING, 0, 0, b"12345678");
+            push_frame(&mut out, frames::HEADERS, frames::END_HEADERS, 1, &[0x88]);
+            push_frame(&mut out, frames::DATA, 0, 1, b"\0\0\0\0\x02o");
+            push_frame(&mut out, frames::DATA, frames::PADDED, 1, b"\x02k\0\0");
             push_frame(
                 &mut out,
-                frame::HEADERS,
-                frame::END_HEADERS | frame::END_STREAM,
+                frames::HEADERS,
+                frames::END_HEADERS | frames::END_STREAM,
                 1,
                 &[0x88],
             );
+            // :status 200, grpc-status 5, grpc-message "no".
+            let failed = b"\x88\x00\x0bgrpc-status\x015\x00\x0cgrpc-message\x02no";
             push_frame(
                 &mut out,
-                frame::HEADERS,
-                frame::END_HEADERS | frame::END_STREAM,
+                frames::HEADERS,
+                frames::END_HEADERS | frames::END_STREAM,
                 3,
-                &[0x88],
+                failed,
             );
             // In two writes that cut a frame.
             stream.write_all(&out[..40]).expect("write");
             stream.flush().expect("flush");
-            assert_eq!(read_frame(&mut stream).0, frame::SETTINGS);
+            assert_eq!(read_frame(&mut stream).0, frames::SETTINGS);
             stream.write_all(&out[40..]).expect("write");
             stream
         });
@@ -553,10 +452,11 @@ mod tests {
         let mut replies = Vec::new();
         while connection.in_flight() > 0 {
             connection
-                .receive(|done| replies.push((done.tag, done.reply.ok())))
+                .receive(|done| replies.push((done.tag, done.reply)))
                 .expect("receive");
         }
-        assert_eq!(replies, [('a', Some(b"ok".to_vec())), ('b', None)]);
+        let failure = "NotFound (grpc-status 5): no".to_owned();
+        assert_eq!(replies, [('a', Ok(b"ok".to_vec())), ('b', Err(failure))]);
         drop(peer.join().expect("peer"));
         let gone = std::iter::repeat_with(|| connection.receive(|_| ())).find_map(Result::err);
         assert!(gone.is_some());
@@ -569,14 +469,14 @@ mod tests {
         let mut connection = Connection::open(address, "/p.S/M", false).expect("open");
         connection.out.clear();
         connection.send((), &[7; 40_000]).expect("send");
-        let mut frames = Vec::new();
+        let mut found = Vec::new();
         let mut at = 0;
-        while let Some((kind, flags, _, payload)) = next_frame(&connection.out[at..]) {
-            at += FRAME_HEADER + payload.len();
-            frames.push((kind, flags, payload.len()));
+        while let Some(frame) = frames::next(&connection.out[at..]) {
+            at += FRAME_HEADER + frame.payload.len();
+            found.push((frame.kind, frame.flags, frame.payload.len()));
         }
         assert_eq!(
-            frames[1..],
+            found[1..],
             [(0, 0, 16_384), (0, 0, 16_384), (0, 1, 40_005 - 2 * 16_384)]
         );
         assert_eq!(connection.send_window, 65_535 - 40_005);

@@ -301,7 +301,7 @@ impl Lane {
             let received = self.connection.receive(|done| {
                 let outcome = done
                     .reply
-                    .and_then(|reply| source.finished(done.tag, &reply));
+                    .and_then(|reply| Ok(source.finished(done.tag, &reply)?));
                 match outcome {
                     Err(failure) => tally.fail(failure),
                     Ok(()) if now == MEASURE => {

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::Error;
@@ -81,7 +82,8 @@ impl Place {
     /// # Errors
     /// If there is no port.
     pub fn alone(name: &str) -> Result<Self, Error> {
-        let [client, peer] = free_ports().map_err(Error::io("find a free port"))?;
+        let port = || free_port().map_err(Error::io("find a free port"));
+        let (client, peer) = (port()?, port()?);
         Ok(Self {
             name: name.to_owned(),
             client,
@@ -240,13 +242,26 @@ fn spawn(program: &Program, dir: &Path, place: &Place) -> Result<Child, Error> {
         .map_err(Error::io(program.path.display().to_string()))
 }
 
-/// Ports nobody uses at this moment.
-fn free_ports() -> io::Result<[SocketAddr; 2]> {
-    let listeners = [
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-        TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
-    ];
-    Ok([listeners[0].local_addr()?, listeners[1].local_addr()?])
+/// Below the range from which systems take ports for outgoing connections: while a server is down, no connection gets
+/// its port.
+const FIRST_PORT: u32 = 12_000;
+const PORTS: u32 = 20_000;
+
+/// A port that nobody uses at this moment, and that no other call returns in this process.
+fn free_port() -> io::Result<SocketAddr> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Another process begins elsewhere.
+    let offset = std::process::id().wrapping_mul(131);
+    let mut last = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORTS {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(offset) % PORTS;
+        let port = u16::try_from(FIRST_PORT + step).map_err(io::Error::other)?;
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => return listener.local_addr(),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Asks `/health`, which reads through the log.
@@ -260,4 +275,23 @@ fn healthy(endpoint: SocketAddr) -> io::Result<bool> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer.starts_with("HTTP/1.1 200") && answer.contains("\"health\":\"true\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_in_use_is_passed_by() {
+        let free = free_port().expect("a port");
+        let next = SocketAddr::new(free.ip(), free.port() + 1);
+        // Taken by this test, or by somebody else.
+        let taken = TcpListener::bind(next);
+        for _ in 0..50 {
+            let port = free_port().expect("a port").port();
+            assert!(u32::from(port) >= FIRST_PORT && u32::from(port) < FIRST_PORT + PORTS);
+            assert!(port != free.port() && port != next.port());
+        }
+        drop(taken);
+    }
 }

@@ -2,14 +2,15 @@
 //!
 //! Like [`crate::h2`], as little of HTTP/2 as a load generator needs. Messages of replies are handed out, not decoded.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use crate::h2::{
-    FIRST_WINDOW, FRAME_HEADER, GRPC_PREFIX, Headers, MAX_WINDOW, PREFACE, frame, next_frame,
-    push_frame, unpad,
+use crate::frames::{
+    self, FIRST_WINDOW, Frame, GRPC_PREFIX, Inbox, MAX_WINDOW, push_frame, push_window,
 };
+use crate::h2::Headers;
+use crate::status::Statuses;
 
 /// One HTTP/2 connection, blocking. Calls are numbered from 0 in the order in which they are opened.
 #[derive(Debug)]
@@ -20,10 +21,8 @@ pub struct Streams {
     window: u32,
     /// To be written.
     out: Vec<u8>,
-    /// Received; `parsed..filled` is not handled yet.
-    buffer: Vec<u8>,
-    parsed: usize,
-    filled: usize,
+    inbox: Inbox,
+    statuses: Statuses,
     calls: Vec<Call>,
     received: u32,
     send_window: i64,
@@ -49,25 +48,15 @@ impl Streams {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         let window = window.clamp(FIRST_WINDOW, MAX_WINDOW);
-        let mut out = PREFACE.to_vec();
-        let mut settings = Vec::new();
-        // SETTINGS_ENABLE_PUSH off, SETTINGS_INITIAL_WINDOW_SIZE.
-        for (id, value) in [(2u16, 0), (4, window)] {
-            settings.extend_from_slice(&id.to_be_bytes());
-            settings.extend_from_slice(&value.to_be_bytes());
-        }
-        push_frame(&mut out, frame::SETTINGS, 0, 0, &settings);
-        if window > FIRST_WINDOW {
-            push_window(&mut out, 0, window - FIRST_WINDOW);
-        }
+        let mut out = Vec::new();
+        frames::push_greeting(&mut out, window);
         Ok(Self {
             stream,
             headers: Headers::new(&address.to_string(), path),
             window,
             out,
-            buffer: vec![0; 256 << 10],
-            parsed: 0,
-            filled: 0,
+            inbox: Inbox::new(),
+            statuses: Statuses::default(),
             calls: Vec::new(),
             received: 0,
             send_window: FIRST_WINDOW.into(),
@@ -92,8 +81,8 @@ impl Streams {
         };
         push_frame(
             &mut self.out,
-            frame::HEADERS,
-            frame::END_HEADERS,
+            frames::HEADERS,
+            frames::END_HEADERS,
             id(call),
             block,
         );
@@ -116,7 +105,7 @@ impl Streams {
         let mut data = vec![0; GRPC_PREFIX];
         data[1..].copy_from_slice(&(message.len() as u32).to_be_bytes());
         data.extend_from_slice(message);
-        push_frame(&mut self.out, frame::DATA, 0, id(call), &data);
+        push_frame(&mut self.out, frames::DATA, 0, id(call), &data);
         self.send_window -= data.len() as i64;
         self.calls[call].send_window -= data.len() as i64;
     }
@@ -127,88 +116,60 @@ impl Streams {
     /// `WouldBlock` or `TimedOut` after the time set; anything else means that the connection, or one of its calls, has
     /// ended.
     pub fn receive(&mut self, mut message: impl FnMut(usize, &[u8])) -> io::Result<()> {
-        if !self.out.is_empty() {
-            self.stream.write_all(&self.out)?;
-            self.out.clear();
-        }
-        if self.filled == self.buffer.len() {
-            self.buffer.copy_within(self.parsed..self.filled, 0);
-            self.filled -= self.parsed;
-            self.parsed = 0;
-        }
-        let read = self.stream.read(&mut self.buffer[self.filled..])?;
-        if read == 0 {
-            let text = "the server closed the connection";
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, text));
-        }
-        self.filled += read;
-        // The buffer is lent out while its frames are handled.
-        let buffer = std::mem::take(&mut self.buffer);
-        let mut result = Ok(());
-        while result.is_ok()
-            && let Some((kind, flags, id, payload)) = next_frame(&buffer[self.parsed..self.filled])
-        {
-            self.parsed += FRAME_HEADER + payload.len();
-            result = self.handle(kind, flags, id, payload, &mut message);
-        }
-        self.buffer = buffer;
-        if self.parsed == self.filled {
-            (self.parsed, self.filled) = (0, 0);
-        }
+        frames::flush(&mut self.out, &mut self.stream)?;
+        self.inbox.fill(&mut self.stream)?;
+        // Lent out while its frames are handled.
+        let mut inbox = std::mem::take(&mut self.inbox);
+        let result = inbox.frames(|frame| self.handle(frame, &mut message));
+        self.inbox = inbox;
         result
     }
 
     fn handle(
         &mut self,
-        kind: u8,
-        flags: u8,
-        id: u32,
-        payload: &[u8],
+        frame: Frame<'_>,
         message: &mut impl FnMut(usize, &[u8]),
     ) -> io::Result<()> {
-        let number = (id as usize).wrapping_sub(1) / 2;
-        match kind {
-            frame::DATA => {
-                self.refill(number, id, payload.len() as u32);
-                let data = match flags & frame::PADDED {
-                    0 => payload,
-                    _ => unpad(payload),
-                };
+        let number = (frame.id as usize).wrapping_sub(1) / 2;
+        match frame.kind {
+            frames::DATA => {
+                self.refill(number, frame.id, frame.payload.len() as u32);
                 if let Some(call) = self.calls.get_mut(number) {
-                    call.take(data, |bytes| message(number, bytes));
+                    call.take(frame.content(), |bytes| message(number, bytes));
                 }
             }
-            frame::HEADERS if flags & frame::END_STREAM != 0 => {
-                let text = String::from_utf8_lossy(payload);
-                return Err(io::Error::other(format!("the server ended a call: {text}")));
+            frames::HEADERS => {
+                let failure = self.statuses.read(frame.content()).failure();
+                if frame.has(frames::END_STREAM) {
+                    let failure = failure.unwrap_or_else(|| "without an error".into());
+                    return Err(io::Error::other(format!("the server ended a call: {failure}")));
+                }
             }
-            frame::RST_STREAM => return Err(io::Error::other("the server reset a call")),
-            frame::SETTINGS if flags & frame::ACK == 0 => {
-                for setting in payload.chunks_exact(6) {
-                    let value = [setting[2], setting[3], setting[4], setting[5]];
-                    if setting[..2] == [0, 4] {
-                        let window = i64::from(u32::from_be_bytes(value));
+            frames::RST_STREAM => {
+                let reason = frame.number().unwrap_or_default();
+                return Err(io::Error::other(format!(
+                    "the server reset a call, for reason {reason}"
+                )));
+            }
+            frames::SETTINGS if !frame.has(frames::ACK) => {
+                for (id, value) in frame.settings() {
+                    if id == frames::INITIAL_WINDOW_SIZE {
+                        let window = i64::from(value);
                         let more = window - std::mem::replace(&mut self.call_window, window);
                         for call in &mut self.calls {
                             call.send_window += more;
                         }
                     }
                 }
-                push_frame(&mut self.out, frame::SETTINGS, frame::ACK, 0, &[]);
+                push_frame(&mut self.out, frames::SETTINGS, frames::ACK, 0, &[]);
             }
-            frame::PING if flags & frame::ACK == 0 => {
-                push_frame(&mut self.out, frame::PING, frame::ACK, 0, payload);
+            frames::PING if !frame.has(frames::ACK) => {
+                push_frame(&mut self.out, frames::PING, frames::ACK, 0, frame.payload);
             }
-            frame::GOAWAY => {
-                let reason = String::from_utf8_lossy(payload.get(8..).unwrap_or_default());
-                return Err(io::Error::other(format!(
-                    "the server says go away: {reason}"
-                )));
-            }
-            frame::WINDOW_UPDATE if payload.len() == 4 => {
-                let more = [payload[0], payload[1], payload[2], payload[3]];
-                let more = i64::from(u32::from_be_bytes(more) & MAX_WINDOW);
-                match (id, self.calls.get_mut(number)) {
+            frames::GOAWAY => return Err(frame.farewell()),
+            frames::WINDOW_UPDATE => {
+                let more = i64::from(frame.number().unwrap_or_default() & MAX_WINDOW);
+                match (frame.id, self.calls.get_mut(number)) {
                     (0, _) => self.send_window += more,
                     (_, Some(call)) => call.send_window += more,
                     _ => {}
@@ -273,13 +234,11 @@ fn id(call: usize) -> u32 {
     call as u32 * 2 + 1
 }
 
-fn push_window(out: &mut Vec<u8>, id: u32, bytes: u32) {
-    push_frame(out, frame::WINDOW_UPDATE, 0, id, &bytes.to_be_bytes());
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frames::{FRAME_HEADER, PREFACE};
+    use std::io::{Read, Write};
     use std::net::TcpListener;
 
     /// Messages that are cut anywhere come out whole.
@@ -323,19 +282,19 @@ mod tests {
                 stream.read_exact(&mut payload).expect("a payload");
                 (header[3], header[8], payload)
             };
-            assert_eq!(read().0, frame::SETTINGS);
+            assert_eq!(read().0, frames::SETTINGS);
             for expected in [1, 3] {
                 let (kind, id, _) = read();
-                assert_eq!((kind, id), (frame::HEADERS, expected));
+                assert_eq!((kind, id), (frames::HEADERS, expected));
             }
-            let data = (frame::DATA, 3, b"\0\0\0\0\x02hi".to_vec());
+            let data = (frames::DATA, 3, b"\0\0\0\0\x02hi".to_vec());
             assert_eq!(read(), data);
             let mut out = Vec::new();
-            push_frame(&mut out, frame::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]);
+            push_frame(&mut out, frames::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]);
             push_window(&mut out, 1, 1);
             let reply = [0; 40_000];
-            push_frame(&mut out, frame::DATA, 0, 3, b"\0\0\0\x9c\x40");
-            push_frame(&mut out, frame::DATA, 0, 3, &reply);
+            push_frame(&mut out, frames::DATA, 0, 3, b"\0\0\0\x9c\x40");
+            push_frame(&mut out, frames::DATA, 0, 3, &reply);
             stream.write_all(&out).expect("write");
             let mut read = || {
                 let mut bytes = [0; FRAME_HEADER + 4];
@@ -343,11 +302,12 @@ mod tests {
                 (bytes[3], bytes[8])
             };
             let mut ack = [0; FRAME_HEADER];
-            assert_eq!(read(), (frame::SETTINGS, 0));
+            assert_eq!(read(), (frames::SETTINGS, 0));
             // Four bytes of what follows have been read along.
             stream.read_exact(&mut ack).expect("windows");
             let mut end = Vec::new();
-            push_frame(&mut end, frame::HEADERS, 5, 1, &[0x88]);
+            let block = b"\x88\x00\x0bgrpc-status\x0214\x00\x0cgrpc-message\x04busy";
+            push_frame(&mut end, frames::HEADERS, 5, 1, block);
             stream.write_all(&end).expect("write");
             stream
         });
@@ -366,7 +326,8 @@ mod tests {
         assert_eq!(streams.calls[0].send_window, 65_537);
         assert_eq!(streams.calls[1].send_window, 65_536 - 7);
         let ended = std::iter::repeat_with(|| streams.receive(|_, _| ())).find_map(Result::err);
-        assert!(ended.is_some_and(|error| error.to_string().contains("ended a call")));
+        let text = "the server ended a call: Unavailable (grpc-status 14): busy";
+        assert_eq!(ended.expect("an end").to_string(), text);
         drop(peer.join().expect("peer"));
     }
 }
