@@ -247,7 +247,10 @@ mod tests {
         };
         assert_eq!(content(DATA, PADDED, b"\x02k\0\0"), b"k");
         assert_eq!(content(DATA, PRIORITY, b"\x02k\0\0"), b"\x02k\0\0");
-        assert_eq!(content(HEADERS, PADDED | PRIORITY, b"\x01\0\0\0\0\0\x88\0"), b"\x88");
+        assert_eq!(
+            content(HEADERS, PADDED | PRIORITY, b"\x01\0\0\0\0\0\x88\0"),
+            b"\x88"
+        );
         assert_eq!(content(DATA, PADDED, b"\x09k"), b"");
         assert_eq!(content(HEADERS, PRIORITY, b"\0"), b"");
     }

@@ -145,7 +145,13 @@ impl<T> Connection<T> {
         } else {
             &self.headers.again
         };
-        push_frame(&mut self.out, frames::HEADERS, frames::END_HEADERS, id, block);
+        push_frame(
+            &mut self.out,
+            frames::HEADERS,
+            frames::END_HEADERS,
+            id,
+            block,
+        );
         let mut prefix = [0; GRPC_PREFIX];
         prefix[1..].copy_from_slice(&(message.len() as u32).to_be_bytes());
         let first = message.len().min(self.max_frame - GRPC_PREFIX);

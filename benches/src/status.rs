@@ -237,7 +237,9 @@ fn unescape(message: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = message.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
-        let digits = tail.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
+        let digits = tail
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok());
         let byte = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok());
         rest = match byte {
             Some(byte) if *first == b'%' => {
@@ -286,11 +288,20 @@ mod tests {
         assert_eq!(failure(&mut statuses, block), text);
         // What was remembered is the same as before; a new code is remembered.
         assert_eq!(failure(&mut statuses, &[0xbf, 0xbe]), "");
-        assert_eq!(failure(&mut statuses, b"\x7f\x00\x0214"), "Unavailable (grpc-status 14): ");
-        assert_eq!(failure(&mut statuses, &[0xbe]), "Unavailable (grpc-status 14): ");
+        assert_eq!(
+            failure(&mut statuses, b"\x7f\x00\x0214"),
+            "Unavailable (grpc-status 14): "
+        );
+        assert_eq!(
+            failure(&mut statuses, &[0xbe]),
+            "Unavailable (grpc-status 14): "
+        );
         assert_eq!(failure(&mut statuses, &[0xc0]), "");
         let odd = literal(0, "grpc-status", "99");
-        assert_eq!(failure(&mut statuses, &odd), "unknown code (grpc-status 99): ");
+        assert_eq!(
+            failure(&mut statuses, &odd),
+            "unknown code (grpc-status 99): "
+        );
     }
 
     /// As Go and others send it. Source: RFC 7541, C.4.1 and C.6.1.
@@ -303,7 +314,10 @@ mod tests {
         assert_eq!(decode(&hex("f1e3c2e5f23a6ba0ab90f4ff")), b"www.example.com");
         let date = "d07abe941054d444a8200595040b8166e082a62d1bff";
         assert_eq!(decode(&hex(date)), b"Mon, 21 Oct 2013 20:13:21 GMT");
-        assert_eq!(decode(&hex("9d29ad171863c78f0b97c8e9ae82ae43d3")), b"https://www.example.com");
+        assert_eq!(
+            decode(&hex("9d29ad171863c78f0b97c8e9ae82ae43d3")),
+            b"https://www.example.com"
+        );
         // The longest code that is known, 0x7fff0 in 19 bits.
         assert_eq!(decode(&hex("fffe1f")), b"\\");
         assert_eq!(decode(&[0xff, 0xff, 0xff, 0xff]), b"");

@@ -142,7 +142,9 @@ impl Streams {
                 let failure = self.statuses.read(frame.content()).failure();
                 if frame.has(frames::END_STREAM) {
                     let failure = failure.unwrap_or_else(|| "without an error".into());
-                    return Err(io::Error::other(format!("the server ended a call: {failure}")));
+                    return Err(io::Error::other(format!(
+                        "the server ended a call: {failure}"
+                    )));
                 }
             }
             frames::RST_STREAM => {

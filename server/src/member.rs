@@ -131,6 +131,8 @@ pub(crate) struct Member {
     pub(crate) removal: Mutex<Option<BTreeSet<u64>>>,
     /// The first entry of a term was applied: whoever leads now has all of the log.
     pub(crate) term_began: Notify,
+    /// A leader's snapshot took the place of what this member had.
+    pub(crate) installed: Notify,
     /// Index of the last entry whose effects readers see.
     pub(crate) applied: AtomicU64,
     /// Its other end sees when the last user of the member, and so of the backend, is gone.

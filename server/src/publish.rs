@@ -2,6 +2,7 @@
 //!
 //! Source: raft-log 6.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,9 +34,14 @@ pub(crate) async fn attributes(
         ..Default::default()
     };
     let attributes = format!("{{Name:{name} ClientURLs:[{}]}}", client_urls.join(" "));
+    let mut in_snapshot = pin!(in_snapshot(member, name, client_urls));
     loop {
-        match member.propose(request.clone()).await {
-            Ok(_) => break,
+        let applied = tokio::select! {
+            applied = member.propose(request.clone()) => applied.map(drop),
+            () = &mut in_snapshot => Ok(()),
+        };
+        match applied {
+            Ok(()) => break,
             Err(Error::Stopped) => {
                 warn!(member.logger, "stopped publish because server is stopping";
                     "local-member-id" => format!("{:x}", member.id),
@@ -58,4 +64,19 @@ pub(crate) async fn attributes(
         "local-member-attributes" => attributes,
         "cluster-id" => format!("{:x}", member.cluster_id));
     Ok(())
+}
+
+/// Waits for a snapshot of the leader that has what is published. A member that joins is usually sent one: it stands for the
+/// entry, too, which is then never applied here.
+async fn in_snapshot(member: &Member, name: &str, client_urls: &[String]) {
+    let mut installed = member.installed.notified();
+    loop {
+        installed.await;
+        installed = member.installed.notified();
+        let cluster = member.cluster.load();
+        let known = cluster.member(member.id);
+        if known.is_some_and(|known| known.name == name && known.client_urls == client_urls) {
+            return;
+        }
+    }
 }

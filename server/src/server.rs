@@ -399,6 +399,7 @@ impl Server {
             peers: OnceLock::new(),
             remote: Remote::new(Some(secure.clone()), logger.clone()),
             term_began: Notify::new(),
+            installed: Notify::new(),
             strangers: Strangers::default(),
             removal: Mutex::default(),
             applied: AtomicU64::new(disk.applied.0),

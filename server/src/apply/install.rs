@@ -115,6 +115,7 @@ impl Applier {
         failpoint("snapshot-install:placed");
         self.switch(incoming, (index, term), metadata.conf_state)?;
         failpoint("snapshot-install:switched");
+        member.installed.notify_waiters();
         self.member.incoming.release(index, &member.logger);
         info!(member.logger, "applied snapshot";
             "incoming-leader-snapshot-index" => index,

@@ -232,6 +232,7 @@ impl Rig {
             leader_leases: Mutex::new(Arc::new(Alone)),
             peers: OnceLock::new(),
             term_began: tokio::sync::Notify::new(),
+            installed: tokio::sync::Notify::new(),
             strangers: Strangers::default(),
             removal: Mutex::default(),
             stopping: watch::Sender::new(false),

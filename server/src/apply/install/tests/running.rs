@@ -14,6 +14,7 @@ use super::rig::{PATIENCE, Rig, SNAP, disk, nothing};
 use super::script::{FOUNDED, Script};
 use super::{ahead, index_of, snapshot_of};
 use crate::client::{Client, WatchStream};
+use crate::publish;
 
 const ALL: RangeQuery<'static> = RangeQuery {
     key: b"\0",
@@ -202,6 +203,31 @@ async fn readers_and_watchers_go_over_while_a_snapshot_is_installed() {
     assert_eq!(snap.db_fsync.get_sample_count(), 1);
     assert_eq!(snap.save.get_sample_count(), 1);
     assert_eq!(snap.applying.get(), 0);
+    b.stop();
+    a.stop();
+}
+
+/// The leader took what a joining member says about itself into the snapshot that it sends it.
+#[tokio::test]
+async fn what_a_member_publishes_may_come_back_in_a_snapshot() {
+    let mut script = Script::beginning();
+    let mut b = behind(&script);
+    script.go_on(b.state().rev);
+    let a = ahead(&script);
+    let (message, database) = snapshot_of(&a);
+    let index = index_of(&message);
+    b.set_free();
+    let urls = ["http://10.0.0.2:2379".to_owned()];
+    // The leader says nothing of the proposal, however often it comes.
+    let published = publish::attributes(&b.member, "m2", &urls);
+    let install = async {
+        b.member
+            .database_received(index, &mut &database[..])
+            .unwrap();
+        b.tell_snapshot(&message);
+    };
+    let (published, ()) = tokio::join!(tokio::time::timeout(PATIENCE, published), install);
+    published.expect("it learns of it in time").unwrap();
     b.stop();
     a.stop();
 }
