@@ -18,6 +18,7 @@ mod fuzz;
 mod log;
 mod reads;
 mod retention;
+mod rival;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -267,6 +268,10 @@ impl Core {
         }
         let before = (message.get_msg_type() == MessageType::MsgSnapshot)
             .then(|| (self.pending_snapshot(), self.conf_state()));
+        if rival::gives_way(&self.raw.raft, &message) {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        }
         let from = message.from;
         let result = self.raw.step(message);
         if from == self.raw.raft.leader_id && self.raw.raft.election_elapsed == 0 {

@@ -1,5 +1,6 @@
 //! Scripts for the core: one to three members, every step made by hand.
 
+mod elections;
 mod hostile;
 mod lone;
 mod many;
