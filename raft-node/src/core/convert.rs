@@ -170,22 +170,29 @@ pub(super) fn conf_change(
     }))
 }
 
-/// A message for a peer, with the fields that etcd sets for its type (the crate adds a commit
-/// index to votes and to answers, which etcd does not know).
+/// A message for a peer, with the fields that etcd sets for its type. The crate adds to votes and answers what it knows to
+/// be committed, which etcd does not know: a refused vote keeps it, the entry's term in the place of the log's, which etcd
+/// leaves empty there and does not read.
 pub(super) fn to_message(mut m: eraftpb::Message) -> raftpb::Message {
     use eraftpb::MessageType as T;
     let kind = m.get_msg_type();
     let some = |n: u64| (n != 0).then_some(n);
+    let refused_vote = is_refused_vote(kind, m.reject);
     let context = std::mem::take(&mut m.context);
     raftpb::Message {
         r#type: Some(kind as i32),
         to: Some(m.to),
         from: Some(m.from),
         term: some(m.term),
-        log_term: some(m.log_term),
+        log_term: some(if refused_vote {
+            m.commit_term
+        } else {
+            m.log_term
+        }),
         index: some(m.index),
         commit: match kind {
             T::MsgAppend | T::MsgHeartbeat => some(m.commit),
+            _ if refused_vote => some(m.commit),
             _ => None,
         },
         snapshot: (kind == T::MsgSnapshot).then(|| to_snapshot(m.get_snapshot())),
@@ -196,6 +203,18 @@ pub(super) fn to_message(mut m: eraftpb::Message) -> raftpb::Message {
         vote: None,
         responses: Vec::new(),
     }
+}
+
+/// A candidate that lacks what the voter has learns from its refusal what is committed of what it has. Without that, the
+/// last voter would ask in vain a member that was removed as it led, and has more entries (only the removal would let the
+/// other one do without its vote).
+fn is_refused_vote(kind: eraftpb::MessageType, reject: bool) -> bool {
+    use eraftpb::MessageType as T;
+    reject
+        && matches!(
+            kind,
+            T::MsgRequestVoteResponse | T::MsgRequestPreVoteResponse
+        )
 }
 
 /// A message from a peer. Fields 13 and 14, which mean other things to the crate, stay behind.
@@ -223,6 +242,11 @@ pub(super) fn from_message(m: raftpb::Message) -> Result<eraftpb::Message, StepE
         _ => return Err(StepError::MessageType(number)),
     };
     let proposal = msg_type == T::MsgPropose;
+    let refused_vote = is_refused_vote(msg_type, m.reject());
+    let (log_term, commit_term) = match refused_vote {
+        true => (0, m.log_term()),
+        false => (m.log_term(), 0),
+    };
     let mut out = eraftpb::Message {
         msg_type,
         to: m.to(),
@@ -233,9 +257,10 @@ pub(super) fn from_message(m: raftpb::Message) -> Result<eraftpb::Message, StepE
         } else {
             m.term()
         },
-        log_term: m.log_term(),
+        log_term,
         index: m.index(),
         commit: m.commit(),
+        commit_term,
         reject: m.reject(),
         reject_hint: m.reject_hint(),
         context: m.context.clone().unwrap_or_default(),

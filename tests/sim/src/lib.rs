@@ -11,6 +11,7 @@
 mod admin;
 mod client;
 mod history;
+mod logger;
 mod member;
 mod mutant;
 mod nemesis;

@@ -138,7 +138,7 @@ impl Member {
             no_fsync: mutant == Some(Mutant::NoSync),
             wal_segment_size: plan.segment,
             wal_prepare: wal::Prepare::Inline,
-            logger: slog::Logger::root(slog::Discard, slog::o!()),
+            logger: crate::logger::logger(self.id, self.clock.clone()),
             observer: Arc::new(Deaf),
         }
     }

@@ -924,10 +924,34 @@ impl World {
         self.requests
     }
 
+    /// Each member in a line, for whoever looks for a fault.
+    fn picture(&self) -> String {
+        let line = |(id, member): (&u64, &Member)| {
+            let fate = match (self.gone.contains(id), member.removed) {
+                (_, true) => ", out of the cluster",
+                (true, _) => ", removed by the cluster",
+                _ => "",
+            };
+            let Some(running) = &member.running else {
+                return format!("member {id:x} does not run{fate}");
+            };
+            let core = running.machine.core();
+            format!(
+                "member {id:x}{fate}: {:?}, log to {}, committed {}, applied {}, {:?}",
+                core.soft_state(),
+                core.last_index(),
+                core.committed(),
+                running.state.applied().0,
+                core.conf_state(),
+            )
+        };
+        self.members.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
     /// What must hold in the end.
     fn finish(&mut self) -> Result<(), String> {
         let Some(marker) = self.marker_index else {
-            return Err("nothing could be committed within 10 s after all was healed".into());
+            return Err(format!("nothing could be committed within 10 s after all was healed\n{}", self.picture()));
         };
         let newest = self.members.values().filter_map(|m| m.running.as_ref()).max_by_key(|r| r.state.applied());
         let Some(newest) = newest else {

@@ -60,7 +60,10 @@ impl World {
     }
 
     fn random(&mut self, below: u64) -> u64 {
-        self.random = self.random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
         (self.random >> 33) % below
     }
 
@@ -150,11 +153,19 @@ fn one_election_is_enough_after_a_silent_leader() {
         let mut times: Vec<u64> = runs.iter().map(|(time, _)| *time).collect();
         times.sort_unstable();
         let (median, worst) = (times[times.len() / 2], times[times.len() - 1]);
-        println!("{members} members, messages of {slowest} ms at most: {median} ms, at worst {worst} ms; {split} split");
-        assert!(split <= most, "{members} members, {slowest} ms: {split} split");
+        println!(
+            "{members} members, messages of {slowest} ms at most: {median} ms, at worst {worst} ms; {split} split"
+        );
+        assert!(
+            split <= most,
+            "{members} members, {slowest} ms: {split} split"
+        );
         if split == 0 {
             // Two questions with their answers, and a tick that had just passed.
-            assert!(worst <= 2 * ELECTION_TIMEOUT + 4 * slowest + TICK, "{worst} ms");
+            assert!(
+                worst <= 2 * ELECTION_TIMEOUT + 4 * slowest + TICK,
+                "{worst} ms"
+            );
         }
     }
 }
@@ -196,7 +207,11 @@ fn of_two_that_ask_one_gives_way() {
         };
         let _ = core.step(question);
         let state = core.soft_state();
-        assert_eq!((state.role, state.term), (role, 1), "from {from}, {log_term}.{index}");
+        assert_eq!(
+            (state.role, state.term),
+            (role, 1),
+            "from {from}, {log_term}.{index}"
+        );
         let answers: Vec<_> = drain(&mut core)
             .into_iter()
             .flat_map(|output| [output.messages, output.persisted_messages].concat())

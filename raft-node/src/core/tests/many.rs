@@ -232,6 +232,43 @@ fn the_last_but_one_leaves_nobody_behind() {
     assert!(cluster.applied[&other].contains(&"y".to_owned()));
 }
 
+/// Of two members the leader removed itself, and both were started again before the other one knew. The one that left has
+/// more in its log, so it does not vote for the other one; its refusal says that the removal is committed.
+#[test]
+fn a_refused_vote_tells_the_last_member_that_it_is_alone() {
+    let removal = raftpb::Entry {
+        r#type: Some(raftpb::EntryType::EntryConfChange as i32),
+        data: Some(
+            conf_change(raftpb::ConfChangeType::ConfChangeRemoveNode, 2)
+                .encode_to_vec()
+                .into(),
+        ),
+        ..normal(4, 1, b"")
+    };
+    let mut entries: Vec<_> = (1..=3).map(|i| normal(i, 1, b"old")).collect();
+    entries.push(removal);
+    let stays = InitialState {
+        snapshot: (0, 0),
+        conf_state: voters(&[1, 2]),
+        hard_state: hard_state(1, 2, 3),
+        entries: entries.clone(),
+        applied: 3,
+    };
+    entries.push(normal(5, 1, b"behind it"));
+    let left = InitialState {
+        snapshot: (0, 0),
+        conf_state: voters(&[1]),
+        hard_state: hard_state(1, 2, 4),
+        entries,
+        applied: 4,
+    };
+    let core = |id, initial| (id, Core::new(&config(id), initial, &logger()).unwrap());
+    let mut cluster = Cluster::of([core(1, stays), core(2, left)].into());
+    cluster.tick(&[1, 2], 60);
+    assert_eq!(cluster.core(1).conf_state(), voters(&[1]));
+    assert!(cluster.core(1).leads_alone());
+}
+
 /// A conf change from before a snapshot, applied after the snapshot came: the configuration of the
 /// snapshot stays, and the database gets that of its own time.
 #[test]
