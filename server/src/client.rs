@@ -1,6 +1,8 @@
 //! A client of a member in the same process: no socket, no TLS, no encoding of requests.
 
+mod cluster;
 mod lease;
+mod maintenance;
 mod recipes;
 mod watch;
 
@@ -36,6 +38,29 @@ impl Client {
             member,
             caller: Caller::default(),
         }
+    }
+
+    /// A client whose calls need a leader, as those with etcd's metadata `hasleader: true`.
+    ///
+    /// While this member knows of no leader, its calls answer [`Error::NoLeader`] at once, serializable reads too, and
+    /// its streams of watches and renewals end with that error after three election timeouts.
+    ///
+    /// ```no_run
+    /// # use retcd_proto::etcdserverpb::WatchCreateRequest;
+    /// # async fn run(client: retcd::Client) -> Result<(), retcd::Error> {
+    /// // Instead of waiting on a member that was cut off, the watch ends and can go on elsewhere.
+    /// let mut watch = client.with_require_leader().watch(WatchCreateRequest {
+    ///     key: "config".into(),
+    ///     ..Default::default()
+    /// })?;
+    /// # while let Some(reply) = watch.next().await { reply?; }
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn with_require_leader(&self) -> Self {
+        let mut with = self.clone();
+        with.caller.require_leader = true;
+        with
     }
 
     /// The services, as long as the member runs.
@@ -88,6 +113,26 @@ impl Client {
         decode(&self.api()?.range(&self.caller, r).await?)
     }
 
+    /// `KV.RangeStream`: a range in messages of some pairs each, all of one revision, that of the first. Only the last
+    /// one has `header`, `more` and `count`.
+    ///
+    /// A message is read when it is asked for. In between the stream holds nothing of the member, so a compaction may
+    /// pass it by: then it ends with [`Error::Compacted`]. It ends with [`Error::Stopped`] when the member stops.
+    ///
+    /// # Errors
+    /// As `KV.Range`; `StreamSortOrder` and `StreamRevisionFilter` for what cannot be told before all is read.
+    pub async fn range_stream(
+        &self,
+        r: pb::RangeRequest,
+    ) -> Result<
+        impl Stream<Item = Result<pb::RangeStreamResponse, Error>> + Send + Unpin + use<>,
+        Error,
+    > {
+        let messages = self.api()?.range_stream(&self.caller, r).await?;
+        let decoded = messages.map(|message| decode::<pb::RangeStreamResponse>(&message?));
+        Ok(decoded.boxed())
+    }
+
     /// `KV.Put`.
     ///
     /// # Errors
@@ -121,49 +166,6 @@ impl Client {
     /// As the service.
     pub async fn compact(&self, r: pb::CompactionRequest) -> Result<pb::CompactionResponse, Error> {
         self.api()?.compact(&self.caller, r).await
-    }
-
-    /// `Maintenance.Status`.
-    ///
-    /// # Errors
-    /// As the service.
-    pub async fn status(&self) -> Result<pb::StatusResponse, Error> {
-        self.api()?.status(&self.caller, pb::StatusRequest {}).await
-    }
-
-    /// `Maintenance.HashKV`; revision 0 is the newest.
-    ///
-    /// # Errors
-    /// As the service.
-    pub async fn hash_kv(&self, revision: i64) -> Result<pb::HashKvResponse, Error> {
-        let request = pb::HashKvRequest { revision };
-        self.api()?.hash_kv(&self.caller, request).await
-    }
-
-    /// `Maintenance.Snapshot`: the database as of now in blobs of 32 KiB, then the 32 bytes of its
-    /// SHA-256. Written one after the other they are the file that `etcdctl snapshot save` makes.
-    ///
-    /// Only a few blobs are in memory at a time. The stream must be read on: while it lives, the
-    /// database cannot use again what it holds. It ends with [`Error::Stopped`] when the member
-    /// stops.
-    ///
-    /// # Errors
-    /// As the service.
-    pub async fn snapshot(
-        &self,
-    ) -> Result<impl Stream<Item = Result<pb::SnapshotResponse, Error>> + Send + Unpin + use<>, Error>
-    {
-        let request = pb::SnapshotRequest {};
-        Ok(self.api()?.snapshot(&self.caller, request).await?.boxed())
-    }
-
-    /// `Cluster.MemberList`.
-    ///
-    /// # Errors
-    /// As the service.
-    pub async fn member_list(&self) -> Result<pb::MemberListResponse, Error> {
-        let request = pb::MemberListRequest { linearizable: true };
-        self.api()?.member_list(&self.caller, request).await
     }
 }
 

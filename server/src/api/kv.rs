@@ -1,5 +1,6 @@
 //! The KV service.
 
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use futures_util::{Stream, stream};
@@ -12,6 +13,7 @@ use retcd_storage::mvcc::{self, RangeQuery, ReadView};
 
 use super::{Api, Caller, blocking, check, unexpected};
 use crate::error::Error;
+use crate::member::Member;
 use crate::quota;
 use crate::range;
 use crate::txn::{self, Failure};
@@ -71,7 +73,7 @@ impl Api {
             self.member.linearizable().await?;
         }
         let chunks = Chunks {
-            api: self.clone(),
+            member: Arc::downgrade(&self.member),
             left: r.limit,
             chunk: FIRST_CHUNK,
             count: None,
@@ -184,7 +186,7 @@ impl Api {
 
     /// Reads a checked request from the newest state.
     async fn read_range(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
-        let r = std::sync::Arc::new(r);
+        let r = Arc::new(r);
         loop {
             let view = self.member.store.view();
             let result = if is_large(&view, &r) {
@@ -203,7 +205,7 @@ impl Api {
     }
 
     async fn read_txn(&self, r: pb::TxnRequest) -> Result<TxnReply, Error> {
-        let r = std::sync::Arc::new(r);
+        let r = Arc::new(r);
         loop {
             let view = self.member.store.view();
             let large = r
@@ -266,7 +268,8 @@ fn is_large(view: &ReadView, r: &pb::RangeRequest) -> bool {
 
 /// A range that is being streamed.
 struct Chunks {
-    api: Api,
+    /// Not to keep the member, and its files, open between two messages.
+    member: Weak<Member>,
     /// The request; its key moves on with every chunk.
     r: pb::RangeRequest,
     /// Keys still wanted; 0: no limit.
@@ -282,12 +285,13 @@ struct Chunks {
 impl Chunks {
     /// The next message, and what is left after it.
     async fn next(mut self) -> Result<(RangeStreamReply, Option<Self>), Error> {
+        let member = self.member.upgrade().filter(|member| !member.is_ending());
+        let api = Api::new(member.ok_or(Error::Stopped)?);
         let limit = match self.left {
             left if left > 0 => self.chunk.min(left),
             _ => self.chunk,
         };
-        let mut reply = self
-            .api
+        let mut reply = api
             .read_range(pb::RangeRequest {
                 limit,
                 ..self.r.clone()
@@ -308,10 +312,10 @@ impl Chunks {
         };
         let Some(next_key) = next_key else {
             reply.count = self.count.unwrap_or_default();
-            reply.header = Some(self.api.member.header_at(self.revision));
+            reply.header = Some(api.member.header_at(self.revision));
             return Ok((message(reply), None));
         };
-        self.adapt(&reply);
+        self.adapt(&reply, api.member.limits.max_request_bytes);
         self.r.key = next_key;
         self.left = (self.left - sent).max(0);
         let reply = RangeReply {
@@ -321,10 +325,9 @@ impl Chunks {
         Ok((message(reply), Some(self)))
     }
 
-    /// Doubles the chunk while messages are small, halves it when they near the request limit.
-    fn adapt(&mut self, reply: &RangeReply) {
+    /// Doubles the chunk while messages are small, halves it when they are larger than `target` bytes.
+    fn adapt(&mut self, reply: &RangeReply, target: usize) {
         let bytes: usize = reply.kvs.iter().map(bytes::Bytes::len).sum();
-        let target = self.api.member.limits.max_request_bytes;
         if bytes < target / 2 {
             self.chunk = self.chunk.saturating_mul(2);
         } else if bytes > target {

@@ -1,17 +1,15 @@
 //! Members inside one process, driven without a socket and over gRPC.
 
+mod cluster;
+mod upkeep;
+
 use std::path::Path;
-use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use retcd::{Client, Config, Error, Server, StartError};
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::etcdserverpb::kv_client::KvClient;
 use retcd_proto::etcdserverpb::request_op::Request;
-use retcd_storage::backend::BoltFile;
-use retcd_storage::fs::RealFs;
-use sha2::{Digest as _, Sha256};
 
 fn start(dir: &Path) -> Server {
     let mut config = Config::ephemeral(dir);
@@ -265,61 +263,6 @@ async fn watches_work_without_a_socket() {
     drop(idle);
 }
 
-/// A snapshot without a socket is the file that etcd's tools make.
-#[tokio::test]
-async fn a_snapshot_is_a_database() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(&dir.path().join("data"));
-    let client = server.client();
-    for n in 0..100 {
-        client
-            .put(format!("key-{n}"), vec![b'v'; 2000])
-            .await
-            .expect("a put");
-    }
-    let mut stream = client.snapshot().await.expect("a snapshot");
-    // What comes later is not in it.
-    client.put("later", "v").await.expect("a put");
-    let mut file = Vec::new();
-    while let Some(message) = stream.next().await {
-        file.extend_from_slice(&message.expect("a message").blob);
-    }
-    let database = file.len() - 32;
-    assert_eq!(file[database..], Sha256::digest(&file[..database])[..]);
-    let path = dir.path().join("saved.db");
-    std::fs::write(&path, &file).unwrap();
-    let saved = BoltFile::open(&RealFs, &path).expect("a database");
-    saved.check().expect("sound pages");
-    assert_eq!(saved.scan(b"key", b"", 0).expect("pairs").len(), 100);
-}
-
-/// A stream that nobody reads does not keep the database open behind a member that stopped.
-#[tokio::test]
-async fn a_snapshot_ends_with_the_member() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = start(dir.path());
-    let client = server.client();
-    for n in 0..40 {
-        client
-            .put(format!("key-{n}"), vec![b'v'; 60_000])
-            .await
-            .expect("a put");
-    }
-    let mut stream = client.snapshot().await.expect("a snapshot");
-    let first = stream.next().await.expect("a message").expect("a blob");
-    assert!(first.remaining_bytes > 1 << 20);
-    let stopping = tokio::task::spawn_blocking(|| server.stop());
-    tokio::time::timeout(Duration::from_secs(60), stopping)
-        .await
-        .expect("it stops")
-        .expect("without a panic");
-    // Its file is free.
-    drop(start(dir.path()));
-    let rest: Vec<_> = pin!(stream).collect().await;
-    assert_eq!(rest.last(), Some(&Err(Error::Stopped)));
-    assert_eq!(client.snapshot().await.err(), Some(Error::Stopped));
-}
-
 /// The other engine, in builds that have it: chosen by the configuration, never mixed up.
 #[cfg(feature = "sled")]
 #[tokio::test]
@@ -348,61 +291,6 @@ async fn sled_and_bolt_keep_their_data() {
     );
     let server = with(Engine::Sled).expect("the member starts");
     assert_eq!(value(&server.client(), "a").await, Some(b"b".to_vec()));
-}
-
-/// An address that is kept for a member, also while it is down: by a socket that never listens. With this option a
-/// listener shares it; for an outgoing connection or a port that somebody asks the system for it is taken.
-fn kept_address() -> (std::net::SocketAddr, socket2::Socket) {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
-    let socket = socket.expect("a socket");
-    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    socket.bind(&any.into()).expect("a port");
-    socket.set_reuse_address(true).expect("an option");
-    let address = socket.local_addr().expect("an address").as_socket();
-    (address.expect("of IPv4"), socket)
-}
-
-#[tokio::test]
-async fn three_members_in_one_process_are_a_cluster() {
-    let dirs = [(); 3].map(|()| tempfile::tempdir().unwrap());
-    let addresses = [(); 3].map(|()| kept_address());
-    let urls = addresses
-        .each_ref()
-        .map(|(address, _)| format!("http://{address}"));
-    let members: Vec<String> = urls
-        .iter()
-        .zip(1..)
-        .map(|(url, n)| format!("m{n}={url}"))
-        .collect();
-    let launch = |n: usize| {
-        let mut config = Config::ephemeral(dirs[n].path());
-        config.name = format!("m{}", n + 1);
-        config.listen_peer_urls = vec![urls[n].parse().unwrap()];
-        config.initial_advertise_peer_urls = Some(config.listen_peer_urls.clone());
-        config.initial_cluster = Some(members.join(","));
-        config.log.outputs = vec!["/dev/null".into()];
-        Server::launch(config).expect("the member starts")
-    };
-    let mut servers = vec![launch(0), launch(1), launch(2)];
-    for server in &servers {
-        let ready = tokio::time::timeout(Duration::from_secs(60), server.ready()).await;
-        ready.expect("in time").expect("it is ready");
-    }
-    servers[0].client().put("who", "one").await.expect("a put");
-    for server in &servers {
-        assert_eq!(value(&server.client(), "who").await, Some(b"one".to_vec()));
-        let list = server.client().member_list().await.expect("a list");
-        assert_eq!(list.members.len(), 3);
-    }
-    // One goes and comes back.
-    let gone = servers.remove(1);
-    tokio::task::spawn_blocking(move || gone.stop())
-        .await
-        .unwrap();
-    servers[1].client().put("who", "two").await.expect("a put");
-    let back = launch(1);
-    back.ready().await.expect("it is ready");
-    assert_eq!(value(&back.client(), "who").await, Some(b"two".to_vec()));
 }
 
 #[tokio::test]
