@@ -14,8 +14,15 @@ use crate::member::Member;
 use crate::metrics::Op;
 use crate::wait::{Outcome, Reply};
 
-/// Refuse new work while more entries than this are committed and not yet applied.
+/// No new work while more entries than this are committed and not yet applied; etcd's value.
 const MAX_APPLY_LAG: u64 = 5000;
+
+/// How long new work waits for that to end before it is refused. etcd refuses it at once, so that a burst becomes errors of
+/// its clients.
+const LAG_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two looks at it.
+const LAG_LOOK: Duration = Duration::from_millis(5);
 
 /// Before a leader is asked again that had no room, or was just about to lead no more.
 const REST: Duration = Duration::from_millis(50);
@@ -48,9 +55,11 @@ impl Member {
         mut request: InternalRaftRequest,
         started: Instant,
     ) -> Result<Reply, Error> {
-        let status = self.node().status();
-        if status.committed > self.applied() + MAX_APPLY_LAG {
-            return Err(Error::TooManyRequests);
+        while self.node().status().committed > self.applied() + MAX_APPLY_LAG {
+            if started.elapsed() >= LAG_PATIENCE {
+                return Err(Error::TooManyRequests);
+            }
+            sleep(LAG_LOOK).await;
         }
         let id = self.request_ids.next();
         request.header = Some(RequestHeader {

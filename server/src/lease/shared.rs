@@ -13,8 +13,9 @@ use tokio::sync::{oneshot, watch};
 use super::deadlines::{Deadlines, Renewed};
 use crate::metrics::LeaseMetrics;
 
-/// Revokes that are proposed and not applied. With as many, further ones wait: puts want their turn.
-pub(super) const MAX_REVOKING: usize = if cfg!(test) { 8 } else { 4000 };
+/// Revokes that are proposed and not applied. With as many, further ones wait: puts want their turn, and would wait or be
+/// refused if they came to the limit of `propose.rs`.
+pub(super) const MAX_REVOKING: usize = if cfg!(test) { 8 } else { 2000 };
 
 /// Revokes proposed at once, and checkpoints in one proposal, as in etcd.
 const MAX_BATCH: usize = 1000;

@@ -1,3 +1,4 @@
+mod backlog;
 mod changes;
 mod crash;
 mod rig;

@@ -320,6 +320,12 @@ impl Rig {
         self.step(message.clone());
     }
 
+    /// Whether the member wants to send such a message.
+    pub(super) fn has_sent(&self, kind: MessageType) -> bool {
+        let sent = self.sent.0.lock();
+        sent.iter().any(|message| message.r#type() == kind)
+    }
+
     /// The leader answers the read index round that the member asked for.
     pub(super) fn answer_read(&self, index: u64) {
         let context = wait_for("a read index round", || {
