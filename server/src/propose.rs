@@ -21,9 +21,6 @@ const MAX_APPLY_LAG: u64 = 5000;
 /// its clients.
 const LAG_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Between two looks at it.
-const LAG_LOOK: Duration = Duration::from_millis(5);
-
 /// Before a leader is asked again that had no room, or was just about to lead no more.
 const REST: Duration = Duration::from_millis(50);
 
@@ -55,11 +52,14 @@ impl Member {
         mut request: InternalRaftRequest,
         started: Instant,
     ) -> Result<Reply, Error> {
-        while self.node().status().committed > self.applied() + MAX_APPLY_LAG {
-            if started.elapsed() >= LAG_PATIENCE {
-                return Err(Error::TooManyRequests);
+        loop {
+            let enough = self.node().status().committed.saturating_sub(MAX_APPLY_LAG);
+            if self.applied() >= enough {
+                break;
             }
-            sleep(LAG_LOOK).await;
+            timeout_at(started + LAG_PATIENCE, self.applied_up_to(enough))
+                .await
+                .map_err(|_| Error::TooManyRequests)??;
         }
         let id = self.request_ids.next();
         request.header = Some(RequestHeader {
