@@ -256,6 +256,10 @@ impl Core {
                 "no election now: the log is not in order yet",
             ));
         }
+        // To the crate, whoever leads a cluster of one voter is that voter, and has nobody to ask before it answers.
+        if message.get_msg_type() == MessageType::MsgReadIndex && self.leaving {
+            return Err(StepError::ProposalDropped);
+        }
         if message.get_msg_type() == MessageType::MsgReadIndex
             && raft.state == StateRole::Leader
             && raft.commit_to_current_term()
@@ -653,7 +657,7 @@ impl Core {
     fn can_ask_for_reads(&self) -> bool {
         let raft = &self.raw.raft;
         match raft.state {
-            StateRole::Leader => raft.commit_to_current_term(),
+            StateRole::Leader => !self.leaving && raft.commit_to_current_term(),
             StateRole::Follower => raft.leader_id != 0,
             StateRole::Candidate | StateRole::PreCandidate => false,
         }

@@ -232,6 +232,37 @@ fn the_last_but_one_leaves_nobody_behind() {
     assert!(cluster.applied[&other].contains(&"y".to_owned()));
 }
 
+/// Of two members the leader removed itself. The other one may lead already, which this one has not heard, and overwrite what
+/// it would read.
+#[test]
+fn a_leader_that_left_answers_no_reads() {
+    let cores = [1, 2].map(|id| (id, core_with(id, &[1, 2], 3)));
+    let mut cluster = Cluster::of(cores.into());
+    let leader = cluster.leader();
+    let other = 3 - leader;
+    cluster.settle();
+    let remove = conf_change(raftpb::ConfChangeType::ConfChangeRemoveNode, leader);
+    cluster.core(leader).propose_conf_change(&remove).unwrap();
+    cluster.settle();
+    let core = cluster.core(leader);
+    assert_eq!(core.conf_state(), voters(&[other]));
+    assert_eq!(core.soft_state().role, Role::Leader);
+    let passed_on = raftpb::Message {
+        to: Some(leader),
+        entries: vec![raftpb::Entry {
+            data: Some(Bytes::from_static(b"a context")),
+            ..raftpb::Entry::default()
+        }],
+        ..message(15, other, 0)
+    };
+    assert_eq!(core.step(passed_on), Err(StepError::ProposalDropped));
+    assert!(core.read_index(7));
+    for output in drain(core) {
+        assert_eq!(output.read_states, []);
+        assert!(output.messages.iter().all(|m| m.r#type != Some(16)));
+    }
+}
+
 /// Of two members the leader removed itself, and both were started again before the other one knew. The one that left has
 /// more in its log, so it does not vote for the other one; its refusal says that the removal is committed.
 #[test]
