@@ -63,8 +63,6 @@ pub struct Core {
     /// Term and vote that were given out last, and the output that is to make them durable.
     vote: (u64, u64),
     unsynced_vote: Option<u64>,
-    /// The last output with a snapshot that is not durable yet. Nobody may be elected before it is: the crate panics.
-    unsynced_snapshot: Option<u64>,
     /// This member leads, and the configuration in force is without it; see [`Core::leave`].
     leaving: bool,
     /// What the application has applied, as reported.
@@ -128,7 +126,6 @@ impl Core {
             ),
             vote: (initial.hard_state.term(), initial.hard_state.vote()),
             unsynced_vote: None,
-            unsynced_snapshot: None,
             handed: Handed::default(),
             leaving: false,
             applied: initial.applied,
@@ -229,8 +226,7 @@ impl Core {
     /// - A snapshot from the leader is in the log and not applied yet.
     fn may_campaign(&self) -> bool {
         let log = &self.raw.raft.raft_log;
-        self.unsynced_snapshot.is_none()
-            && log.applied >= log.store.first() - 1
+        log.applied >= log.store.first() - 1
             && (!self.is_alone() || log.persisted == log.last_index())
     }
 
@@ -249,8 +245,7 @@ impl Core {
                 committed: raft.raft_log.commit_info(),
                 leads: raft.state == StateRole::Leader,
                 campaigns_unsynced: raft.state == StateRole::Candidate
-                    && (raft.raft_log.persisted != raft.raft_log.last_index()
-                        || self.unsynced_snapshot.is_some()),
+                    && raft.raft_log.persisted != raft.raft_log.last_index(),
             },
         )?;
         if message.get_msg_type() == MessageType::MsgPropose && self.leaving {
@@ -413,7 +408,6 @@ impl Core {
     /// The writes of all outputs up to `number` are durable.
     pub fn persisted(&mut self, number: u64) {
         self.unsynced_vote = self.unsynced_vote.filter(|at| *at > number);
-        self.unsynced_snapshot = self.unsynced_snapshot.filter(|at| *at > number);
         self.raw.on_persist_ready(number);
     }
 
@@ -584,7 +578,6 @@ impl Core {
         self.hold_back(&mut output);
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
-            self.unsynced_snapshot = Some(output.number);
             output.snapshot = Some(convert::to_snapshot(&snapshot));
             self.raw.mut_store().restore(snapshot);
         }
