@@ -63,6 +63,8 @@ pub struct Core {
     /// Term and vote that were given out last, and the output that is to make them durable.
     vote: (u64, u64),
     unsynced_vote: Option<u64>,
+    /// The last output, not durable yet, that replaced entries of outputs before it; see [`Core::persisted`].
+    replaces: Option<u64>,
     /// This member leads, and the configuration in force is without it; see [`Core::leave`].
     leaving: bool,
     /// What the application has applied, as reported.
@@ -126,6 +128,7 @@ impl Core {
             ),
             vote: (initial.hard_state.term(), initial.hard_state.vote()),
             unsynced_vote: None,
+            replaces: None,
             handed: Handed::default(),
             leaving: false,
             applied: initial.applied,
@@ -406,9 +409,16 @@ impl Core {
     }
 
     /// The writes of all outputs up to `number` are durable.
+    ///
+    /// The crate knows a durable entry by index and term. One that was replaced, and came back from a later leader, would
+    /// pass for durable as soon as it was written the first time; with it this member could lead, and count itself for
+    /// what a crash takes away. So the crate hears of nothing before the last replacement is durable, too.
     pub fn persisted(&mut self, number: u64) {
         self.unsynced_vote = self.unsynced_vote.filter(|at| *at > number);
-        self.raw.on_persist_ready(number);
+        self.replaces = self.replaces.filter(|at| *at > number);
+        if self.replaces.is_none() {
+            self.raw.on_persist_ready(number);
+        }
     }
 
     /// The application has applied everything up to `index`. Values that were reported before, or
@@ -578,11 +588,15 @@ impl Core {
         self.hold_back(&mut output);
         if !ready.snapshot().is_empty() {
             let snapshot = ready.snapshot().clone();
+            self.replaces = Some(output.number);
             output.snapshot = Some(convert::to_snapshot(&snapshot));
             self.raw.mut_store().restore(snapshot);
         }
         let mut entries = ready.take_entries();
         if !entries.is_empty() {
+            if entries[0].index <= self.raw.store().last() {
+                self.replaces = Some(output.number);
+            }
             entries.iter_mut().for_each(|e| self.restore_conf_change(e));
             output.entries = entries.iter().cloned().map(convert::to_entry).collect();
             self.raw.mut_store().append(entries);

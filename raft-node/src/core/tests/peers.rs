@@ -39,6 +39,40 @@ fn no_election_alone_before_the_log_is_durable() {
     assert!(core.campaign_if_alone());
 }
 
+/// An entry is replaced and comes back from a later leader while the first write of it is still under way (of five members, the
+/// one that has it leads again). That write being done does not make it durable: the write that replaces it follows.
+#[test]
+fn an_entry_that_came_back_is_not_durable_by_its_first_write() {
+    let mut core = core_with(1, &[1, 2, 3, 4, 5], 2);
+    let append = |core: &mut Core, term, entries: &[raftpb::Entry]| {
+        core.step(raftpb::Message {
+            r#type: Some(3),
+            to: Some(1),
+            from: Some(2),
+            term: Some(term),
+            log_term: Some(1),
+            index: Some(2),
+            entries: entries.to_vec(),
+            commit: Some(2),
+            ..raftpb::Message::default()
+        })
+        .unwrap();
+        drain(core).last().expect("something to write").number
+    };
+    let writes = [
+        append(&mut core, 2, &[normal(3, 2, b"x")]),
+        append(&mut core, 3, &[normal(3, 3, b"y"), normal(4, 3, b"y")]),
+        append(&mut core, 4, &[normal(3, 2, b"x")]),
+    ];
+    let durable = |core: &Core| core.raw.raft.raft_log.persisted;
+    for write in &writes[..2] {
+        core.persisted(*write);
+        assert_eq!(durable(&core), 2);
+    }
+    core.persisted(writes[2]);
+    assert_eq!(durable(&core), 3);
+}
+
 #[test]
 fn messages_that_no_peer_sends_change_nothing() {
     let message = |kind: i32| raftpb::Message {
