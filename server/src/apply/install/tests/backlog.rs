@@ -1,9 +1,11 @@
 //! What a member does with new work while it has much to apply.
 
+use std::time::Duration;
+
 use retcd_proto::etcdserverpb::{InternalRaftRequest, PutRequest};
 use retcd_proto::raftpb::MessageType;
 
-use super::rig::{Rig, disk, wait_for};
+use super::rig::{PATIENCE, Rig, disk, wait_for};
 use super::script::{FOUNDED, Script};
 use crate::error::Error;
 
@@ -46,10 +48,14 @@ async fn new_work_waits_for_the_apply_thread_before_it_is_refused() {
     tokio::task::yield_now().await;
     rig.set_free();
     rig.wait_applied(script.last());
-    while !rig.has_sent(MessageType::MsgProp) {
-        assert!(!waits.is_finished(), "{:?}", waits.await);
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    let leaves = async {
+        while !rig.has_sent(MessageType::MsgProp) {
+            assert!(!waits.is_finished(), "it ended without leaving");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let left = tokio::time::timeout(PATIENCE, leaves).await;
+    left.expect("it leaves in time");
     waits.abort();
     rig.stop();
 }
