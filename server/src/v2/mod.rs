@@ -14,6 +14,7 @@
 
 mod answer;
 mod counts;
+mod draft;
 mod form;
 mod keys;
 mod members;
@@ -21,6 +22,7 @@ mod node;
 mod path;
 mod plan;
 mod refusal;
+mod removal;
 mod request;
 mod stats;
 #[cfg(test)]

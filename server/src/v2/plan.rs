@@ -5,17 +5,15 @@
 //! stays a directory as long as it is there.
 
 use bytes::Bytes;
-use retcd_proto::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
-use retcd_proto::etcdserverpb::request_op::Request;
-use retcd_proto::etcdserverpb::{Compare, DeleteRangeRequest, PutRequest, RequestOp, TxnRequest};
-use retcd_storage::mvcc::{RangeQuery, ReadView};
-use serde::{Deserialize, Serialize};
+use retcd_proto::etcdserverpb::TxnRequest;
+use retcd_storage::mvcc::ReadView;
 
-use super::node::{Action, Event, Node, Shown, Stored};
-use super::path::{ORDER, Path, REMOVAL, deadline_key};
+use super::draft::Draft;
+use super::node::{Action, Event, Node};
+use super::path::{Path, deadline_key};
 use super::refusal::{Code, Failure, Refusal};
-use super::request::{Content, Expected, Write};
-use super::tree::{self, Found};
+use super::request::{Expected, Write};
+use super::tree;
 
 /// A transaction, and what is to be answered when its comparisons hold.
 #[derive(Debug)]
@@ -23,57 +21,6 @@ pub(super) struct Plan {
     pub(super) txn: TxnRequest,
     /// Without the index of the write.
     pub(super) event: Event,
-}
-
-/// What those who wait need to know of a removal, since nothing is left of the node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Removal {
-    pub(super) action: Action,
-    pub(super) path: String,
-    pub(super) dir: bool,
-    pub(super) created: i64,
-    pub(super) modified: i64,
-    /// Nanoseconds since 1970, 0 for never.
-    pub(super) expires: i64,
-    /// When it was removed.
-    pub(super) at: i64,
-}
-
-impl Removal {
-    pub(super) fn of(node: &Node, action: Action, at: i64) -> Self {
-        Self {
-            action,
-            path: node.path.as_str().to_owned(),
-            dir: node.is_dir(),
-            created: node.created,
-            modified: node.modified,
-            expires: node.expires,
-            at,
-        }
-    }
-
-    /// The event; `value`: that of a file.
-    pub(super) fn event(&self, value: Option<String>) -> Event {
-        let key = Path::of(&self.path).shown().to_owned();
-        let prev = Shown {
-            key: key.clone(),
-            value,
-            dir: self.dir,
-            modified: self.modified,
-            created: self.created,
-            ..Shown::default()
-        };
-        Event {
-            action: self.action,
-            node: Some(Shown {
-                key,
-                dir: self.dir,
-                created: self.created,
-                ..Shown::default()
-            }),
-            prev: Some(prev.until(self.expires, self.at)),
-        }
-    }
 }
 
 /// Judges a write by a view of the store.
@@ -89,7 +36,7 @@ pub(super) fn plan(view: &ReadView, path: &Path, write: &Write, now: i64) -> Res
         Write::Update { content, refresh } => {
             let node = writable(view, path)?;
             if node.is_dir() && !content.value.is_empty() {
-                return Err(refused(view, Code::NotFile, path));
+                return Err(tree::refused(view, Code::NotFile, path));
             }
             draft.replace(&node, content, *refresh, Action::Update)
         }
@@ -105,11 +52,11 @@ pub(super) fn plan(view: &ReadView, path: &Path, write: &Write, now: i64) -> Res
         Write::Delete { dir, recursive } => {
             let node = writable(view, path)?;
             if node.is_dir() && !dir && !recursive {
-                return Err(refused(view, Code::NotFile, path));
+                return Err(tree::refused(view, Code::NotFile, path));
             }
             if node.is_dir() && !recursive {
                 if !tree::is_empty(view, path)? {
-                    return Err(refused(view, Code::DirNotEmpty, path));
+                    return Err(tree::refused(view, Code::DirNotEmpty, path));
                 }
                 draft.expect_empty(path);
             }
@@ -151,19 +98,10 @@ pub(super) fn expiry(
     Ok((draft.into_txn(), is_due))
 }
 
-fn refused(view: &ReadView, code: Code, path: &Path) -> Failure {
-    Refusal::new(code, path.shown(), view.rev()).into()
-}
-
-/// The root is there and stays as it is.
-fn root_only_read(view: &ReadView) -> Failure {
-    Refusal::new(Code::RootReadOnly, "/", view.rev()).into()
-}
-
 /// The node that is to be changed.
 fn writable(view: &ReadView, path: &Path) -> Result<Node, Failure> {
     if path.is_root() {
-        return Err(root_only_read(view));
+        return Err(tree::root_only_read(view));
     }
     tree::there(view, path)
 }
@@ -171,7 +109,7 @@ fn writable(view: &ReadView, path: &Path) -> Result<Node, Failure> {
 /// Whether a file is as expected.
 fn compare(view: &ReadView, node: &Node, expected: &Expected) -> Result<(), Failure> {
     let Some(value) = &node.value else {
-        return Err(refused(view, Code::NotFile, &node.path));
+        return Err(tree::refused(view, Code::NotFile, &node.path));
     };
     let index = u64::try_from(node.modified).unwrap_or(0);
     let mut different = Vec::new();
@@ -185,250 +123,4 @@ fn compare(view: &ReadView, node: &Node, expected: &Expected) -> Result<(), Fail
         return Ok(());
     }
     Err(Refusal::new(Code::TestFailed, different.join(" "), view.rev()).into())
-}
-
-/// A transaction in the making.
-struct Draft {
-    now: i64,
-    compare: Vec<Compare>,
-    ops: Vec<RequestOp>,
-}
-
-impl Draft {
-    fn at(now: i64) -> Self {
-        Self {
-            now,
-            compare: Vec::new(),
-            ops: Vec::new(),
-        }
-    }
-
-    fn set(
-        &mut self,
-        view: &ReadView,
-        path: &Path,
-        content: &Content,
-        refresh: bool,
-    ) -> Result<Event, Failure> {
-        let action = Action::Set;
-        let node = match tree::find(view, path)? {
-            Found::Blocked(file) => return Err(tree::blocked(view, &file)),
-            Found::Missing { parent, missing } => {
-                if let (true, Some(first)) = (refresh, missing.first()) {
-                    return Err(refused(view, Code::KeyNotFound, first));
-                }
-                return Ok(self.make(&parent, &missing, content, action));
-            }
-            Found::There(_) if path.is_root() => return Err(root_only_read(view)),
-            Found::There(node) => node,
-        };
-        if node.is_dir() {
-            return Err(refused(view, Code::NotFile, path));
-        }
-        let mut stored = self.stored(content, (!refresh).then_some(action));
-        if refresh && !content.dir {
-            stored.value = node.value.clone();
-        }
-        self.expect_unchanged(&node);
-        Ok(self.write(path, stored, Some(&node), action))
-    }
-
-    fn create(
-        &mut self,
-        view: &ReadView,
-        path: &Path,
-        content: &Content,
-    ) -> Result<Event, Failure> {
-        match tree::find(view, path)? {
-            Found::Blocked(file) => Err(tree::blocked(view, &file)),
-            Found::There(_) if path.is_root() => Err(root_only_read(view)),
-            Found::There(_) => Err(refused(view, Code::NodeExist, path)),
-            Found::Missing { parent, missing } => {
-                Ok(self.make(&parent, &missing, content, Action::Create))
-            }
-        }
-    }
-
-    /// A path in a directory that sorts behind all that were made this way.
-    fn next_in_order(&mut self, view: &ReadView, dir: &Path) -> Result<Path, Failure> {
-        let found = view.range(&RangeQuery {
-            key: ORDER,
-            limit: 1,
-            ..RangeQuery::default()
-        })?;
-        let last = found.kvs.first();
-        let seen = last.map_or(0, |kv| kv.modified.main);
-        let last = last.and_then(|kv| std::str::from_utf8(&kv.value()).ok()?.parse::<i64>().ok());
-        // The index that it will have, if nothing else is written meanwhile.
-        let next = view.rev().saturating_add(1);
-        let number = last.map_or(next, |last| next.max(last.saturating_add(1)));
-        self.modified_at(Bytes::from_static(ORDER), seen);
-        self.put(Bytes::from_static(ORDER), number.to_string().into());
-        Ok(dir.child(&format!("{number:020}")))
-    }
-
-    /// Makes a node, and the directories that it needs.
-    fn make(
-        &mut self,
-        parent: &Node,
-        missing: &[Path],
-        content: &Content,
-        action: Action,
-    ) -> Event {
-        if !parent.path.is_root() {
-            self.created_at(parent.path.key(), parent.incarnation);
-        }
-        if let Some(first) = missing.first() {
-            self.expect_missing(first);
-        }
-        let (path, dirs) = match missing.split_last() {
-            Some((path, dirs)) => (path, dirs),
-            None => (&parent.path, &[][..]),
-        };
-        for dir in dirs {
-            let silent = Content {
-                dir: true,
-                ..Content::default()
-            };
-            let stored = self.stored(&silent, None);
-            self.put(dir.key(), stored.encode());
-        }
-        let stored = self.stored(content, Some(action));
-        self.write(path, stored, None, action)
-    }
-
-    /// Changes a node, which stays what it is.
-    fn replace(&mut self, node: &Node, content: &Content, refresh: bool, action: Action) -> Event {
-        let mut stored = self.stored(content, (!refresh).then_some(action));
-        stored.created = node.created;
-        match &node.value {
-            None => stored.value = None,
-            Some(value) if refresh => stored.value = Some(value.clone()),
-            Some(_) => stored.value = Some(content.value.clone()),
-        }
-        self.expect_unchanged(node);
-        self.write(&node.path, stored, Some(node), action)
-    }
-
-    /// Removes a node and all that is in it.
-    fn remove(&mut self, node: &Node, action: Action) -> Event {
-        self.expect_unchanged(node);
-        self.delete(node.path.key(), Bytes::new());
-        if node.is_dir() {
-            let (first, end) = node.path.below();
-            self.delete(first, end);
-        }
-        self.move_deadline(&node.path, node.expires, 0);
-        let removal = Removal::of(node, action, self.now);
-        let text = serde_json::to_vec(&removal).unwrap_or_default();
-        self.put(Bytes::from_static(REMOVAL), text.into());
-        removal.event(node.value.clone())
-    }
-
-    fn stored(&self, content: &Content, action: Option<Action>) -> Stored {
-        Stored {
-            value: (!content.dir).then(|| content.value.clone()),
-            created: 0,
-            expires: content.expires,
-            action,
-            at: self.now,
-        }
-    }
-
-    /// Writes a node in the place of another one, or of none.
-    fn write(&mut self, path: &Path, stored: Stored, prev: Option<&Node>, action: Action) -> Event {
-        self.put(path.key(), stored.encode());
-        self.move_deadline(path, prev.map_or(0, |prev| prev.expires), stored.expires);
-        let node = Shown {
-            key: path.shown().to_owned(),
-            dir: stored.value.is_none(),
-            value: stored.value,
-            created: stored.created,
-            ..Shown::default()
-        };
-        Event {
-            action,
-            node: Some(node.until(stored.expires, self.now)),
-            prev: prev.map(|prev| prev.shown(self.now)),
-        }
-    }
-
-    fn move_deadline(&mut self, path: &Path, old: i64, new: i64) {
-        if old == new {
-            return;
-        }
-        if old != 0 {
-            self.delete(deadline_key(old, path), Bytes::new());
-        }
-        if new != 0 {
-            self.put(deadline_key(new, path), Bytes::new());
-        }
-    }
-
-    fn expect_unchanged(&mut self, node: &Node) {
-        self.modified_at(node.path.key(), node.modified);
-    }
-
-    fn expect_missing(&mut self, path: &Path) {
-        self.created_at(path.key(), 0);
-    }
-
-    fn expect_empty(&mut self, path: &Path) {
-        let (first, end) = path.below();
-        self.created_at(first, 0);
-        if let Some(compare) = self.compare.last_mut() {
-            compare.range_end = end;
-        }
-    }
-
-    fn created_at(&mut self, key: Bytes, revision: i64) {
-        let union = TargetUnion::CreateRevision(revision);
-        self.expect(key, CompareTarget::Create, union);
-    }
-
-    fn modified_at(&mut self, key: Bytes, revision: i64) {
-        let union = TargetUnion::ModRevision(revision);
-        self.expect(key, CompareTarget::Mod, union);
-    }
-
-    fn expect(&mut self, key: Bytes, target: CompareTarget, union: TargetUnion) {
-        self.compare.push(Compare {
-            result: CompareResult::Equal as i32,
-            target: target as i32,
-            key,
-            range_end: Bytes::new(),
-            target_union: Some(union),
-        });
-    }
-
-    fn put(&mut self, key: Bytes, value: Bytes) {
-        let put = PutRequest {
-            key,
-            value,
-            ..Default::default()
-        };
-        self.op(Request::RequestPut(put));
-    }
-
-    fn delete(&mut self, key: Bytes, range_end: Bytes) {
-        let delete = DeleteRangeRequest {
-            key,
-            range_end,
-            prev_kv: false,
-        };
-        self.op(Request::RequestDeleteRange(delete));
-    }
-
-    fn op(&mut self, request: Request) {
-        let request = Some(request);
-        self.ops.push(RequestOp { request });
-    }
-
-    fn into_txn(self) -> TxnRequest {
-        TxnRequest {
-            compare: self.compare,
-            success: self.ops,
-            failure: Vec::new(),
-        }
-    }
 }

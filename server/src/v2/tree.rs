@@ -94,15 +94,25 @@ pub(super) fn there(view: &ReadView, path: &Path) -> Result<Node, Failure> {
         Found::There(node) => Ok(node),
         Found::Missing { missing, .. } => {
             let first = missing.first().unwrap_or(path);
-            Err(Refusal::new(Code::KeyNotFound, first.shown(), view.rev()).into())
+            Err(refused(view, Code::KeyNotFound, first))
         }
         Found::Blocked(file) => Err(blocked(view, &file)),
     }
 }
 
+/// The refusal of a path, at the revision of the view.
+pub(super) fn refused(view: &ReadView, code: Code, path: &Path) -> Failure {
+    Refusal::new(code, path.shown(), view.rev()).into()
+}
+
+/// The root is there and stays as it is.
+pub(super) fn root_only_read(view: &ReadView) -> Failure {
+    Refusal::new(Code::RootReadOnly, "/", view.rev()).into()
+}
+
 /// The refusal of a way through a file.
 pub(super) fn blocked(view: &ReadView, file: &Path) -> Failure {
-    Refusal::new(Code::NotDir, file.shown(), view.rev()).into()
+    refused(view, Code::NotDir, file)
 }
 
 /// Whether nothing is in a directory.
