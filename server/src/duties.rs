@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use futures_util::future;
 use slog::info;
 use tokio::time::sleep;
 
@@ -43,11 +44,13 @@ impl Duties {
         }
     }
 
-    /// Starts the thread, which calls `ready` once the cluster knows of this member, and ends with the member.
+    /// Starts the thread, which calls `ready` once the cluster knows of this member, does what `besides` says, and ends
+    /// with the member.
     pub(crate) fn start(
         self,
         member: Arc<Member>,
         ready: impl FnOnce() + Send + 'static,
+        besides: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<JoinHandle<()>> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -58,7 +61,7 @@ impl Duties {
                 tokio::select! {
                     biased;
                     () = ended => {}
-                    () = self.run(&member, ready) => {}
+                    _ = future::join(self.run(&member, ready), besides) => {}
                 }
             });
             // Names may still be being resolved.

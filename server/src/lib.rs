@@ -50,6 +50,7 @@ mod server;
 pub mod simulation;
 mod transfer;
 mod txn;
+mod v2;
 mod version_monitor;
 mod wait;
 mod watch;

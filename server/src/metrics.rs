@@ -12,7 +12,10 @@ mod network;
 mod op;
 mod process;
 mod snap;
+mod traffic;
 mod watch;
+
+use std::sync::Arc;
 
 use crate::txn::Tally;
 use prometheus::{
@@ -24,6 +27,7 @@ pub(crate) use grpc::Grpc;
 pub(crate) use lease::Lease as LeaseMetrics;
 pub(crate) use network::Network;
 pub(crate) use op::{ByOp, Op};
+pub(crate) use traffic::Traffic;
 pub(crate) use watch::Watch as WatchMetrics;
 
 /// All metrics of one server.
@@ -44,6 +48,8 @@ pub(crate) struct Metrics {
     pub(crate) watch: WatchMetrics,
     /// `etcd_debugging_lease_*`.
     pub(crate) lease: LeaseMetrics,
+    /// No metrics: what `/v2/stats` tells of other members.
+    pub(crate) traffic: Arc<Traffic>,
     process: process::Process,
     scrapes: Scrapes,
 }
@@ -188,6 +194,7 @@ impl Metrics {
             snap: new.snap()?,
             watch: new.watch()?,
             lease: new.lease()?,
+            traffic: Arc::default(),
             grpc: Grpc::new(&registry)?,
             process: process::Process::new(&registry)?,
             scrapes: Scrapes {
@@ -215,7 +222,7 @@ impl Metrics {
         let new = build::Builder {
             registry: &self.registry,
         };
-        new.network(local)
+        new.network(local, self.traffic.clone())
     }
 
     /// Sets what never changes while the server runs.

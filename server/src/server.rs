@@ -49,6 +49,7 @@ use crate::read::Reads;
 use crate::recovery;
 use crate::schema::{DatabaseError, VersionError};
 use crate::transfer::{Incoming, Outgoing};
+use crate::v2::V2;
 use crate::wait::Waiters;
 use crate::watch::Hub;
 
@@ -477,6 +478,10 @@ impl Server {
         };
         net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
         net_settings.observer = metrics;
+        let v2 = resolved
+            .enable_v2
+            .then(|| Arc::new(V2::new(member.clone())));
+        net_settings.v2 = v2.clone().map(|v2| v2 as Arc<dyn net::Legacy>);
         let peer_net = net::Net::start(peer_settings)?;
         let net = Arc::new(net::Net::start(net_settings)?);
         let client_addresses = listeners::addresses(&clients);
@@ -500,14 +505,20 @@ impl Server {
             acceptors,
             ready: set_ready,
         };
-        let duties = Duties::new(&resolved, alone).start(member.clone(), {
+        let open = {
             let member = Arc::downgrade(&member);
             move || {
                 if let Some(member) = member.upgrade() {
                     opening.serve(&member);
                 }
             }
-        })?;
+        };
+        let besides = async move {
+            if let Some(v2) = v2 {
+                v2.expire().await;
+            }
+        };
+        let duties = Duties::new(&resolved, alone).start(member.clone(), open, besides)?;
         Ok(Self {
             name: resolved.name.clone(),
             client_addresses,

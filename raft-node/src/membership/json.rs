@@ -28,8 +28,8 @@ impl Formatter for Escaping {
     }
 }
 
-/// The compact encoding of `value`.
-pub(super) fn to_vec(value: &impl Serialize) -> Vec<u8> {
+/// The compact encoding of a value, as Go writes it.
+pub fn to_vec(value: &impl Serialize) -> Vec<u8> {
     let mut out = Vec::new();
     value
         .serialize(&mut Serializer::with_formatter(&mut out, Escaping))

@@ -20,6 +20,7 @@ use prost::Message as _;
 use retcd_proto::raftpb;
 
 pub use change::{Change, MembershipError};
+pub use json::to_vec as etcd_json;
 pub use member::{ConfChangeContext, Member};
 pub use store::LoadError;
 pub use v2_read::DocumentError;

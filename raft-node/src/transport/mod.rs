@@ -56,6 +56,7 @@ pub use self::deadline::WriteDeadline;
 pub use self::peers::Peers;
 pub use self::pool::Pool;
 pub use self::request::{RequestError, request};
+pub use self::rfc3339::format as rfc3339;
 
 /// The oldest cluster version that a member of this version can be in, as etcd says it.
 pub const MIN_CLUSTER_VERSION: &str = "3.0.0";
@@ -191,6 +192,11 @@ pub trait TransportObserver: Send + Sync {
     /// `etcd_network_peer_received_bytes_total`.
     fn received(&self, from: u64, bytes: u64) {
         let _ = (from, bytes);
+    }
+
+    /// A message with log entries, or one that asks how far a log is, is on its way to a peer.
+    fn append_sent(&self, to: u64) {
+        let _ = to;
     }
 
     /// `etcd_network_peer_sent_failures_total`.

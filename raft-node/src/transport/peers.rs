@@ -289,6 +289,9 @@ impl Transport for Peers {
         for message in messages {
             let to = message.to();
             if let Some(peer) = known.peers.get(&to) {
+                if message.r#type() == MessageType::MsgApp {
+                    self.context.options.observer.append_sent(to);
+                }
                 if let Some(outbox) = peer.send(message)
                     && !filled.iter().any(|other| std::ptr::eq(*other, outbox))
                 {

@@ -9,7 +9,7 @@ const TO_EPOCH: u64 = 719_468;
 const ERA: u64 = 146_097;
 
 /// As Go writes `RFC3339Nano` in UTC: a fraction without zeros at its end.
-pub(super) fn format(unix: Duration) -> String {
+pub fn format(unix: Duration) -> String {
     let seconds = unix.as_secs();
     let (year, month, day) = civil(seconds / DAY);
     let rest = seconds % DAY;

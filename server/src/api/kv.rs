@@ -146,6 +146,19 @@ impl Api {
         Ok(reply)
     }
 
+    /// A transaction that this member made itself: it need not be checked, and has as many operations as it takes.
+    pub(crate) async fn own_txn(&self, r: pb::TxnRequest) -> Result<TxnReply, Error> {
+        self.admit_own()?;
+        let request = pb::InternalRaftRequest {
+            txn: Some(r),
+            ..Default::default()
+        };
+        match self.write(request).await? {
+            Reply::Txn(reply) => Ok(reply),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     pub(crate) async fn compact(
         &self,
         caller: &Caller,

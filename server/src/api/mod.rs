@@ -61,6 +61,14 @@ impl Api {
         self.check_state(caller)
     }
 
+    /// The same for what is no call of a client.
+    fn admit_own(&self) -> Result<(), Error> {
+        if self.member.is_learner() {
+            return Err(Error::NotSupportedForLearner);
+        }
+        self.check_state(&Caller::default())
+    }
+
     /// What is checked before every call with a stream.
     fn admit_stream(&self, caller: &Caller) -> Result<(), Error> {
         if self.member.is_learner() {

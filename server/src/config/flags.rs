@@ -348,6 +348,7 @@ impl Reader {
                     .ok_or_else(|| ValueError::Other("the engines are bolt and sled".into()))?;
             }
             "unsafe-no-fsync" => config.unsafe_no_fsync = value::parse_bool(text)?,
+            "enable-v2" => config.enable_v2 = value::parse_bool(text)?,
             "logger" => config.log.logger = text.to_owned(),
             "log-level" => config.log.level = text.to_owned(),
             "log-format" => config.log.format = text.to_owned(),

@@ -108,6 +108,8 @@ pub struct Config {
     pub watch_progress_notify_interval: i64,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
+    /// `--enable-v2`: serve the API of etcd 2.
+    pub enable_v2: bool,
     /// `--logger`, `--log-level`, `--log-format`, `--log-outputs`.
     pub log: crate::log::Settings,
     /// Set by the command line: whoever says where to listen must say what to advertise.
@@ -174,6 +176,7 @@ impl Config {
             warning_apply_duration: 100_000_000,
             watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,
+            enable_v2: false,
             log: crate::log::Settings::default(),
             advertise_or_fail: false,
         }

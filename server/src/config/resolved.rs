@@ -130,6 +130,8 @@ pub struct Resolved {
     pub watch_progress_interval: Duration,
     /// Do not wait for the disk: loses acknowledged writes in a crash.
     pub unsafe_no_fsync: bool,
+    /// Serve the API of etcd 2.
+    pub enable_v2: bool,
 
     /// Warnings to be logged at start.
     pub notices: Vec<Notice>,
@@ -346,6 +348,7 @@ impl Config {
                 &mut notices,
             ),
             unsafe_no_fsync: self.unsafe_no_fsync,
+            enable_v2: self.enable_v2,
             notices,
         })
     }
@@ -429,6 +432,13 @@ impl Config {
                 Level::Info,
                 "setting backend batch interval",
                 vec![("batch interval", interval.into())],
+            ));
+        }
+        if self.enable_v2 {
+            notices.push(Notice::warn(
+                "--enable-v2 serves the API of etcd 2, which is for old tutorials and tools and has no users or \
+                 roles: use the v3 API for anything else (etcdctl with ETCDCTL_API=3, or JSON under /v3/), which \
+                 replaces it since etcd 3.6",
             ));
         }
         if self.unsafe_no_fsync {

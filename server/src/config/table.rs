@@ -250,6 +250,12 @@ pub(super) static FLAGS: &[Flag] = &[
     no("enable-log-rotation", Kind::Bool, "false"),
     no("enable-pprof", Kind::Bool, "false"),
     yes(
+        "enable-v2",
+        Kind::Bool,
+        "false",
+        "Serve the API of etcd 2 under /v2/, for old tutorials and tools; etcd 3.6 removed it.",
+    ),
+    yes(
         "experimental-backend-engine",
         Kind::Text,
         "bolt",

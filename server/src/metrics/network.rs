@@ -1,11 +1,13 @@
 //! `etcd_network_*` of peers: what passes between members.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec};
 use retcd_raft_node::transport::TransportObserver;
 
 use super::build::Builder;
+use super::traffic::Traffic;
 
 /// Traffic with other members, by their ids.
 #[derive(Debug)]
@@ -28,11 +30,16 @@ pub(crate) struct Network {
     snapshot_receive_success: IntCounterVec,
     snapshot_receive_failures: IntCounterVec,
     snapshot_receive_duration: HistogramVec,
+    traffic: Arc<Traffic>,
 }
 
 impl Builder<'_> {
     /// `local`: the id of this member.
-    pub(super) fn network(&self, local: u64) -> Result<Network, prometheus::Error> {
+    pub(super) fn network(
+        &self,
+        local: u64,
+        traffic: Arc<Traffic>,
+    ) -> Result<Network, prometheus::Error> {
         const LINK: &[&str] = &["Local", "Remote"];
         const SNAPSHOT: (f64, f64, usize) = (0.1, 2.0, 10);
         Ok(Network {
@@ -116,6 +123,7 @@ impl Builder<'_> {
                 &["From"],
                 SNAPSHOT,
             )?,
+            traffic,
         })
     }
 }
@@ -135,7 +143,12 @@ impl TransportObserver for Network {
             .inc_by(bytes);
     }
 
+    fn append_sent(&self, _: u64) {
+        self.traffic.appends_sent.add_one();
+    }
+
     fn send_failed(&self, to: u64) {
+        self.traffic.failed(to);
         self.sent_failures.with_label_values(&[&hex(to)]).inc();
     }
 
@@ -161,6 +174,7 @@ impl TransportObserver for Network {
     }
 
     fn round_trip(&self, to: u64, took: Duration) {
+        self.traffic.probed(to, took);
         self.round_trip
             .with_label_values(&[&hex(to)])
             .observe(took.as_secs_f64());

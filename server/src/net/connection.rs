@@ -251,10 +251,10 @@ fn answer(
             },
             _ => request,
         };
-        let (mut head, _body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if wire.secure {
             head.extensions.insert(Secure);
         }
-        Ok(plain::serve(&site, &head).await)
+        Ok(plain::serve(&site, &head, body).await)
     })
 }

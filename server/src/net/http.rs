@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
+use hyper::body::Incoming;
 
 use super::body::Body;
 use super::site::{Probe, Site, Surface};
@@ -20,7 +21,7 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=unders
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Answers one request.
-pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
+pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
     if let Some(text) = bad_host(request) {
         let mut response = answer(StatusCode::BAD_REQUEST, PLAIN, text);
         let close = HeaderValue::from_static("close");
@@ -28,8 +29,8 @@ pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
         return response;
     }
     match site.surface {
-        Surface::Client => guard::serve(site, request).await,
-        Surface::Peer | Surface::Metrics => route(site, request).await,
+        Surface::Client => guard::serve(site, request, body).await,
+        Surface::Peer | Surface::Metrics => route(site, request, body).await,
     }
 }
 
@@ -88,10 +89,16 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-async fn route(site: &Site, request: &Parts) -> Response<Body> {
+async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
     let path = request.uri.path();
     if let Some(clean) = target::cleaned(path) {
         return redirect(request, &clean);
+    }
+    if let Some(v2) = &site.settings.v2
+        && site.surface == Surface::Client
+        && path.starts_with("/v2/")
+    {
+        return v2.answer(request, body).await;
     }
     let endpoint = Endpoint::find(site.surface, path);
     let any_method = matches!(endpoint, Endpoint::Nothing | Endpoint::Metrics);

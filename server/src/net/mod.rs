@@ -36,7 +36,7 @@ pub(crate) use self::listen::Listener;
 use self::listen::{DescriptorLimit, connection_limit};
 pub(crate) use self::observe::{CallObserver, NoObserver};
 use self::site::Site;
-pub(crate) use self::site::{Services, Surface, Transport};
+pub(crate) use self::site::{Boxed, Legacy, Services, Surface, Transport};
 use self::threads::Threads;
 
 /// How the listeners behave.
@@ -58,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) cors: Vec<String>,
     /// `--host-whitelist`: host names a plain HTTP request may be for; `*` or none for all.
     pub(crate) host_whitelist: Vec<String>,
+    /// `--enable-v2`: who answers `/v2/` on client URLs; nobody by default.
+    pub(crate) v2: Option<Arc<dyn Legacy>>,
     /// Time for one write to a peer to make progress.
     pub(crate) peer_write_timeout: Duration,
     /// Told of every call.
@@ -82,6 +84,7 @@ impl Settings {
             peer_write_timeout: Duration::from_secs(5),
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
+            v2: None,
             observer: Arc::new(NoObserver),
             logger,
         })

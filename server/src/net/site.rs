@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Request, Response};
 use hyper::body::Incoming;
 
@@ -69,6 +70,12 @@ pub(crate) trait Services: Send + Sync + 'static {
         &self,
         request: Request<Incoming>,
     ) -> Boxed<'static, Result<Response<Body>, Request<Incoming>>>;
+}
+
+/// The API of etcd 2, on client URLs.
+pub(crate) trait Legacy: Send + Sync + 'static {
+    /// Answers a request for a path that begins with `/v2/`.
+    fn answer<'a>(&'a self, request: &'a Parts, body: Incoming) -> Boxed<'a, Response<Body>>;
 }
 
 /// Which paths a listener answers.

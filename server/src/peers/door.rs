@@ -60,6 +60,9 @@ impl transport::Member for Door {
                 "remote-member-id" => format!("{from:x}"), "error" => %error);
             return Err(ProcessError::Refused(error.to_string()));
         }
+        if message.r#type() == raftpb::MessageType::MsgApp {
+            member.metrics.traffic.appends_received.add_one();
+        }
         node.step(message).map_err(|error| match error {
             ProposeError::Stopped => ProcessError::Stopped,
             other => ProcessError::Refused(other.to_string()),

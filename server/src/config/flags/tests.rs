@@ -91,6 +91,7 @@ fn every_implemented_flag_reaches_its_field() {
             "--log-outputs=stderr,/tmp/x",
             "--logger=zap",
             "--unsafe-no-fsync",
+            "--enable-v2",
             "--metrics=basic",
             "--experimental-backend-engine=sled",
             "--backend-bbolt-freelist-type=array",
@@ -131,6 +132,7 @@ fn every_implemented_flag_reaches_its_field() {
         (config.backend_batch_interval, config.backend_batch_limit),
         (3_720_000_000_000, 4)
     );
+    assert!(config.enable_v2);
     assert_eq!(config.backend_engine, Engine::Sled);
     assert_eq!(
         (
