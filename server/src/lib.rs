@@ -22,6 +22,7 @@ mod auth;
 pub mod backup;
 mod beginning;
 mod client;
+mod compactor;
 mod conf_state;
 pub mod config;
 mod data_dir;

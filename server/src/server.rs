@@ -30,7 +30,8 @@ use crate::auth::{Auth, Enabled as AuthEnabled};
 use crate::beginning::{self, Beginning};
 use crate::client::Client;
 use crate::config::{
-    BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
+    AutoCompaction, BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, GoDuration, Resolved,
+    SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Databases, Disk};
@@ -243,6 +244,7 @@ impl Server {
             notice.log(&logger);
         }
         resolved.check_tls()?;
+        resolved.check_retention()?;
         let mut acceptors = Acceptors::default();
         acceptors.add(&resolved, false, &logger)?;
 
@@ -640,6 +642,8 @@ fn list(urls: &[Url]) -> slog::Serde<Vec<String>> {
 }
 
 fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Logger) {
+    let retention = resolved.auto_compaction.map(AutoCompaction::as_duration);
+    let retention = GoDuration(retention.unwrap_or_default());
     info!(logger, "starting an etcd server";
         "etcd-version" => ETCD_VERSION,
         "server" => SERVER_NAME,
@@ -655,6 +659,9 @@ fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Lo
         "initial-cluster-token" => &resolved.initial_cluster_token,
         "quota-backend-bytes" => config.quota_backend_bytes,
         "max-request-bytes" => resolved.max_request_bytes,
+        "auto-compaction-mode" => &config.auto_compaction_mode,
+        "auto-compaction-retention" => retention.to_string(),
+        "auto-compaction-interval" => retention.to_string(),
         "pre-vote" => resolved.pre_vote);
 }
 

@@ -49,6 +49,8 @@ pub enum BootstrapError {
         "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
     )]
     MetricsTls,
+    #[error("error parsing CompactionRetention: {reason}")]
+    CompactionRetention { retention: String, reason: String },
     #[error(transparent)]
     CipherSuite(#[from] UnknownSuite),
     /// Files of peer URLs, or what is in them.
@@ -74,6 +76,10 @@ impl BootstrapError {
                  --initial-advertise-peer-urls and --initial-cluster agree"
                     .to_owned(),
             ),
+            Self::CompactionRetention { retention, .. } => Some(format!(
+                "--auto-compaction-retention={retention} says neither how long nor how many: give a duration with a unit \
+                 (30m, 12h), a plain number of hours, or with --auto-compaction-mode=revision a number of revisions"
+            )),
             _ => None,
         }
     }
@@ -82,9 +88,11 @@ impl BootstrapError {
     pub fn notices(&self) -> Vec<Notice> {
         let error = || vec![("error", self.to_string().into())];
         let mut notices = match self {
-            Self::Url(_) | Self::ClientTls(_) | Self::MetricsTls | Self::CipherSuite(_) => {
-                Vec::new()
-            }
+            Self::Url(_)
+            | Self::ClientTls(_)
+            | Self::MetricsTls
+            | Self::CipherSuite(_)
+            | Self::CompactionRetention { .. } => Vec::new(),
             Self::ClientCertificate(_) => vec![Notice::new(
                 Level::Error,
                 "setting up serving from embedded etcd failed.",
@@ -136,6 +144,14 @@ impl Resolved {
             Some(_) => Err(BootstrapError::MetricsTls),
             None => Ok(()),
         }
+    }
+
+    /// Whether `--auto-compaction-retention` means something. Checked at every start.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_retention(&self) -> Result<(), BootstrapError> {
+        self.bad_retention.clone().map_or(Ok(()), Err)
     }
 
     /// Members by name, each with its sorted peer URLs, for a data directory that holds no member yet.

@@ -348,6 +348,8 @@ impl Reader {
                     .ok_or_else(|| ValueError::Other("the engines are bolt and sled".into()))?;
             }
             "unsafe-no-fsync" => config.unsafe_no_fsync = value::parse_bool(text)?,
+            "auto-compaction-mode" => config.auto_compaction_mode = text.to_owned(),
+            "auto-compaction-retention" => config.auto_compaction_retention = text.to_owned(),
             "logger" => config.log.logger = text.to_owned(),
             "log-level" => config.log.level = text.to_owned(),
             "log-format" => config.log.format = text.to_owned(),

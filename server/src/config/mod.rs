@@ -1,6 +1,7 @@
 //! Configuration: as given ([`Config`], with etcd's names and units), then resolved ([`Resolved`], only sound values).
 
 mod bootstrap;
+mod compaction;
 mod engine;
 mod flags;
 mod notice;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
 pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls};
+pub use compaction::AutoCompaction;
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
@@ -102,6 +104,10 @@ pub struct Config {
     pub compaction_batch_limit: i64,
     /// `--compaction-sleep-interval`: nanoseconds; 0 is 10 ms.
     pub compaction_sleep_interval: i64,
+    /// `--auto-compaction-mode`: `periodic` or `revision`.
+    pub auto_compaction_mode: String,
+    /// `--auto-compaction-retention`: a duration, hours or revisions; `0` keeps everything.
+    pub auto_compaction_retention: String,
     /// `--warning-apply-duration`: nanoseconds.
     pub warning_apply_duration: i64,
     /// `--watch-progress-notify-interval`: nanoseconds; 0 is 10 minutes.
@@ -171,6 +177,8 @@ impl Config {
             backend_batch_limit: 0,
             compaction_batch_limit: 0,
             compaction_sleep_interval: 0,
+            auto_compaction_mode: "periodic".into(),
+            auto_compaction_retention: "0".into(),
             warning_apply_duration: 100_000_000,
             watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use slog::Level;
 
+use super::compaction::Mode;
 use super::notice::Notice;
 use super::url::{self, Url};
 use super::value::{GoBytes, GoDuration};
-use super::{ClusterState, Config, Engine, ResolvedTls};
+use super::{AutoCompaction, BootstrapError, ClusterState, Config, Engine, ResolvedTls};
 
 pub(super) const DEFAULT_NAME: &str = "default";
 /// Longest `--election-timeout` in milliseconds.
@@ -124,6 +125,10 @@ pub struct Resolved {
     pub compaction_batch_limit: usize,
     /// Pause between two steps.
     pub compaction_sleep_interval: Duration,
+    /// What the leader compacts by itself; `None`: nothing. See [`Resolved::check_retention`].
+    pub auto_compaction: Option<AutoCompaction>,
+    /// A retention that means nothing: etcd notices it later than other contradictions.
+    pub(super) bad_retention: Option<BootstrapError>,
     /// Applying one request longer than this is logged.
     pub warning_apply_duration: Duration,
     /// Time between notifications to watchers that want them.
@@ -174,6 +179,8 @@ pub enum ConfigError {
         "--{flag}={url} is not implemented by retcd yet: use an http or https URL with an IP address"
     )]
     Socket { flag: &'static str, url: Url },
+    #[error("{}", compaction_mode(.0))]
+    CompactionMode(String),
     #[error("unexpected TLS version {0:?} (must be one of: TLS1.2, TLS1.3)")]
     TlsVersion(String),
     #[error("min version ({lowest}) is greater than max version ({highest})")]
@@ -249,6 +256,7 @@ impl Config {
         }
         self.check_timing()?;
         let advertise_client_urls = client_urls.ok_or(ConfigError::AdvertiseClientMissing)?;
+        let compaction = Mode::parse(&self.auto_compaction_mode)?;
         self.check_tls_versions()?;
         if self.listen_client_urls.is_empty() {
             return Err(ConfigError::NoListener("listen-client-urls"));
@@ -258,6 +266,7 @@ impl Config {
         }
         self.add_warnings(&mut notices);
 
+        let retention = compaction.retention(&self.auto_compaction_retention, &mut notices);
         let data_dir = self.data_dir(&mut notices);
         let tls = self.resolve_tls(&data_dir, &mut notices)?;
         let member_dir = data_dir.join("member");
@@ -336,6 +345,8 @@ impl Config {
                 self.compaction_sleep_interval,
                 10,
             )?,
+            auto_compaction: retention.clone().unwrap_or_default(),
+            bad_retention: retention.err(),
             warning_apply_duration: duration(
                 "warning-apply-duration",
                 self.warning_apply_duration,
@@ -524,6 +535,13 @@ fn default_host() -> Option<SocketAddr> {
         .local_addr()
         .ok()
         .filter(|address| !address.ip().is_loopback())
+}
+
+fn compaction_mode(mode: &str) -> String {
+    match mode {
+        "" => "undefined auto-compaction-mode".to_owned(),
+        mode => format!("unknown auto-compaction-mode {mode:?}"),
+    }
 }
 
 fn single_port() -> Notice {

@@ -122,8 +122,18 @@ pub(super) static FLAGS: &[Flag] = &[
     ),
     no("auth-token", Kind::Text, "simple"),
     no("auth-token-ttl", Kind::Uint, "300"),
-    no("auto-compaction-mode", Kind::Text, "periodic"),
-    no("auto-compaction-retention", Kind::Text, "0"),
+    yes(
+        "auto-compaction-mode",
+        Kind::Text,
+        "periodic",
+        "What --auto-compaction-retention counts: time (periodic) or revisions (revision).",
+    ),
+    yes(
+        "auto-compaction-retention",
+        Kind::Text,
+        "0",
+        "History that the leader keeps when it compacts by itself: 30m, 5 (hours), or a number of revisions; 0 is all.",
+    ),
     yes(
         "auto-tls",
         Kind::Bool,

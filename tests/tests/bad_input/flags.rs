@@ -99,6 +99,18 @@ const CASES: &[Case] = &[
         1,
         "--initial-cluster has a=http://127.0.0.1:2381 but missing from --initial-advertise-peer-urls=http://localhost:2380",
     ),
+    case(&["--auto-compaction-mode=foo"], 1, "unknown auto-compaction-mode \"foo\""),
+    case(&["--auto-compaction-mode="], 1, "undefined auto-compaction-mode"),
+    case(
+        &["--auto-compaction-retention=abc"],
+        1,
+        "error parsing CompactionRetention: time: invalid duration \"abc\"",
+    ),
+    case(
+        &["--auto-compaction-mode=revision", "--auto-compaction-retention=-7"],
+        1,
+        "error parsing CompactionRetention: time: missing unit in duration \"-7\"",
+    ),
     env(
         &[("ETCD_HEARTBEAT_INTERVAL", "abc")],
         &[],

@@ -1,5 +1,6 @@
 //! Three of our members, driven by the genuine etcdctl: replication, faults, membership, refusals.
 
+mod auto_compaction;
 mod endpoints;
 mod forced;
 mod life;
