@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod compaction;
+mod discovery;
 mod engine;
 mod flags;
 mod notice;
@@ -15,8 +16,11 @@ mod value;
 use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
-pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls};
+pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls, show_cluster};
 pub use compaction::AutoCompaction;
+pub use discovery::{
+    Discovery, DiscoveryConfig, Endpoint, EndpointAddress, Secret, ServiceDiscovery, SrvDiscovery,
+};
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
@@ -60,6 +64,8 @@ pub struct Config {
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`.
     pub initial_cluster_token: String,
+    /// `--discovery-*`: where a new member finds the others, instead of `initial_cluster`.
+    pub discovery: DiscoveryConfig,
     /// `--force-new-cluster`: go on as the only member.
     pub force_new_cluster: bool,
     /// `--raft-read-timeout`: nanoseconds; below 5 s is 5 s.
@@ -155,6 +161,7 @@ impl Config {
             initial_cluster: None,
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".into(),
+            discovery: DiscoveryConfig::default(),
             force_new_cluster: false,
             raft_read_timeout: 5_000_000_000,
             raft_write_timeout: 5_000_000_000,

@@ -10,7 +10,7 @@ use super::compaction::Mode;
 use super::notice::Notice;
 use super::url::{self, Url};
 use super::value::{GoBytes, GoDuration};
-use super::{AutoCompaction, BootstrapError, ClusterState, Config, Engine, ResolvedTls};
+use super::{AutoCompaction, BootstrapError, ClusterState, Config, Discovery, Engine, ResolvedTls};
 
 pub(super) const DEFAULT_NAME: &str = "default";
 /// Longest `--election-timeout` in milliseconds.
@@ -71,11 +71,13 @@ pub struct Resolved {
     pub max_concurrent_streams: u32,
 
     // What follows must be the same on every member of a cluster.
-    /// `--initial-cluster` as given or derived.
+    /// `--initial-cluster` as given or derived; empty with `discovery`.
     pub initial_cluster: String,
+    /// Where the cluster is found instead.
+    pub discovery: Option<Discovery>,
     /// `--initial-cluster-state`.
     pub initial_cluster_state: ClusterState,
-    /// `--initial-cluster-token`.
+    /// `--initial-cluster-token`, or the one of a registry.
     pub initial_cluster_token: String,
     /// One tick of the raft clock.
     pub heartbeat: Duration,
@@ -157,6 +159,24 @@ pub enum ConfigError {
          \"unixs:/path/to/socket\" (unexpected empty host ({url}))"
     )]
     AdvertiseClient { urls: String, url: Url },
+    #[error(
+        "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or \
+         \"discovery-srv\""
+    )]
+    ManySources,
+    #[error("both --discovery-token and --discovery-endpoints must be set")]
+    HalfDiscovery,
+    #[error("--discovery-endpoints must not contain empty endpoints")]
+    EmptyEndpoint,
+    #[error(
+        "--discovery-endpoints has {0:?}, which is no endpoint: give host:port, http://host:port, https://host:port or \
+         unix:path"
+    )]
+    Endpoint(String),
+    #[error(
+        "--discovery-endpoints has {0:?}, TLS over a socket, which is not implemented by retcd: use unix: or https:"
+    )]
+    SecureSocketEndpoint(String),
     #[error("--heartbeat-interval must be >0 (set to {0}ms)")]
     Heartbeat(u64),
     #[error("--election-timeout must be >0 (set to {0}ms)")]
@@ -254,6 +274,7 @@ impl Config {
             let urls = url::join(client_urls.as_deref().unwrap_or_default());
             return Err(ConfigError::AdvertiseClient { urls, url });
         }
+        self.discovery.check(self.initial_cluster.as_deref())?;
         self.check_timing()?;
         let advertise_client_urls = client_urls.ok_or(ConfigError::AdvertiseClientMissing)?;
         let compaction = Mode::parse(&self.auto_compaction_mode)?;
@@ -267,6 +288,7 @@ impl Config {
         self.add_warnings(&mut notices);
 
         let retention = compaction.retention(&self.auto_compaction_retention, &mut notices);
+        let discovery = self.discovery.resolve(&mut notices)?;
         let data_dir = self.data_dir(&mut notices);
         let tls = self.resolve_tls(&data_dir, &mut notices)?;
         let member_dir = data_dir.join("member");
@@ -292,13 +314,18 @@ impl Config {
             advertise_client_urls,
             max_concurrent_streams: self.max_concurrent_streams,
 
-            initial_cluster: self
-                .initial_cluster
-                .clone()
-                .unwrap_or_else(|| self.alone(&peer_urls)),
+            initial_cluster: match (&self.initial_cluster, &discovery) {
+                (Some(given), _) => given.clone(),
+                (None, None) => self.alone(&peer_urls),
+                (None, Some(_)) => String::new(),
+            },
             initial_advertise_peer_urls: peer_urls,
             initial_cluster_state: self.initial_cluster_state,
-            initial_cluster_token: self.initial_cluster_token.clone(),
+            initial_cluster_token: match &discovery {
+                Some(Discovery::Service(service)) => service.token.clone(),
+                _ => self.initial_cluster_token.clone(),
+            },
+            discovery,
             heartbeat: Duration::from_millis(self.heartbeat_interval),
             election: Duration::from_millis(self.election_timeout),
             election_ticks: to_usize(
@@ -592,7 +619,11 @@ fn limit(flag: &'static str, files: u64) -> Result<Option<usize>, ConfigError> {
 }
 
 /// Nanoseconds; 0 stands for `default_ms`.
-fn duration(flag: &'static str, nanos: i64, default_ms: u64) -> Result<Duration, ConfigError> {
+pub(super) fn duration(
+    flag: &'static str,
+    nanos: i64,
+    default_ms: u64,
+) -> Result<Duration, ConfigError> {
     match u64::try_from(nanos) {
         Ok(0) => Ok(Duration::from_millis(default_ms)),
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),
