@@ -1,16 +1,22 @@
-//! How a member starts for the first time: as a founder of a cluster, or by joining one.
+//! How a member starts for the first time: as a founder of a cluster, or by joining one. Who belongs to it is said by the
+//! flags, or found by way of them.
 //!
 //! Source: raft-log 4.5, peer-protocol 15; etcd `server/etcdserver/bootstrap.go`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use retcd_raft_node::membership::Member;
 use retcd_raft_node::{Start, ids};
 use retcd_storage::failpoint::failpoint;
 use slog::{Logger, info};
 
-use crate::config::{ClusterState, Resolved, Url, parse_cluster};
-use crate::peers::{Introduction, Remote, Seeker};
+use crate::config::{
+    BootstrapError, ClusterState, Discovery, Resolved, Scheme, ServiceDiscovery, SrvDiscovery, Url,
+    parse_cluster, show_cluster,
+};
+use crate::discovery::{self, DiscoveryError, Dns};
+use crate::listeners;
+use crate::peers::{Introduction, Remote, Secure, Seeker};
 use crate::server::{StartError, request_timeout, run_async};
 
 /// A first start.
@@ -18,6 +24,8 @@ pub(crate) struct Beginning {
     pub(crate) start: Start,
     /// The other members, as far as they are known.
     pub(crate) others: Vec<Member>,
+    /// What the certificates of other members have to be for instead of the hosts that are dialed.
+    pub(crate) peer_name: Option<String>,
 }
 
 impl Beginning {
@@ -30,12 +38,87 @@ impl Beginning {
         remote: &Remote,
         logger: &Logger,
     ) -> Result<Self, StartError> {
-        let cluster = resolved.bootstrap()?;
-        match resolved.initial_cluster_state {
+        let (cluster, peer_name) = match &resolved.discovery {
+            None => (resolved.bootstrap()?, None),
+            Some(Discovery::Srv(srv)) => by_srv(resolved, srv, logger)?,
+            Some(Discovery::Service(service)) => (by_service(resolved, service, logger)?, None),
+        };
+        let named = peer_name.as_deref().map(|name| {
+            let secure = Secure::new(&resolved.tls.peer.naming(name), true, logger);
+            Remote::new(Some(secure), logger.clone())
+        });
+        let remote = named.as_ref().unwrap_or(remote);
+        let mut beginning = match resolved.initial_cluster_state {
             ClusterState::New => found(resolved, cluster, remote, logger),
             ClusterState::Existing => join(resolved, cluster, remote, logger),
-        }
+        }?;
+        beginning.peer_name = peer_name;
+        Ok(beginning)
     }
+}
+
+/// The members in the DNS. Where the system's authorities vouch for them, whoever has a certificate for any host may put
+/// it there; so theirs have to be for the domain.
+fn by_srv(
+    resolved: &Resolved,
+    srv: &SrvDiscovery,
+    logger: &Logger,
+) -> Result<(BTreeMap<String, Vec<Url>>, Option<String>), BootstrapError> {
+    let cluster = discovery::cluster(srv, resolved, &Dns::system(), logger)?;
+    resolved.verify(&cluster)?;
+    let over_tls = cluster
+        .values()
+        .flatten()
+        .any(|url| url.scheme() == Scheme::Https);
+    let named = over_tls && resolved.tls.peer.trusts_the_system();
+    Ok((cluster, named.then(|| srv.domain.clone())))
+}
+
+/// The members in a registry, once all are there.
+fn by_service(
+    resolved: &Resolved,
+    service: &ServiceDiscovery,
+    logger: &Logger,
+) -> Result<BTreeMap<String, Vec<Url>>, StartError> {
+    let advertised = &resolved.initial_advertise_peer_urls;
+    let alone = BTreeMap::from([(resolved.name.clone(), advertised.clone())]);
+    resolved.verify(&alone)?;
+    if resolved.initial_cluster_state == ClusterState::Existing {
+        return Err(BootstrapError::JoinsByDiscovery.into());
+    }
+    // Who cannot listen takes no place in the registry.
+    drop(listeners::bind(
+        &resolved.listen_peer_urls,
+        &resolved.listen_peers,
+    )?);
+    drop(listeners::bind(
+        &resolved.listen_client_urls,
+        &resolved.listen_clients,
+    )?);
+    info!(logger, "Bootstrapping cluster using v3 discovery.");
+    let own = ids::member_id(&texts(advertised), &resolved.initial_cluster_token, None);
+    let entry = show_cluster(&alone);
+    let joined = run_async(discovery::join(service, own, &entry, logger));
+    let joined = joined.unwrap_or_else(|error| Err(DiscoveryError::Io(error.to_string())));
+    let text = joined.map_err(|reason| BootstrapError::Discovery {
+        token: service.token.clone(),
+        endpoints: service.texts(),
+        reason,
+    })?;
+    let cluster = parse_cluster(&text).map_err(BootstrapError::Url)?;
+    let mut seen = BTreeSet::new();
+    if !cluster.values().flatten().all(|url| seen.insert(url)) {
+        return Err(BootstrapError::DiscoveredDuplicateUrl(show_cluster(&cluster)).into());
+    }
+    if cluster.get(&resolved.name).map(|urls| texts(urls)) != Some(texts(advertised)) {
+        return Err(BootstrapError::DiscoveredNamesake {
+            name: resolved.name.clone(),
+            advertised: texts(advertised).join(","),
+            cluster: show_cluster(&cluster),
+        }
+        .into());
+    }
+    Ok(cluster)
 }
 
 fn found(
@@ -74,6 +157,7 @@ fn found(
     let others = members.iter().filter(|member| member.id != own);
     Ok(Beginning {
         others: others.cloned().collect(),
+        peer_name: None,
         start: Start::New {
             cluster_id,
             member_id: own,
@@ -104,6 +188,7 @@ fn join(
     let others = members.into_iter().filter(|member| member.id != own);
     Ok(Beginning {
         others: others.collect(),
+        peer_name: None,
         start,
     })
 }

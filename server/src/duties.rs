@@ -1,5 +1,5 @@
 //! What a member does by itself as long as it runs: become ready, hurry the first election, look after the cluster's
-//! version. One thread, which waits most of the time.
+//! version, compact. One thread, which waits most of the time.
 
 use std::io;
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use futures_util::future;
 use slog::info;
 use tokio::time::sleep;
 
-use crate::config::Resolved;
+use crate::config::{AutoCompaction, Resolved};
 use crate::member::Member;
-use crate::{publish, version_monitor};
+use crate::{compactor, publish, version_monitor};
 
 /// How long a member that starts waits for its peers before it gives up hurrying the first election; etcd's value.
 const HURRY: Duration = Duration::from_secs(5);
@@ -28,6 +28,7 @@ pub(crate) struct Duties {
     election_ticks: usize,
     tick: Duration,
     alone: bool,
+    compaction: Option<AutoCompaction>,
 }
 
 impl Duties {
@@ -41,6 +42,7 @@ impl Duties {
             election_ticks: resolved.election_ticks,
             tick: resolved.heartbeat,
             alone,
+            compaction: resolved.auto_compaction,
         }
     }
 
@@ -61,7 +63,7 @@ impl Duties {
                 tokio::select! {
                     biased;
                     () = ended => {}
-                    _ = future::join(self.run(&member, ready), besides) => {}
+                    _ = future::join3(self.run(&member, ready), self.compact(&member), besides) => {}
                 }
             });
             // Names may still be being resolved.
@@ -69,7 +71,13 @@ impl Duties {
         })
     }
 
-    async fn run(self, member: &Arc<Member>, ready: impl FnOnce()) {
+    async fn compact(&self, member: &Arc<Member>) {
+        if let Some(what) = self.compaction {
+            compactor::run(what, &**member, &*member.clock, &member.logger).await;
+        }
+    }
+
+    async fn run(&self, member: &Arc<Member>, ready: impl FnOnce()) {
         let become_ready = async {
             if publish::attributes(member, &self.name, &self.client_urls)
                 .await

@@ -43,14 +43,15 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
         Ok(server) => server,
         Err(StartError::Config(error)) => return refuse(&error, &log),
         Err(StartError::Bootstrap(error)) => {
-            for notice in error.notices() {
-                // The sentence for people comes before the last word, which is etcd's.
-                if notice.level == slog::Level::Critical
-                    && let Some(advice) = error.advice()
-                {
-                    error!(logger, "{}", advice);
-                }
-                notice.log(&logger);
+            let mut notices = error.notices();
+            let last = notices.pop();
+            log_all(&notices, &log);
+            // The sentence for people comes before the last word, which is etcd's.
+            if let Some(advice) = error.advice() {
+                error!(logger, "{}", advice);
+            }
+            if let Some(last) = last {
+                last.log(&logger);
             }
             return ExitCode::FAILURE;
         }

@@ -30,7 +30,8 @@ use crate::auth::{Auth, Enabled as AuthEnabled};
 use crate::beginning::{self, Beginning};
 use crate::client::Client;
 use crate::config::{
-    BootstrapError, Config, ConfigError, ETCD_VERSION, Engine, Resolved, SERVER_NAME, Url,
+    AutoCompaction, BootstrapError, Config, ConfigError, Discovery, ETCD_VERSION, Engine,
+    GoDuration, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Databases, Disk};
@@ -244,6 +245,7 @@ impl Server {
             notice.log(&logger);
         }
         resolved.check_tls()?;
+        resolved.check_retention()?;
         let mut acceptors = Acceptors::default();
         acceptors.add(&resolved, false, &logger)?;
 
@@ -274,7 +276,6 @@ impl Server {
 
         let lock = dir.open(&*fs)?;
         acceptors.add(&resolved, true, &logger)?;
-        let secure = Secure::new(&resolved.tls.peer, false, &logger);
         announce(&config, &resolved, initialized, &logger);
 
         let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
@@ -305,7 +306,7 @@ impl Server {
         // What came from a leader and was not installed now is not needed any more: the log, which did not hear of it,
         // asks for a newer one.
         snapshot::release(&*fs, &resolved.snap_dir, u64::MAX)?;
-        let (opened, cluster, others) = match log {
+        let (opened, cluster, others, peer_name) = match log {
             Some(mut log) => {
                 let (id, cluster_id) = log.ids();
                 let learners = resolved.max_learners;
@@ -322,7 +323,11 @@ impl Server {
                 let members = recovered.cluster.members();
                 let others = members.filter(|m| m.id != id && !resolved.force_new_cluster);
                 let others = others.cloned().collect();
-                (opened, recovered.cluster, others)
+                if matches!(resolved.discovery, Some(Discovery::Service(_))) {
+                    warn!(logger, "discovery token is ignored since cluster already initialized; valid logs are found";
+                        "wal-dir" => %resolved.wal_dir.display());
+                }
+                (opened, recovered.cluster, others, None)
             }
             // Without a log, or when the first start was cut off before the log had its first entries.
             None => {
@@ -333,9 +338,14 @@ impl Server {
                 let opened = raft_node::open(&node_config, beginning.start)?;
                 let cluster =
                     Cluster::load(&disk.backend, opened.cluster_id, resolved.max_learners)?;
-                (opened, cluster, beginning.others)
+                (opened, cluster, beginning.others, beginning.peer_name)
             }
         };
+        let peer_tls = match peer_name {
+            Some(name) => resolved.tls.peer.naming(&name),
+            None => resolved.tls.peer.clone(),
+        };
+        let secure = Secure::new(&peer_tls, false, &logger);
         let ids = (opened.member_id, opened.cluster_id);
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
@@ -652,6 +662,8 @@ fn list(urls: &[Url]) -> slog::Serde<Vec<String>> {
 }
 
 fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Logger) {
+    let retention = resolved.auto_compaction.map(AutoCompaction::as_duration);
+    let retention = GoDuration(retention.unwrap_or_default());
     info!(logger, "starting an etcd server";
         "etcd-version" => ETCD_VERSION,
         "server" => SERVER_NAME,
@@ -667,6 +679,12 @@ fn announce(config: &Config, resolved: &Resolved, initialized: bool, logger: &Lo
         "initial-cluster-token" => &resolved.initial_cluster_token,
         "quota-backend-bytes" => config.quota_backend_bytes,
         "max-request-bytes" => resolved.max_request_bytes,
+        "auto-compaction-mode" => &config.auto_compaction_mode,
+        "auto-compaction-retention" => retention.to_string(),
+        "auto-compaction-interval" => retention.to_string(),
+        "discovery-srv" => &config.discovery.srv,
+        "discovery-token" => &config.discovery.token,
+        "discovery-endpoints" => config.discovery.endpoints.join(","),
         "pre-vote" => resolved.pre_vote);
 }
 

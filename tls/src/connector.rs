@@ -31,7 +31,11 @@ use crate::verifier::{Rule, Verdict, Verifier};
 
 /// Makes TLS connections of sockets that were connected. Cheap to clone.
 #[derive(Clone)]
-pub struct Connector(Arc<Inner>);
+pub struct Connector {
+    inner: Arc<Inner>,
+    /// What is offered to be spoken over TLS; empty for whatever comes.
+    protocols: Arc<[Vec<u8>]>,
+}
 
 struct Inner {
     provider: Arc<CryptoProvider>,
@@ -69,14 +73,25 @@ impl Connector {
             true => None,
             false => Some(RootSource::new(info.trusted_ca_file.as_ref(), logger)?),
         };
-        Ok(Self(Arc::new(Inner {
+        let inner = Inner {
             provider,
             versions,
             pair,
             roots,
             rule: Rule::of(info),
             server_name: info.server_name.clone(),
-        })))
+        };
+        Ok(Self {
+            inner: Arc::new(inner),
+            protocols: Arc::new([]),
+        })
+    }
+
+    /// The same for connections over which these protocols are offered (ALPN), for example `h2`.
+    #[must_use]
+    pub fn speaking(mut self, protocols: &[&[u8]]) -> Self {
+        self.protocols = protocols.iter().map(|one| one.to_vec()).collect();
+        self
     }
 
     /// What a listener that compares names with addresses would say of this side's certificate if it came from
@@ -85,7 +100,7 @@ impl Connector {
     /// # Errors
     /// [`Check::Address`].
     pub async fn belongs_to(&self, address: IpAddr) -> Result<(), Failure> {
-        let Some(pair) = &self.0.pair else {
+        let Some(pair) = &self.inner.pair else {
             return Ok(());
         };
         let pair = pair.current();
@@ -103,7 +118,7 @@ impl Connector {
     /// # Errors
     /// [`Failure`] says which check it did not pass; the connection is closed then.
     pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<TlsStream, Failure> {
-        let handshake = self.0.handshake(stream, host);
+        let handshake = self.inner.handshake(stream, host, &self.protocols);
         timeout(HANDSHAKE_TIMEOUT, handshake).await.unwrap_or_else(|_| {
             let advice = format!(
                 "{host} took the connection and did not answer the TLS handshake: does it speak TLS there, and is it alive?"
@@ -114,7 +129,12 @@ impl Connector {
 }
 
 impl Inner {
-    async fn handshake(&self, stream: TcpStream, host: &str) -> Result<TlsStream, Failure> {
+    async fn handshake(
+        &self,
+        stream: TcpStream,
+        host: &str,
+        protocols: &[Vec<u8>],
+    ) -> Result<TlsStream, Failure> {
         let bare = host
             .strip_prefix('[')
             .and_then(|host| host.strip_suffix(']'));
@@ -126,7 +146,7 @@ impl Inner {
                 Failure::new(Check::Local, format!("invalid host {host:?}"), advice)
             })?,
         };
-        let (config, verifier) = self.config().map_err(|error| {
+        let (config, verifier) = self.config(protocols).map_err(|error| {
             let advice = "TLS cannot be configured; see the error";
             Failure::new(Check::Local, error.to_string(), advice)
         })?;
@@ -156,7 +176,10 @@ impl Inner {
     }
 
     /// For one connection, from the newest files.
-    fn config(&self) -> Result<(Arc<ClientConfig>, Arc<Verifier>), rustls::Error> {
+    fn config(
+        &self,
+        protocols: &[Vec<u8>],
+    ) -> Result<(Arc<ClientConfig>, Arc<Verifier>), rustls::Error> {
         let builder = ClientConfig::builder_with_provider(self.provider.clone())
             .with_protocol_versions(&self.versions)?;
         let none = || {
@@ -181,6 +204,7 @@ impl Inner {
             None => builder.with_no_client_auth(),
         };
         config.resumption = Resumption::disabled();
+        config.alpn_protocols = protocols.to_vec();
         Ok((Arc::new(config), verifier))
     }
 }

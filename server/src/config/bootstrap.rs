@@ -9,6 +9,7 @@ use slog::Level;
 use super::notice::Notice;
 use super::url::{self, Url, UrlError};
 use super::{ClusterState, Resolved};
+use crate::discovery::DiscoveryError;
 
 /// A member that cannot start for the first time with these flags: logged as `bootstrap failed` and
 /// `discovery failed`, exit code 1.
@@ -39,6 +40,37 @@ pub enum BootstrapError {
     },
     #[error("initial cluster {0} has duplicate url")]
     DuplicateUrl(String),
+    /// The DNS names nobody.
+    #[error("error setting up initial cluster: {reason}")]
+    NoSrv { records: String, reason: String },
+    /// The DNS names others only.
+    #[error(
+        "error setting up initial cluster: cannot find local etcd member {name:?} in SRV records"
+    )]
+    NotInSrv {
+        name: String,
+        advertised: String,
+        found: String,
+    },
+    #[error("discovery URL should not be set when joining existing initial cluster")]
+    JoinsByDiscovery,
+    #[error("failed to join discovery cluster ({reason})")]
+    Discovery {
+        token: String,
+        endpoints: Vec<String>,
+        reason: DiscoveryError,
+    },
+    #[error("discovery cluster {0} has duplicate url")]
+    DiscoveredDuplicateUrl(String),
+    /// Another member has the same name, and so would be the same one.
+    #[error(
+        "discovery cluster {cluster} has other peer URLs for the name {name:?} than this member advertises ({advertised})"
+    )]
+    DiscoveredNamesake {
+        name: String,
+        advertised: String,
+        cluster: String,
+    },
     #[error(
         "TLS key/cert (--cert-file, --key-file) must be provided for client url {0} with HTTPS scheme"
     )]
@@ -49,6 +81,8 @@ pub enum BootstrapError {
         "client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url"
     )]
     MetricsTls,
+    #[error("error parsing CompactionRetention: {reason}")]
+    CompactionRetention { retention: String, reason: String },
     #[error(transparent)]
     CipherSuite(#[from] UnknownSuite),
     /// Files of peer URLs, or what is in them.
@@ -74,6 +108,40 @@ impl BootstrapError {
                  --initial-advertise-peer-urls and --initial-cluster agree"
                     .to_owned(),
             ),
+            Self::NoSrv { records, .. } => Some(format!(
+                "the DNS names no member of the cluster: look at the records with `dig SRV` for {records}, and whether \
+                 the hosts in them have addresses; --discovery-srv is the domain alone"
+            )),
+            Self::NotInSrv {
+                advertised, found, ..
+            } => Some(format!(
+                "no SRV record leads to an address and port of this member, which advertises {advertised} to its peers; \
+                 the records lead to {found}: add a record for this member, or correct --initial-advertise-peer-urls"
+            )),
+            Self::JoinsByDiscovery => Some(
+                "discovery founds new clusters: to join one that runs, leave --discovery-token and \
+                 --discovery-endpoints out, announce this member with `etcdctl member add`, and give the \
+                 --initial-cluster that it prints"
+                    .to_owned(),
+            ),
+            Self::Discovery {
+                reason,
+                token,
+                endpoints,
+            } => Some(reason.advice(token, endpoints)),
+            Self::DiscoveredDuplicateUrl(_) => Some(
+                "two members registered with the same peer URL: give each its own --initial-advertise-peer-urls, and \
+                 start all again with a new token"
+                    .to_owned(),
+            ),
+            Self::DiscoveredNamesake { name, .. } => Some(format!(
+                "another member registered under the name {name:?}: give each member its own --name, and start all \
+                 again with a new token"
+            )),
+            Self::CompactionRetention { retention, .. } => Some(format!(
+                "--auto-compaction-retention={retention} says neither how long nor how many: give a duration with a unit \
+                 (30m, 12h), a plain number of hours, or with --auto-compaction-mode=revision a number of revisions"
+            )),
             _ => None,
         }
     }
@@ -82,9 +150,13 @@ impl BootstrapError {
     pub fn notices(&self) -> Vec<Notice> {
         let error = || vec![("error", self.to_string().into())];
         let mut notices = match self {
-            Self::Url(_) | Self::ClientTls(_) | Self::MetricsTls | Self::CipherSuite(_) => {
-                Vec::new()
-            }
+            Self::Url(_)
+            | Self::NoSrv { .. }
+            | Self::NotInSrv { .. }
+            | Self::ClientTls(_)
+            | Self::MetricsTls
+            | Self::CipherSuite(_)
+            | Self::CompactionRetention { .. } => Vec::new(),
             Self::ClientCertificate(_) => vec![Notice::new(
                 Level::Error,
                 "setting up serving from embedded etcd failed.",
@@ -100,6 +172,23 @@ impl BootstrapError {
             )],
             _ => vec![Notice::new(Level::Error, "bootstrap failed", error())],
         };
+        // Whatever the reason, etcd blames the token; who searches logs finds these.
+        if let Self::Discovery {
+            token, endpoints, ..
+        } = self
+        {
+            let fields = vec![
+                ("discovery-token", token.as_str().into()),
+                ("discovery-endpoints", endpoints.join(",").into()),
+                ("error", self.to_string().into()),
+            ];
+            let used = "failed to bootstrap; discovery token was already used";
+            notices.push(Notice::new(Level::Warning, used, fields));
+            notices.push(Notice::warn(
+                "do not reuse discovery token; generate a new one to bootstrap a cluster",
+            ));
+            return notices;
+        }
         let message = match self {
             Self::ClientCertificate(_) => "listener failed",
             Self::SelfSigned { peer: true, .. } => "failed to get peer self-signed certs",
@@ -138,6 +227,14 @@ impl Resolved {
         }
     }
 
+    /// Whether `--auto-compaction-retention` means something. Checked at every start.
+    ///
+    /// # Errors
+    /// It does not.
+    pub fn check_retention(&self) -> Result<(), BootstrapError> {
+        self.bad_retention.clone().map_or(Ok(()), Err)
+    }
+
     /// Members by name, each with its sorted peer URLs, for a data directory that holds no member yet.
     ///
     /// Resolves host names if `--initial-cluster` and `--initial-advertise-peer-urls` differ in spelling.
@@ -146,10 +243,18 @@ impl Resolved {
     /// If the cluster does not contain this member as it advertises itself.
     pub fn bootstrap(&self) -> Result<BTreeMap<String, Vec<Url>>, BootstrapError> {
         let cluster = parse_cluster(&self.initial_cluster)?;
+        self.verify(&cluster)?;
+        Ok(cluster)
+    }
+
+    /// Whether this member can start for the first time in such a cluster, wherever it was learned from.
+    ///
+    /// # Errors
+    /// As [`Resolved::bootstrap`].
+    pub fn verify(&self, cluster: &BTreeMap<String, Vec<Url>>) -> Result<(), BootstrapError> {
         let existing = self.initial_cluster_state == ClusterState::Existing;
         let advertised = (!existing).then_some(self.initial_advertise_peer_urls.as_slice());
-        check_cluster(&self.name, advertised, &cluster)?;
-        Ok(cluster)
+        check_cluster(&self.name, advertised, cluster)
     }
 }
 
@@ -225,7 +330,7 @@ pub(crate) fn parse_cluster(text: &str) -> Result<BTreeMap<String, Vec<Url>>, Ur
     Ok(cluster)
 }
 
-fn show_cluster(cluster: &BTreeMap<String, Vec<Url>>) -> String {
+pub(crate) fn show_cluster(cluster: &BTreeMap<String, Vec<Url>>) -> String {
     let pairs = cluster
         .iter()
         .flat_map(|(name, urls)| urls.iter().map(move |url| format!("{name}={url}")));

@@ -114,6 +114,8 @@ struct Reader {
     ignored: BTreeSet<String>,
     /// Without effect; looked at for what etcd does not understand either.
     freelist_type: String,
+    /// What etcd could do once, when discovery fails.
+    falls_back_to_proxy: bool,
 }
 
 impl Reader {
@@ -126,6 +128,7 @@ impl Reader {
             unimplemented: BTreeMap::new(),
             ignored: BTreeSet::new(),
             freelist_type: String::new(),
+            falls_back_to_proxy: false,
         }
     }
 
@@ -349,6 +352,8 @@ impl Reader {
             }
             "unsafe-no-fsync" => config.unsafe_no_fsync = value::parse_bool(text)?,
             "enable-v2" => config.enable_v2 = value::parse_bool(text)?,
+            "auto-compaction-mode" => config.auto_compaction_mode = text.to_owned(),
+            "auto-compaction-retention" => config.auto_compaction_retention = text.to_owned(),
             "logger" => config.log.logger = text.to_owned(),
             "log-level" => config.log.level = text.to_owned(),
             "log-format" => config.log.format = text.to_owned(),
@@ -359,6 +364,10 @@ impl Reader {
                 flag.is_default(text)
                     .map_err(|_| ValueError::Other(format!("invalid value {text:?}")))?;
             }
+            "discovery-fallback" => {
+                self.falls_back_to_proxy = !flag.is_default(text)?;
+            }
+            other if config.discovery.assign(other, text)? => {}
             other if config.tls.assign(other, text)? => {}
             other => return Err(ValueError::Other(format!("no field for --{other}"))),
         }
@@ -366,11 +375,7 @@ impl Reader {
     }
 
     fn finish(mut self, mut notices: Vec<Notice>) -> Result<Invocation, Refusal> {
-        if self
-            .unimplemented
-            .get("discovery-fallback")
-            .is_some_and(|value| value == "proxy")
-        {
+        if self.falls_back_to_proxy {
             let error =
                 "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"";
             return Err(Refusal::unverified(notices, error));
@@ -407,6 +412,10 @@ impl Reader {
         self.config.advertise_or_fail = self.set.contains("listen-client-urls");
         // etcd derives the cluster from the other flags only for a member with a name of its own.
         let unnamed = self.config.name == super::resolved::DEFAULT_NAME;
+        if self.config.initial_cluster.is_none() && self.config.discovery.replaces_default_cluster()
+        {
+            self.config.initial_cluster = Some(String::new());
+        }
         if self.config.initial_cluster.is_none() && unnamed {
             self.config.initial_cluster = Some(super::resolved::default_initial_cluster());
         }
@@ -423,14 +432,9 @@ fn is_constant(name: &str) -> bool {
 }
 
 fn refuse(name: &str, value: &str) -> String {
-    let shown = if matches!(name, "discovery-password" | "discovery-user") {
-        "(hidden)"
-    } else {
-        value
-    };
     let default = table::find(name).map_or("", |flag| flag.default);
     format!(
-        "--{name}={shown:?} is not implemented by retcd yet: leave the flag out (its default is {default:?})"
+        "--{name}={value:?} is not implemented by retcd yet: leave the flag out (its default is {default:?})"
     )
 }
 

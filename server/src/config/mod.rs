@@ -1,6 +1,8 @@
 //! Configuration: as given ([`Config`], with etcd's names and units), then resolved ([`Resolved`], only sound values).
 
 mod bootstrap;
+mod compaction;
+mod discovery;
 mod engine;
 mod flags;
 mod notice;
@@ -14,7 +16,11 @@ mod value;
 use std::path::PathBuf;
 
 pub use bootstrap::BootstrapError;
-pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls};
+pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls, show_cluster};
+pub use compaction::AutoCompaction;
+pub use discovery::{
+    Discovery, DiscoveryConfig, Endpoint, EndpointAddress, Secret, ServiceDiscovery, SrvDiscovery,
+};
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
@@ -58,6 +64,8 @@ pub struct Config {
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`.
     pub initial_cluster_token: String,
+    /// `--discovery-*`: where a new member finds the others, instead of `initial_cluster`.
+    pub discovery: DiscoveryConfig,
     /// `--force-new-cluster`: go on as the only member.
     pub force_new_cluster: bool,
     /// `--raft-read-timeout`: nanoseconds; below 5 s is 5 s.
@@ -102,6 +110,10 @@ pub struct Config {
     pub compaction_batch_limit: i64,
     /// `--compaction-sleep-interval`: nanoseconds; 0 is 10 ms.
     pub compaction_sleep_interval: i64,
+    /// `--auto-compaction-mode`: `periodic` or `revision`.
+    pub auto_compaction_mode: String,
+    /// `--auto-compaction-retention`: a duration, hours or revisions; `0` keeps everything.
+    pub auto_compaction_retention: String,
     /// `--warning-apply-duration`: nanoseconds.
     pub warning_apply_duration: i64,
     /// `--watch-progress-notify-interval`: nanoseconds; 0 is 10 minutes.
@@ -151,6 +163,7 @@ impl Config {
             initial_cluster: None,
             initial_cluster_state: ClusterState::New,
             initial_cluster_token: "etcd-cluster".into(),
+            discovery: DiscoveryConfig::default(),
             force_new_cluster: false,
             raft_read_timeout: 5_000_000_000,
             raft_write_timeout: 5_000_000_000,
@@ -173,6 +186,8 @@ impl Config {
             backend_batch_limit: 0,
             compaction_batch_limit: 0,
             compaction_sleep_interval: 0,
+            auto_compaction_mode: "periodic".into(),
+            auto_compaction_retention: "0".into(),
             warning_apply_duration: 100_000_000,
             watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use slog::Level;
 
+use super::compaction::Mode;
 use super::notice::Notice;
 use super::url::{self, Url};
 use super::value::{GoBytes, GoDuration};
-use super::{ClusterState, Config, Engine, ResolvedTls};
+use super::{AutoCompaction, BootstrapError, ClusterState, Config, Discovery, Engine, ResolvedTls};
 
 pub(super) const DEFAULT_NAME: &str = "default";
 /// Longest `--election-timeout` in milliseconds.
@@ -70,11 +71,13 @@ pub struct Resolved {
     pub max_concurrent_streams: u32,
 
     // What follows must be the same on every member of a cluster.
-    /// `--initial-cluster` as given or derived.
+    /// `--initial-cluster` as given or derived; empty with `discovery`.
     pub initial_cluster: String,
+    /// Where the cluster is found instead.
+    pub discovery: Option<Discovery>,
     /// `--initial-cluster-state`.
     pub initial_cluster_state: ClusterState,
-    /// `--initial-cluster-token`.
+    /// `--initial-cluster-token`, or the one of a registry.
     pub initial_cluster_token: String,
     /// One tick of the raft clock.
     pub heartbeat: Duration,
@@ -124,6 +127,10 @@ pub struct Resolved {
     pub compaction_batch_limit: usize,
     /// Pause between two steps.
     pub compaction_sleep_interval: Duration,
+    /// What the leader compacts by itself; `None`: nothing. See [`Resolved::check_retention`].
+    pub auto_compaction: Option<AutoCompaction>,
+    /// A retention that means nothing: etcd notices it later than other contradictions.
+    pub(super) bad_retention: Option<BootstrapError>,
     /// Applying one request longer than this is logged.
     pub warning_apply_duration: Duration,
     /// Time between notifications to watchers that want them.
@@ -154,6 +161,24 @@ pub enum ConfigError {
          \"unixs:/path/to/socket\" (unexpected empty host ({url}))"
     )]
     AdvertiseClient { urls: String, url: Url },
+    #[error(
+        "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or \
+         \"discovery-srv\""
+    )]
+    ManySources,
+    #[error("both --discovery-token and --discovery-endpoints must be set")]
+    HalfDiscovery,
+    #[error("--discovery-endpoints must not contain empty endpoints")]
+    EmptyEndpoint,
+    #[error(
+        "--discovery-endpoints has {0:?}, which is no endpoint: give host:port, http://host:port, https://host:port or \
+         unix:path"
+    )]
+    Endpoint(String),
+    #[error(
+        "--discovery-endpoints has {0:?}, TLS over a socket, which is not implemented by retcd: use unix: or https:"
+    )]
+    SecureSocketEndpoint(String),
     #[error("--heartbeat-interval must be >0 (set to {0}ms)")]
     Heartbeat(u64),
     #[error("--election-timeout must be >0 (set to {0}ms)")]
@@ -176,6 +201,8 @@ pub enum ConfigError {
         "--{flag}={url} is not implemented by retcd yet: use an http or https URL with an IP address"
     )]
     Socket { flag: &'static str, url: Url },
+    #[error("{}", compaction_mode(.0))]
+    CompactionMode(String),
     #[error("unexpected TLS version {0:?} (must be one of: TLS1.2, TLS1.3)")]
     TlsVersion(String),
     #[error("min version ({lowest}) is greater than max version ({highest})")]
@@ -249,8 +276,10 @@ impl Config {
             let urls = url::join(client_urls.as_deref().unwrap_or_default());
             return Err(ConfigError::AdvertiseClient { urls, url });
         }
+        self.discovery.check(self.initial_cluster.as_deref())?;
         self.check_timing()?;
         let advertise_client_urls = client_urls.ok_or(ConfigError::AdvertiseClientMissing)?;
+        let compaction = Mode::parse(&self.auto_compaction_mode)?;
         self.check_tls_versions()?;
         if self.listen_client_urls.is_empty() {
             return Err(ConfigError::NoListener("listen-client-urls"));
@@ -260,6 +289,8 @@ impl Config {
         }
         self.add_warnings(&mut notices);
 
+        let retention = compaction.retention(&self.auto_compaction_retention, &mut notices);
+        let discovery = self.discovery.resolve(&mut notices)?;
         let data_dir = self.data_dir(&mut notices);
         let tls = self.resolve_tls(&data_dir, &mut notices)?;
         let member_dir = data_dir.join("member");
@@ -285,13 +316,18 @@ impl Config {
             advertise_client_urls,
             max_concurrent_streams: self.max_concurrent_streams,
 
-            initial_cluster: self
-                .initial_cluster
-                .clone()
-                .unwrap_or_else(|| self.alone(&peer_urls)),
+            initial_cluster: match (&self.initial_cluster, &discovery) {
+                (Some(given), _) => given.clone(),
+                (None, None) => self.alone(&peer_urls),
+                (None, Some(_)) => String::new(),
+            },
             initial_advertise_peer_urls: peer_urls,
             initial_cluster_state: self.initial_cluster_state,
-            initial_cluster_token: self.initial_cluster_token.clone(),
+            initial_cluster_token: match &discovery {
+                Some(Discovery::Service(service)) => service.token.clone(),
+                _ => self.initial_cluster_token.clone(),
+            },
+            discovery,
             heartbeat: Duration::from_millis(self.heartbeat_interval),
             election: Duration::from_millis(self.election_timeout),
             election_ticks: to_usize(
@@ -338,6 +374,8 @@ impl Config {
                 self.compaction_sleep_interval,
                 10,
             )?,
+            auto_compaction: retention.clone().unwrap_or_default(),
+            bad_retention: retention.err(),
             warning_apply_duration: duration(
                 "warning-apply-duration",
                 self.warning_apply_duration,
@@ -536,6 +574,13 @@ fn default_host() -> Option<SocketAddr> {
         .filter(|address| !address.ip().is_loopback())
 }
 
+fn compaction_mode(mode: &str) -> String {
+    match mode {
+        "" => "undefined auto-compaction-mode".to_owned(),
+        mode => format!("unknown auto-compaction-mode {mode:?}"),
+    }
+}
+
 fn single_port() -> Notice {
     Notice::warn(
         "Running http and grpc server on single port. This is not recommended for production.",
@@ -584,7 +629,11 @@ fn limit(flag: &'static str, files: u64) -> Result<Option<usize>, ConfigError> {
 }
 
 /// Nanoseconds; 0 stands for `default_ms`.
-fn duration(flag: &'static str, nanos: i64, default_ms: u64) -> Result<Duration, ConfigError> {
+pub(super) fn duration(
+    flag: &'static str,
+    nanos: i64,
+    default_ms: u64,
+) -> Result<Duration, ConfigError> {
     match u64::try_from(nanos) {
         Ok(0) => Ok(Duration::from_millis(default_ms)),
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),

@@ -163,6 +163,18 @@ impl SideTls {
         self.auto.is_some()
     }
 
+    /// Whether others are verified by the system's authorities.
+    pub(crate) fn trusts_the_system(&self) -> bool {
+        self.info.trusted_ca_file.is_none()
+    }
+
+    /// The same for members whose certificates are to be for this name instead of the host that is dialed.
+    pub(crate) fn naming(&self, server_name: &str) -> Self {
+        let mut side = self.clone();
+        side.info.server_name = Some(server_name.to_owned());
+        side
+    }
+
     /// The certificate that is shown to others, if the member was given one.
     pub fn dialing_certificate(&self) -> Option<&Path> {
         let given = self

@@ -29,7 +29,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::Https => "https",
@@ -293,7 +293,7 @@ fn check_escapes(text: &str) -> Result<(), String> {
 }
 
 /// `host:port` or `[v6]:port`; neither may be missing its colon, both may be empty.
-fn split_host_port(text: &str) -> Option<(&str, &str)> {
+pub(super) fn split_host_port(text: &str) -> Option<(&str, &str)> {
     if let Some(rest) = text.strip_prefix('[') {
         let (host, port) = rest.split_once(']')?;
         return Some((host, port.strip_prefix(':')?));

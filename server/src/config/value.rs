@@ -140,6 +140,42 @@ pub fn parse_duration(text: &str) -> Result<i64, ValueError> {
     Ok(if negative { -value } else { value } as i64)
 }
 
+/// In Go's words, why `text`, which [`parse_duration`] does not take, is no duration.
+pub(super) fn why_no_duration(text: &str) -> String {
+    let invalid = || format!("time: invalid duration {text:?}");
+    let mut rest = text.strip_prefix(['+', '-']).unwrap_or(text);
+    while !rest.is_empty() {
+        let number = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let mut end = number;
+        if rest[end..].starts_with('.') {
+            let fraction = &rest[end + 1..];
+            let after = fraction.trim_start_matches(|c: char| c.is_ascii_digit());
+            end = rest.len() - after.len();
+            if number == 0 && end == 1 {
+                return invalid();
+            }
+        } else if number == 0 {
+            return invalid();
+        }
+        // Whole numbers beyond 63 bits are none.
+        let fits = |digits: &str| digits.parse::<u64>().is_ok_and(|n| n <= 1 << 63);
+        if number > 0 && !fits(&rest[..number]) {
+            return invalid();
+        }
+        let tail = &rest[end..];
+        let unit_end = tail
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(tail.len());
+        let (unit, tail) = tail.split_at(unit_end);
+        match unit {
+            "" => return format!("time: missing unit in duration {text:?}"),
+            "ns" | "us" | "µs" | "μs" | "ms" | "s" | "m" | "h" => rest = tail,
+            _ => return format!("time: unknown unit {unit:?} in duration {text:?}"),
+        }
+    }
+    invalid()
+}
+
 /// `number` (digits with at most one point) times `scale`, fractions of a nanosecond dropped.
 fn scaled(number: &str, scale: u128) -> Result<u128, ValueError> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));

@@ -99,6 +99,36 @@ const CASES: &[Case] = &[
         1,
         "--initial-cluster has a=http://127.0.0.1:2381 but missing from --initial-advertise-peer-urls=http://localhost:2380",
     ),
+    case(&["--auto-compaction-mode=foo"], 1, "unknown auto-compaction-mode \"foo\""),
+    case(&["--auto-compaction-mode="], 1, "undefined auto-compaction-mode"),
+    case(&["--auto-compaction-retention=abc"], 1, "error parsing CompactionRetention: time: invalid duration \"abc\""),
+    case(
+        &["--auto-compaction-mode=revision", "--auto-compaction-retention=-7"],
+        1,
+        "error parsing CompactionRetention: time: missing unit in duration \"-7\"",
+    ),
+    case(
+        &["--discovery-srv=x", "--initial-cluster=default=http://localhost:2380"],
+        1,
+        "multiple discovery or bootstrap flags are set. Choose one of \"initial-cluster\", \"discovery-endpoints\" or \"discovery-srv\"",
+    ),
+    case(&["--discovery-token=x"], 1, "both --discovery-token and --discovery-endpoints must be set"),
+    case(
+        &["--discovery-token=x", "--discovery-endpoints="],
+        1,
+        "--discovery-endpoints must not contain empty endpoints",
+    ),
+    case(
+        &["--discovery-token=x", "--discovery-endpoints=127.0.0.1:1", "--initial-cluster-state=existing"],
+        1,
+        "discovery URL should not be set when joining existing initial cluster",
+    ),
+    case(
+        &["--discovery-fallback=proxy"],
+        1,
+        "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"",
+    ),
+    case(&["--discovery-fallback=foo"], 2, "invalid value \"foo\" for flag -discovery-fallback: invalid value"),
     env(
         &[("ETCD_HEARTBEAT_INTERVAL", "abc")],
         &[],
@@ -164,7 +194,7 @@ fn so_does_etcd() {
 /// What etcd knows and ours cannot do yet is refused in a sentence, not ignored.
 #[test]
 fn what_is_to_come_is_refused() {
-    for flag in ["--discovery-srv=x", "--enable-pprof", "--discovery-token=x"] {
+    for flag in ["--enable-pprof", "--distributed-tracing-sampling-rate=5"] {
         let (code, said) = run(&binary::ours(), &[flag], &[]);
         let name = flag.trim_start_matches('-').split('=').next().expect("a name");
         assert!(code == Some(1) || code == Some(2), "{flag}: {code:?} {said}");

@@ -1,12 +1,16 @@
 //! Three of our members, driven by the genuine etcdctl: replication, faults, membership, refusals.
 
+mod auto_compaction;
+mod discovery;
 mod endpoints;
 mod forced;
 mod life;
 mod logs;
 mod membership;
+mod name_server;
 mod ready;
 mod refused;
+mod srv;
 mod two;
 
 use std::path::PathBuf;

@@ -336,18 +336,12 @@ fn what_is_not_implemented_is_refused_unless_it_is_the_default() {
         let by_env = refusal(&[], &[(&flag.env(), other)]);
         assert_eq!((by_flag.code, by_env.code), (1, 1));
         assert_eq!(logged(&by_flag), logged(&by_env));
-        if flag.name != "discovery-fallback" {
-            let text = logged(&by_flag);
-            assert!(
-                text.starts_with(&format!("--{}=", flag.name)) && text.contains("not implemented"),
-                "{text}"
-            );
-            assert_eq!(
-                text.contains(other),
-                !matches!(flag.name, "discovery-password" | "discovery-user"),
-                "{text}"
-            );
-        }
+        let text = logged(&by_flag);
+        assert!(
+            text.starts_with(&format!("--{}=", flag.name)) && text.contains("not implemented"),
+            "{text}"
+        );
+        assert!(text.contains(other), "{text}");
     }
     // The last word counts.
     config(&["--enable-pprof", "--enable-pprof=false"], &[]);
@@ -573,4 +567,53 @@ fn tls_flags_reach_their_side() {
     assert_eq!(config.tls.min_version, "TLS1.3");
     assert_eq!(config.tls.max_version, "TLS1.3");
     assert_eq!(config.listen_metrics_urls.len(), 1);
+}
+
+#[test]
+fn discovery_takes_the_place_of_the_default_cluster() {
+    let cluster = |args: &[&str]| resolve(args).expect("sound").initial_cluster;
+    assert_eq!(
+        cluster(&["--name=default"]),
+        "default=http://localhost:2380"
+    );
+    assert_eq!(cluster(&["--name=a"]), "a=http://localhost:2380");
+    for name in ["default", "a"] {
+        let name = format!("--name={name}");
+        assert_eq!(cluster(&[&name, "--discovery-srv=example.com"]), "");
+        assert_eq!(cluster(&[&name, "--discovery-srv-name=x"]), "");
+        let registry = ["--discovery-token=t", "--discovery-endpoints=b:1,a:1,b:1"];
+        let resolved = resolve(&[&name, registry[0], registry[1]]).expect("sound");
+        let Some(super::super::Discovery::Service(service)) = resolved.discovery else {
+            panic!("a registry");
+        };
+        assert_eq!(service.texts(), ["a:1", "b:1"]);
+    }
+    let refused = |args: &[&str]| resolve(args).expect_err("refused").to_string();
+    let many = refused(&[
+        "--initial-cluster=default=http://localhost:2380",
+        "--discovery-srv=x",
+    ]);
+    assert!(
+        many.starts_with("multiple discovery or bootstrap flags are set."),
+        "{many}"
+    );
+    let empty = refused(&["--discovery-endpoints=", "--discovery-token=t"]);
+    assert_eq!(
+        empty,
+        "--discovery-endpoints must not contain empty endpoints"
+    );
+}
+
+#[test]
+fn falling_back_to_a_proxy_is_refused() {
+    config(&["--discovery-fallback=exit"], &[]);
+    config(
+        &["--discovery-fallback=proxy", "--discovery-fallback=exit"],
+        &[],
+    );
+    let refusal = refusal(&["--discovery-fallback=proxy"], &[]);
+    assert_eq!(
+        logged(&refusal),
+        "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\""
+    );
 }
