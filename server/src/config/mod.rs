@@ -1,9 +1,15 @@
 //! Configuration: as given ([`Config`], with etcd's names and units), then resolved ([`Resolved`], only sound values).
 
+mod auth;
 mod bootstrap;
 mod engine;
+mod file;
 mod flags;
+mod gates;
+mod help;
 mod notice;
+mod old;
+mod remedy;
 mod resolved;
 mod table;
 mod text;
@@ -18,7 +24,7 @@ pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls};
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
-pub use resolved::{ConfigError, Resolved};
+pub use resolved::{ConfigError, Keepalive, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
 pub use tls::{ResolvedTls, SideTls, TlsConfig, TlsSide};
 pub use url::{Scheme, Url, UrlError};
@@ -104,10 +110,28 @@ pub struct Config {
     pub compaction_sleep_interval: i64,
     /// `--warning-apply-duration`: nanoseconds.
     pub warning_apply_duration: i64,
+    /// `--warning-unary-request-duration`: nanoseconds; 0 is 300 ms.
+    pub warning_unary_request_duration: i64,
+    /// `--grpc-keepalive-min-time`: nanoseconds; 0 is 5 minutes.
+    pub grpc_keepalive_min_time: i64,
+    /// `--grpc-keepalive-interval`: nanoseconds; with 0 this and the timeout have their defaults.
+    pub grpc_keepalive_interval: i64,
+    /// `--grpc-keepalive-timeout`: nanoseconds; with 0 this and the interval have their defaults.
+    pub grpc_keepalive_timeout: i64,
+    /// `--socket-reuse-port`.
+    pub socket_reuse_port: bool,
+    /// `SetMemberLocalAddr` of `--feature-gates`: dial other members from the advertised address.
+    pub set_member_local_addr: bool,
+    /// `--memory-mlock`.
+    pub memory_mlock: bool,
+    /// `--bootstrap-defrag-threshold-megabytes`: 0 is never.
+    pub bootstrap_defrag_threshold_megabytes: u64,
     /// `--watch-progress-notify-interval`: nanoseconds; 0 is 10 minutes.
     pub watch_progress_notify_interval: i64,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
+    /// `--enable-v2`: answer the v2 API.
+    pub enable_v2: bool,
     /// `--logger`, `--log-level`, `--log-format`, `--log-outputs`.
     pub log: crate::log::Settings,
     /// Set by the command line: whoever says where to listen must say what to advertise.
@@ -172,8 +196,17 @@ impl Config {
             compaction_batch_limit: 0,
             compaction_sleep_interval: 0,
             warning_apply_duration: 100_000_000,
+            warning_unary_request_duration: 300_000_000,
+            grpc_keepalive_min_time: 5_000_000_000,
+            grpc_keepalive_interval: 7_200_000_000_000,
+            grpc_keepalive_timeout: 20_000_000_000,
+            socket_reuse_port: false,
+            set_member_local_addr: false,
+            memory_mlock: false,
+            bootstrap_defrag_threshold_megabytes: 0,
             watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,
+            enable_v2: false,
             log: crate::log::Settings::default(),
             advertise_or_fail: false,
         }

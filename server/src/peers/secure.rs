@@ -10,13 +10,15 @@ use retcd_tls::{Connector, TlsInfo};
 use slog::Logger;
 use tokio::net::TcpStream;
 
-use crate::config::{Scheme, SideTls, Url};
+use crate::config::{Resolved, Scheme, SideTls, Url};
 
 /// Shakes hands with peers, as the flags for peers say. Files are looked at when the first https URL is dialed.
 pub(crate) struct Secure {
     side: SideTls,
     /// There is no data directory yet that a certificate could be made in.
     early: bool,
+    /// To dial from.
+    local: Option<IpAddr>,
     logger: Logger,
     connector: OnceLock<Connector>,
 }
@@ -29,10 +31,11 @@ impl fmt::Debug for Secure {
 
 impl Secure {
     /// `early`: before the data directory is this member's.
-    pub(crate) fn new(side: &SideTls, early: bool, logger: &Logger) -> Arc<Self> {
+    pub(crate) fn new(resolved: &Resolved, early: bool, logger: &Logger) -> Arc<Self> {
         Arc::new(Self {
-            side: side.clone(),
+            side: resolved.tls.peer.clone(),
             early,
+            local: resolved.local_address,
             logger: logger.clone(),
             connector: OnceLock::new(),
         })
@@ -92,5 +95,9 @@ impl transport::Connector for Secure {
             let stream = stream.map_err(io::Error::other)?;
             Ok(Box::new(stream) as Box<dyn transport::Stream>)
         })
+    }
+
+    fn local_address(&self) -> Option<IpAddr> {
+        self.local
     }
 }
