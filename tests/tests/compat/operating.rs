@@ -41,7 +41,8 @@ fn stats(member: &Member) -> Vec<(Stats, i64)> {
                 method: text("response type"),
                 request: (number("request count"), number("request size")),
                 responses: number("response count"),
-                content: text("request content"),
+                // Go's programs put one space or two, so that nobody relies on it.
+                content: text("request content").split_whitespace().collect::<Vec<_>>().join(" "),
             };
             (stats, number("response size"))
         })
@@ -114,9 +115,9 @@ fn slow_calls_pings_and_free_space() {
         let (_, etcds) = run(program);
         assert_eq!(ours, etcds);
     }
-    // Ours gives free space back at start, and locks its memory or says why it cannot.
+    // Ours locks its memory, or says why it cannot.
     member.kill();
-    member.set_flags(["--bootstrap-defrag-threshold-megabytes=0", "--memory-mlock", "--socket-reuse-port"]);
+    member.set_flags(["--memory-mlock", "--socket-reuse-port"]);
     member.spawn();
     match member.wait_or_serve() {
         None => {

@@ -1,22 +1,47 @@
-//! Requests as text, in the notation of Go's protobuf.
+//! Requests as text, in the two notations of Go's protobuf that etcd's log has: the old one where sizes stand in place of
+//! values, the new one for all else.
+//!
+//! Source: golang/protobuf 1.5 `proto/text_encode.go`, protobuf-go 1.36 `internal/encoding/text/encode.go`.
 
 use std::fmt::{Display, Write as _};
 
 use retcd_proto::etcdserverpb as pb;
 
 /// Fields that are not at their default, in the order of their numbers.
-#[derive(Default)]
-struct Fields(String);
+struct Fields {
+    text: String,
+    notation: Notation,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Notation {
+    /// A space after each field; bytes beyond ASCII are octal.
+    Old,
+    /// A space between fields; text is text.
+    New,
+}
 
 impl Fields {
+    fn new(notation: Notation) -> Self {
+        Self {
+            text: String::new(),
+            notation,
+        }
+    }
+
     fn put(&mut self, name: &str, value: impl Display) {
-        let gap = if self.0.is_empty() { "" } else { " " };
-        let _ = write!(self.0, "{gap}{name}:{value}");
+        let _ = match self.notation {
+            Notation::Old => write!(self.text, "{name}:{value} "),
+            Notation::New if self.text.is_empty() => write!(self.text, "{name}:{value}"),
+            Notation::New => write!(self.text, " {name}:{value}"),
+        };
     }
 
     fn bytes(&mut self, name: &str, value: &[u8]) {
-        if !value.is_empty() {
-            self.put(name, quoted(value));
+        match (self.notation, value) {
+            (_, []) => {}
+            (Notation::Old, value) => self.put(name, old_quoted(value)),
+            (Notation::New, value) => self.put(name, quoted(value)),
         }
     }
 
@@ -42,21 +67,44 @@ impl Fields {
     }
 }
 
-fn quoted(bytes: &[u8]) -> String {
+/// The escapes of both notations, if `c` has one.
+fn escape(c: char) -> Option<&'static str> {
+    Some(match c {
+        '\n' => "\\n",
+        '\r' => "\\r",
+        '\t' => "\\t",
+        '"' => "\\\"",
+        '\\' => "\\\\",
+        _ => return None,
+    })
+}
+
+fn old_quoted(bytes: &[u8]) -> String {
     let mut text = String::from("\"");
     for byte in bytes {
-        match byte {
-            b'"' | b'\\' => {
-                text.push('\\');
-                text.push(char::from(*byte));
-            }
-            b'\n' => text.push_str("\\n"),
-            b'\r' => text.push_str("\\r"),
-            b'\t' => text.push_str("\\t"),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            _ => {
-                let _ = write!(text, "\\{byte:03o}");
-            }
+        let _ = match (escape(char::from(*byte)), byte) {
+            (Some(escape), _) => text.write_str(escape),
+            (None, b' '..=b'~') => text.write_char(char::from(*byte)),
+            (None, _) => write!(text, "\\{byte:03o}"),
+        };
+    }
+    text.push('"');
+    text
+}
+
+fn quoted(bytes: &[u8]) -> String {
+    let mut text = String::from("\"");
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            let _ = match (escape(c), c) {
+                (Some(escape), _) => text.write_str(escape),
+                (None, '\0'..' ' | '\x7f') => write!(text, "\\x{:02x}", u32::from(c)),
+                (None, '\u{80}'..='\u{9f}') => write!(text, "\\u{:04x}", u32::from(c)),
+                (None, _) => text.write_char(c),
+            };
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
         }
     }
     text.push('"');
@@ -64,7 +112,7 @@ fn quoted(bytes: &[u8]) -> String {
 }
 
 pub(super) fn range(r: &pb::RangeRequest) -> String {
-    let mut fields = Fields::default();
+    let mut fields = Fields::new(Notation::New);
     fields.bytes("key", &r.key);
     fields.bytes("range_end", &r.range_end);
     fields.number("limit", r.limit);
@@ -80,27 +128,27 @@ pub(super) fn range(r: &pb::RangeRequest) -> String {
     fields.number("max_mod_revision", r.max_mod_revision);
     fields.number("min_create_revision", r.min_create_revision);
     fields.number("max_create_revision", r.max_create_revision);
-    fields.0
+    fields.text
 }
 
 /// With the size of the value in its place.
 pub(super) fn put(r: &pb::PutRequest) -> String {
-    let mut fields = Fields::default();
+    let mut fields = Fields::new(Notation::Old);
     fields.bytes("key", &r.key);
     fields.number("value_size", r.value.len() as i64);
     fields.number("lease", r.lease);
     fields.flag("prev_kv", r.prev_kv);
     fields.flag("ignore_value", r.ignore_value);
     fields.flag("ignore_lease", r.ignore_lease);
-    fields.0
+    fields.text
 }
 
 pub(super) fn delete_range(r: &pb::DeleteRangeRequest) -> String {
-    let mut fields = Fields::default();
+    let mut fields = Fields::new(Notation::New);
     fields.bytes("key", &r.key);
     fields.bytes("range_end", &r.range_end);
     fields.flag("prev_kv", r.prev_kv);
-    fields.0
+    fields.text
 }
 
 /// With sizes in place of values.
@@ -118,7 +166,10 @@ pub(super) fn txn(r: &pb::TxnRequest) -> String {
 
 fn compare(c: &pb::Compare) -> String {
     use pb::compare::TargetUnion;
-    let mut fields = Fields::default();
+    let mut fields = Fields::new(match &c.target_union {
+        Some(TargetUnion::Value(_)) => Notation::Old,
+        _ => Notation::New,
+    });
     let results = ["EQUAL", "GREATER", "LESS", "NOT_EQUAL"];
     fields.choice("result", c.result, &results);
     let targets = ["VERSION", "CREATE", "MOD", "VALUE", "LEASE"];
@@ -133,7 +184,7 @@ fn compare(c: &pb::Compare) -> String {
         None => {}
     }
     fields.bytes("range_end", &c.range_end);
-    fields.0
+    fields.text
 }
 
 fn operation(op: &pb::RequestOp) -> String {
@@ -190,10 +241,19 @@ mod tests {
         };
         assert_eq!(
             txn(&lock),
-            "compare:<target:CREATE key:\"l\\000\\\"\" create_revision:0 \
-             result:NOT_EQUAL target:VALUE key:\"k\" value_size:6> \
-             success:<request_put:<key:\"k\" value_size:6 lease:9>> \
+            "compare:<target:CREATE key:\"l\\x00\\\"\" create_revision:0 \
+             result:NOT_EQUAL target:VALUE key:\"k\" value_size:6 > \
+             success:<request_put:<key:\"k\" value_size:6 lease:9 >> \
              failure:<request_range:{key:\"k\" sort_order:DESCEND serializable:true}>"
         );
+    }
+
+    #[test]
+    fn bytes_are_escaped_as_go_does() {
+        let bytes = b"a \n\t\"\\\x01\x7f\xc3\xa9\xc2\x85\xff";
+        let old = r#""a \n\t\"\\\001\177\303\251\302\205\377""#;
+        let new = "\"a \\n\\t\\\"\\\\\\x01\\x7f\u{e9}\\u0085\\xff\"";
+        assert_eq!(old_quoted(bytes), old);
+        assert_eq!(quoted(bytes), new);
     }
 }
