@@ -19,7 +19,7 @@ use slog::{Logger, info, warn};
 use crate::conf_state::{self, CONF_STATE};
 #[cfg(not(feature = "sled"))]
 use crate::config::ConfigError;
-use crate::config::{Engine, Resolved};
+use crate::config::{Engine, GoBytes, GoDuration, Resolved};
 use crate::metrics::Metrics;
 use crate::server::StartError;
 
@@ -87,6 +87,38 @@ pub(crate) fn wait_for_lock(
         }
         thread::sleep(LOCK_RETRY);
     }
+    Ok(())
+}
+
+/// Gives the free space of the database back, if it is as much as `threshold` bytes
+/// (`--bootstrap-defrag-threshold-megabytes`).
+///
+/// # Errors
+/// The database cannot be written.
+pub(crate) fn defragment_at_start(
+    backend: &Reader,
+    threshold: u64,
+    logger: &Logger,
+) -> Result<(), backend::Error> {
+    let engine = backend.engine();
+    let (size, in_use) = (engine.size(), engine.size_in_use());
+    if size.saturating_sub(in_use) < threshold {
+        info!(logger, "Skipping defragmentation";
+            "current-db-size-bytes" => size,
+            "current-db-size" => %GoBytes(size),
+            "current-db-size-in-use-bytes" => in_use,
+            "current-db-size-in-use" => %GoBytes(in_use),
+            "bootstrap-defrag-threshold-bytes" => threshold,
+            "bootstrap-defrag-threshold" => %GoBytes(threshold));
+        return Ok(());
+    }
+    info!(logger, "starting defragment"; "current-db-size-bytes" => size);
+    let began = Instant::now();
+    backend.defragment()?;
+    info!(logger, "finished defragment";
+        "current-db-size-bytes-before" => size,
+        "current-db-size-bytes" => engine.size(),
+        "took" => %GoDuration(began.elapsed()));
     Ok(())
 }
 

@@ -87,9 +87,15 @@ pub(crate) struct Sockets {
 
 /// Binds a list of URLs. Two URLs with one address, http and https, share a socket.
 ///
+/// `shared`: other processes may listen there too.
+///
 /// # Errors
 /// An address that cannot be had.
-pub(crate) fn bind(urls: &[Url], addresses: &[SocketAddr]) -> Result<Vec<Bound>, StartError> {
+pub(crate) fn bind(
+    urls: &[Url],
+    addresses: &[SocketAddr],
+    shared: bool,
+) -> Result<Vec<Bound>, StartError> {
     let mut all: Vec<Bound> = Vec::new();
     for (number, (url, address)) in urls.iter().zip(addresses).enumerate() {
         let secure = url.scheme().is_secure();
@@ -97,7 +103,7 @@ pub(crate) fn bind(urls: &[Url], addresses: &[SocketAddr]) -> Result<Vec<Bound>,
         let bound = match all.iter_mut().find(same) {
             Some(bound) => bound,
             None => {
-                let listener = net::Listener::bind(*address)
+                let listener = net::Listener::bind_shared(*address, shared)
                     .map_err(|error| StartError::Listen(error.to_string()))?;
                 all.push(Bound {
                     listener,
@@ -184,7 +190,7 @@ mod tests {
         .map(|url| url.parse().expect("a URL"))
         .collect();
         let wanted: Vec<_> = urls.iter().filter_map(Url::bind_address).collect();
-        let bound = bind(&urls, &wanted).expect("bound");
+        let bound = bind(&urls, &wanted, false).expect("bound");
         let speaks: Vec<_> = bound.iter().map(|b| (b.plain, b.secure)).collect();
         assert_eq!(speaks, [(true, true), (false, true), (true, false)]);
         let addresses = addresses(&bound);

@@ -231,6 +231,11 @@ impl Drain for Writer {
     }
 }
 
+/// When something began that took so long, as the lines show times.
+pub(crate) fn time_ago(took: std::time::Duration) -> String {
+    line::time(line::now().saturating_sub(took))
+}
+
 /// The system's words without Rust's error number, in lower case as Go shows them.
 pub(crate) fn reason(error: &io::Error) -> String {
     let text = error.to_string();

@@ -42,6 +42,7 @@ use crate::lease::{self, Alone, Keeper, Leases, Lessor};
 use crate::listeners::{self, Acceptors, Sockets};
 use crate::log::Log;
 use crate::member::{Ending, Leader, Limits, Member};
+use crate::memory;
 use crate::metrics::{Identity, Metrics};
 use crate::net;
 use crate::observer::Events;
@@ -126,6 +127,9 @@ pub enum StartError {
     /// An address cannot be listened on.
     #[error("{0}")]
     Listen(String),
+    /// Its memory cannot be locked.
+    #[error(transparent)]
+    Memory(#[from] memory::LockError),
     /// A thread cannot be started.
     #[error("cannot start a thread: {0}")]
     Thread(#[from] std::io::Error),
@@ -255,7 +259,8 @@ impl Server {
         let initialized = dir.has_log(&*fs)?;
         dir.check_engine(&*fs)?;
         // Everything that can refuse a start comes before the first file is written.
-        let early = Secure::new(&resolved.tls.peer, true, &logger);
+        let local = resolved.local_address;
+        let early = Secure::new(&resolved.tls.peer, local, true, &logger);
         let remote = Remote::new(Some(early), logger.clone());
         let beginning = if initialized {
             info!(logger, "server has already been initialized"; "data-dir" => dir.root().display(), "dir-type" => "member");
@@ -264,12 +269,21 @@ impl Server {
             info!(logger, "Initialize and start etcd server"; "data-dir" => dir.root().display(), "dir-type" => "empty");
             Some(Beginning::find(&resolved, &remote, &logger)?)
         };
+        if resolved.memory_mlock {
+            memory::lock(&logger)?;
+        }
+        let shared = resolved.socket_reuse_port;
         info!(logger, "configuring peer listeners"; "listen-peer-urls" => list(&resolved.listen_peer_urls));
-        let peer_sockets = listeners::bind(&resolved.listen_peer_urls, &resolved.listen_peers)?;
+        let peer_sockets =
+            listeners::bind(&resolved.listen_peer_urls, &resolved.listen_peers, shared)?;
         info!(logger, "configuring client listeners"; "listen-client-urls" => list(&resolved.listen_client_urls));
-        let clients = listeners::bind(&resolved.listen_client_urls, &resolved.listen_clients)?;
+        let clients = listeners::bind(
+            &resolved.listen_client_urls,
+            &resolved.listen_clients,
+            shared,
+        )?;
         let metrics_urls = &resolved.listen_metrics_urls;
-        let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics)?;
+        let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics, shared)?;
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
         resolved.bound(&listeners::addresses(&clients));
@@ -345,7 +359,7 @@ impl Server {
             Some(name) => resolved.tls.peer.naming(&name),
             None => resolved.tls.peer.clone(),
         };
-        let secure = Secure::new(&peer_tls, false, &logger);
+        let secure = Secure::new(&peer_tls, local, false, &logger);
         let ids = (opened.member_id, opened.cluster_id);
         let alarms = Alarms::load(&disk.backend)?;
         let auth = Auth::load(&disk.backend)?;
@@ -370,6 +384,9 @@ impl Server {
                 .set_cluster_version(None, &major_minor(version));
         }
 
+        if let Some(threshold) = resolved.bootstrap_defrag_threshold {
+            disk::defragment_at_start(&disk.backend, threshold, &logger)?;
+        }
         let (hub, watching) = Hub::start(disk.store.reader(), metrics.watch.clone())?;
         let (ending, ended) = watch::channel(None);
         let (set_ready, ready) = watch::channel(false);
@@ -487,6 +504,10 @@ impl Server {
                 .map_err(|error| StartError::Listen(error.to_string()))?
         };
         net_settings.max_concurrent_streams = resolved.max_concurrent_streams;
+        net_settings.keepalive_min_time = resolved.grpc_keepalive.min_time;
+        net_settings.keepalive_interval = resolved.grpc_keepalive.interval;
+        net_settings.keepalive_timeout = resolved.grpc_keepalive.timeout;
+        net_settings.warning_unary_duration = resolved.warning_unary_request_duration;
         net_settings.observer = metrics;
         let v2 = resolved
             .enable_v2

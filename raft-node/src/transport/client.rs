@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -137,13 +138,35 @@ async fn dial(
         });
     }
     let addresses = names.addresses(&url.host, url.port).await.map_err(failed)?;
-    let tcp = TcpStream::connect(&addresses[..]).await.map_err(failed)?;
+    let local = connector.and_then(|connector| connector.local_address());
+    let tcp = open(&addresses, local).await.map_err(failed)?;
     // Messages are small and somebody waits for them.
     tcp.set_nodelay(true).map_err(failed)?;
     match connector {
         Some(connector) if url.tls => connector.connect(tcp, &url.host).await.map_err(failed),
         _ => Ok(Box::new(tcp)),
     }
+}
+
+/// A connection to the first of these addresses that takes one.
+async fn open(addresses: &[SocketAddr], local: Option<IpAddr>) -> io::Result<TcpStream> {
+    let Some(local) = local else {
+        return TcpStream::connect(addresses).await;
+    };
+    let mut failure = io::Error::other(format!("none of its addresses can be dialed from {local}"));
+    let same = |address: &&SocketAddr| address.is_ipv4() == local.is_ipv4();
+    for address in addresses.iter().filter(same) {
+        let socket = match local {
+            IpAddr::V4(_) => TcpSocket::new_v4()?,
+            IpAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        socket.bind(SocketAddr::new(local, 0))?;
+        match socket.connect(*address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => failure = error,
+        }
+    }
+    Err(failure)
 }
 
 impl Connection {
@@ -249,4 +272,25 @@ pub(super) async fn post_result(
 /// A body of known length does not need to be sent in chunks.
 pub(super) fn length(headers: &mut HeaderMap, bytes: usize) {
     headers.insert(CONTENT_LENGTH, HeaderValue::from(bytes as u64));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use super::*;
+
+    /// All of 127.0.0.0/8 is this machine.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_connection_comes_from_the_address_that_was_asked_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let from: IpAddr = [127, 0, 0, 2].into();
+        let v6 = SocketAddr::new([0, 0, 0, 0, 0, 0, 0, 1].into(), address.port());
+        let _stream = open(&[v6, address], Some(from)).await.expect("dialed");
+        assert_eq!(listener.accept().expect("accepted").1.ip(), from);
+        let error = open(&[v6], Some(from)).await.expect_err("another family");
+        assert!(error.to_string().contains("127.0.0.2"), "{error}");
+    }
 }

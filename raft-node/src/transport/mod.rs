@@ -40,6 +40,7 @@ mod version;
 use std::fmt;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -116,6 +117,11 @@ pub trait Connector: Send + Sync {
     /// Does the handshake. `host` is the host of the URL, without brackets; the certificate must
     /// be for it.
     fn connect<'a>(&'a self, tcp: TcpStream, host: &'a str) -> Connecting<'a>;
+
+    /// The address to dial from, with TLS or without; `None` leaves it to the system.
+    fn local_address(&self) -> Option<IpAddr> {
+        None
+    }
 }
 
 /// Why a message was not processed.

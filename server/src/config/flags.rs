@@ -1,11 +1,18 @@
 //! The command line and the environment, read as etcd reads them.
 
+mod earlier;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use slog::Level;
 
-use super::notice::Notice;
+use super::auth;
+use super::file;
+use super::gates::Gates;
+use super::help;
+use super::notice::{Field, Notice};
+use super::old::{self, Fate, OLD};
 use super::table::{self, FLAGS, Flag, IGNORED, Kind};
 use super::text;
 use super::value::{self, ValueError};
@@ -50,13 +57,21 @@ impl Refusal {
         }
     }
 
-    fn unverified(mut notices: Vec<Notice>, error: impl ToString) -> Self {
+    pub(super) fn unverified(mut notices: Vec<Notice>, error: impl ToString) -> Self {
         notices.push(Notice::unverified(error));
         Self {
             stderr: String::new(),
             notices,
             code: 1,
         }
+    }
+
+    /// Adds a field to the last log line.
+    fn with(mut self, key: &'static str, value: impl Into<Field>) -> Self {
+        if let Some(notice) = self.notices.last_mut() {
+            notice.fields.push((key, value.into()));
+        }
+        self
     }
 }
 
@@ -73,7 +88,7 @@ pub fn from_command_line(
     match reader.read_args(args)? {
         Outcome::Help => {
             return Ok(Invocation::Print {
-                stdout: text::flag_list(),
+                stdout: help::flag_list(),
                 stderr: text::USAGE.into(),
             });
         }
@@ -91,6 +106,13 @@ pub fn from_command_line(
             stderr: String::new(),
         });
     }
+    let env: Vec<_> = env.into_iter().collect();
+    if let Some(path) = reader.config_file(&env) {
+        let (reader, mut notices) = file::read(&path)?;
+        notices.insert(0, Notice::file_loaded(&path));
+        let invocation = reader.finish_file(notices);
+        return invocation.map_err(|refusal| refusal.with("config-file", path));
+    }
     let mut notices = Vec::new();
     reader.read_env(env, &mut notices)?;
     reader.finish(notices)
@@ -102,8 +124,11 @@ enum Outcome {
     Positional(String),
 }
 
-struct Reader {
+/// Values of flags, from wherever they come.
+pub(super) struct Reader {
     config: Config,
+    /// `--config-file`; empty: none.
+    config_file: String,
     print_version: bool,
     /// Flags named on the command line.
     named: BTreeSet<&'static str>,
@@ -116,12 +141,21 @@ struct Reader {
     freelist_type: String,
     /// What etcd could do once, when discovery fails.
     falls_back_to_proxy: bool,
+    gates: Gates,
+    /// Gates by the flags that were their names before etcd 3.6.
+    old_gates: BTreeMap<&'static str, bool>,
+    /// Values of old flags that are not harmless, with what to do instead.
+    harmful: BTreeMap<&'static str, (String, &'static str)>,
+    debug: bool,
+    /// Flags whose values have no effect, at another one than their default.
+    useless: BTreeSet<&'static str>,
 }
 
 impl Reader {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             config: Config::new(""),
+            config_file: String::new(),
             print_version: false,
             named: BTreeSet::new(),
             set: BTreeSet::new(),
@@ -129,6 +163,11 @@ impl Reader {
             ignored: BTreeSet::new(),
             freelist_type: String::new(),
             falls_back_to_proxy: false,
+            gates: Gates::default(),
+            old_gates: BTreeMap::new(),
+            harmful: BTreeMap::new(),
+            debug: false,
+            useless: BTreeSet::new(),
         }
     }
 
@@ -166,8 +205,9 @@ impl Reader {
                 self.ignored.insert(name.to_owned());
                 continue;
             }
-            let flag = table::find(name).ok_or_else(|| {
-                Refusal::malformed(format!("flag provided but not defined: -{name}"))
+            let flag = old::find_any(name).ok_or_else(|| {
+                let advice = help::unknown(name);
+                Refusal::malformed(format!("flag provided but not defined: -{name}\n{advice}"))
             })?;
             let value = match (value, flag.kind) {
                 (Some(value), _) => value,
@@ -175,17 +215,21 @@ impl Reader {
                 (None, _) => match args.next() {
                     Some(value) => utf8(value)?,
                     None => {
+                        let remedy = help::remedy(flag);
                         return Err(Refusal::malformed(format!(
-                            "flag needs an argument: -{name}"
+                            "flag needs an argument: -{name}\n{remedy}"
                         )));
                     }
                 },
             };
             self.named.insert(flag.name);
             self.assign(flag, &value).map_err(|error| {
+                let remedy = help::remedy(flag);
                 Refusal::malformed(match flag.kind {
-                    Kind::Bool => format!("invalid boolean value {value:?} for -{name}: {error}"),
-                    _ => format!("invalid value {value:?} for flag -{name}: {error}"),
+                    Kind::Bool => {
+                        format!("invalid boolean value {value:?} for -{name}: {error}\n{remedy}")
+                    }
+                    _ => format!("invalid value {value:?} for flag -{name}: {error}\n{remedy}"),
                 })
             })?;
         }
@@ -228,7 +272,7 @@ impl Reader {
         });
         let mut used = BTreeSet::new();
         let mut failure = None;
-        for flag in FLAGS.iter().filter(|flag| flag.name != "version") {
+        for flag in known().filter(|flag| flag.name != "version") {
             let key = flag.env();
             let value = variables
                 .iter()
@@ -238,7 +282,8 @@ impl Reader {
                 continue;
             };
             if let Err(error) = self.assign(flag, &value) {
-                failure = Some(format!("invalid value {value:?} for {key}: {error}"));
+                let error = format!("invalid value {value:?} for {key}: {error}");
+                failure = Some((error, help::remedy(flag)));
             }
             used.insert(key);
         }
@@ -246,10 +291,7 @@ impl Reader {
             if used.contains(key) {
                 continue;
             }
-            if FLAGS
-                .iter()
-                .any(|flag| self.named.contains(flag.name) && flag.env() == *key)
-            {
+            if known().any(|flag| self.named.contains(flag.name) && flag.env() == *key) {
                 notices.push(Notice::new(
                     Level::Critical,
                     "conflicting environment variable is shadowed by corresponding command-line flag \
@@ -270,13 +312,64 @@ impl Reader {
             ));
         }
         match failure {
-            Some(error) => Err(Refusal::unverified(std::mem::take(notices), error)),
+            Some((error, remedy)) => {
+                Err(Refusal::unverified(std::mem::take(notices), error).with("remedy", remedy))
+            }
             None => Ok(()),
         }
     }
 
-    fn assign(&mut self, flag: &'static Flag, text: &str) -> Result<(), ValueError> {
+    /// The file that is read in place of all else.
+    fn config_file(&self, env: &[(OsString, OsString)]) -> Option<String> {
+        let given = match self.config_file.is_empty() {
+            true => env
+                .iter()
+                .find(|(key, _)| key == "ETCD_CONFIG_FILE")?
+                .1
+                .to_str()?,
+            false => &self.config_file,
+        };
+        (!given.is_empty()).then(|| given.to_owned())
+    }
+
+    /// Takes a list as it is, where a flag would need commas.
+    pub(super) fn assign_list(&mut self, name: &'static str, list: Vec<String>) {
+        self.set.insert(name);
+        let name = match old::find(name).map(|old| old.fate) {
+            Some(Fate::Renamed(new)) => new,
+            _ => name,
+        };
+        match name {
+            "log-outputs" if list.is_empty() => {}
+            "log-outputs" => self.config.log.outputs = list,
+            "discovery-endpoints" => self.config.discovery.endpoints = list,
+            _ => {
+                if let Err(list) = self.config.tls.assign_list(name, list)
+                    && !list.is_empty()
+                {
+                    self.unimplemented.insert(name, list.join(","));
+                }
+            }
+        }
+    }
+
+    /// Takes what only a file can say.
+    pub(super) fn assign_unflagged(&mut self, name: &str, text: &str) -> Result<(), ValueError> {
+        if name == "client-skip-client-san-verification" {
+            self.config.tls.client.skip_client_san_verification = value::parse_bool(text)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn assign(&mut self, flag: &'static Flag, text: &str) -> Result<(), ValueError> {
         self.set.insert(flag.name);
+        self.assign_value(flag, text)
+    }
+
+    fn assign_value(&mut self, flag: &'static Flag, text: &str) -> Result<(), ValueError> {
+        if let Some(old) = old::find(flag.name) {
+            return self.assign_old(old, text);
+        }
         if flag.help.is_none() || is_constant(flag.name) {
             if flag.is_default(text)? {
                 self.unimplemented.remove(flag.name);
@@ -288,6 +381,7 @@ impl Reader {
         let config = &mut self.config;
         match flag.name {
             "version" => self.print_version = value::parse_bool(text)?,
+            "config-file" => self.config_file = text.to_owned(),
             "name" => config.name = text.to_owned(),
             "data-dir" => config.data_dir = text.into(),
             "wal-dir" => config.wal_dir = (!text.is_empty()).then(|| text.into()),
@@ -342,10 +436,38 @@ impl Reader {
             "warning-apply-duration" => {
                 config.warning_apply_duration = value::parse_duration(text)?
             }
-            "watch-progress-notify-interval" | "experimental-watch-progress-notify-interval" => {
+            "watch-progress-notify-interval" => {
                 config.watch_progress_notify_interval = value::parse_duration(text)?
             }
+            "warning-unary-request-duration" => {
+                config.warning_unary_request_duration = value::parse_duration(text)?
+            }
+            "grpc-keepalive-min-time" => {
+                config.grpc_keepalive_min_time = value::parse_duration(text)?
+            }
+            "grpc-keepalive-interval" => {
+                config.grpc_keepalive_interval = value::parse_duration(text)?
+            }
+            "grpc-keepalive-timeout" => {
+                config.grpc_keepalive_timeout = value::parse_duration(text)?
+            }
+            "socket-reuse-port" => config.socket_reuse_port = value::parse_bool(text)?,
+            "memory-mlock" => config.memory_mlock = value::parse_bool(text)?,
+            "bootstrap-defrag-threshold-megabytes" => {
+                config.bootstrap_defrag_threshold_megabytes = value::parse_uint(text)?
+            }
+            // It is always so.
+            "socket-reuse-address" => {
+                flag.is_default(text)?;
+            }
+            "downgrade-check-time" => {
+                match flag.is_default(text)? {
+                    true => self.useless.remove(flag.name),
+                    false => self.useless.insert(flag.name),
+                };
+            }
             "backend-bbolt-freelist-type" => self.freelist_type = text.to_owned(),
+            "feature-gates" => self.gates.assign(text)?,
             "experimental-backend-engine" => {
                 config.backend_engine = Engine::find(text)
                     .ok_or_else(|| ValueError::Other("the engines are bolt and sled".into()))?;
@@ -374,14 +496,35 @@ impl Reader {
         Ok(())
     }
 
+    /// What a file leaves out has etcd's default, whatever the member's name is and wherever it listens.
+    fn finish_file(mut self, notices: Vec<Notice>) -> Result<Invocation, Refusal> {
+        let config = &mut self.config;
+        config
+            .advertise_client_urls
+            .get_or_insert_with(|| vec![super::resolved::default_url(2379)]);
+        if config.initial_cluster.is_none() && !config.discovery.replaces_default_cluster() {
+            config.initial_cluster = Some(super::resolved::default_initial_cluster());
+        }
+        if config.tls.self_signed_cert_validity == 0 {
+            config.tls.self_signed_cert_validity = 1;
+        }
+        self.finish(notices)
+    }
+
     fn finish(mut self, mut notices: Vec<Notice>) -> Result<Invocation, Refusal> {
         if self.falls_back_to_proxy {
             let error =
                 "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"";
             return Err(Refusal::unverified(notices, error));
         }
+        if let Err(error) = auth::check(&mut self.unimplemented, &mut notices) {
+            return Err(Refusal::unverified(notices, error));
+        }
         if let Some((name, value)) = self.unimplemented.pop_first() {
             return Err(Refusal::unverified(notices, refuse(name, &value)));
+        }
+        if let Err(error) = self.finish_old(&mut notices) {
+            return Err(Refusal::unverified(notices, error));
         }
         if self.set.contains("max-snapshots") {
             notices.push(Notice::warn(
@@ -399,6 +542,14 @@ impl Reader {
                 Level::Warning,
                 "--backend-bbolt-freelist-type is neither map nor array; as in etcd, this stands for map",
                 vec![("backend-bbolt-freelist-type", self.freelist_type.as_str().into())],
+            ));
+        }
+        for name in self.useless {
+            let flag = ("flag", format!("--{name}").into());
+            notices.push(Notice::new(
+                Level::Warning,
+                "flag has no effect here: its default holds",
+                vec![flag],
             ));
         }
         for name in self.ignored {
@@ -426,13 +577,18 @@ impl Reader {
     }
 }
 
+/// Flags of this release, then those of earlier ones.
+fn known() -> impl Iterator<Item = &'static Flag> {
+    FLAGS.iter().chain(OLD.iter().map(|old| &old.flag))
+}
+
 /// Flags with an effect of which only one value exists so far.
 fn is_constant(name: &str) -> bool {
     matches!(name, "metrics")
 }
 
 fn refuse(name: &str, value: &str) -> String {
-    let default = table::find(name).map_or("", |flag| flag.default);
+    let default = old::find_any(name).map_or("", |flag| flag.default);
     format!(
         "--{name}={value:?} is not implemented by retcd yet: leave the flag out (its default is {default:?})"
     )

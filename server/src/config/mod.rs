@@ -1,11 +1,17 @@
 //! Configuration: as given ([`Config`], with etcd's names and units), then resolved ([`Resolved`], only sound values).
 
+mod auth;
 mod bootstrap;
 mod compaction;
 mod discovery;
 mod engine;
+mod file;
 mod flags;
+mod gates;
+mod help;
 mod notice;
+mod old;
+mod remedy;
 mod resolved;
 mod table;
 mod text;
@@ -24,7 +30,7 @@ pub use discovery::{
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
 pub use notice::{Field, Notice};
-pub use resolved::{ConfigError, Resolved};
+pub use resolved::{ConfigError, Keepalive, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
 pub use tls::{ResolvedTls, SideTls, TlsConfig, TlsSide};
 pub use url::{Scheme, Url, UrlError};
@@ -116,6 +122,22 @@ pub struct Config {
     pub auto_compaction_retention: String,
     /// `--warning-apply-duration`: nanoseconds.
     pub warning_apply_duration: i64,
+    /// `--warning-unary-request-duration`: nanoseconds; 0 is 300 ms.
+    pub warning_unary_request_duration: i64,
+    /// `--grpc-keepalive-min-time`: nanoseconds; 0 is 5 minutes.
+    pub grpc_keepalive_min_time: i64,
+    /// `--grpc-keepalive-interval`: nanoseconds; with 0 this and the timeout have their defaults.
+    pub grpc_keepalive_interval: i64,
+    /// `--grpc-keepalive-timeout`: nanoseconds; with 0 this and the interval have their defaults.
+    pub grpc_keepalive_timeout: i64,
+    /// `--socket-reuse-port`.
+    pub socket_reuse_port: bool,
+    /// `SetMemberLocalAddr` of `--feature-gates`: dial other members from the advertised address.
+    pub set_member_local_addr: bool,
+    /// `--memory-mlock`.
+    pub memory_mlock: bool,
+    /// `--bootstrap-defrag-threshold-megabytes`: 0 is never.
+    pub bootstrap_defrag_threshold_megabytes: u64,
     /// `--watch-progress-notify-interval`: nanoseconds; 0 is 10 minutes.
     pub watch_progress_notify_interval: i64,
     /// `--unsafe-no-fsync`.
@@ -189,6 +211,14 @@ impl Config {
             auto_compaction_mode: "periodic".into(),
             auto_compaction_retention: "0".into(),
             warning_apply_duration: 100_000_000,
+            warning_unary_request_duration: 300_000_000,
+            grpc_keepalive_min_time: 5_000_000_000,
+            grpc_keepalive_interval: 7_200_000_000_000,
+            grpc_keepalive_timeout: 20_000_000_000,
+            socket_reuse_port: false,
+            set_member_local_addr: false,
+            memory_mlock: false,
+            bootstrap_defrag_threshold_megabytes: 0,
             watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,
             enable_v2: false,

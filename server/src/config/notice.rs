@@ -77,6 +77,16 @@ impl Notice {
         )
     }
 
+    /// Said before anything else that a configuration file gives rise to.
+    pub(super) fn file_loaded(path: &str) -> Self {
+        Self::new(
+            Level::Info,
+            "loaded server configuration, other configuration command line flags and environment variables will be \
+             ignored if provided",
+            vec![("path", path.into())],
+        )
+    }
+
     /// Writes the line.
     pub fn log(&self, logger: &Logger) {
         let Self {

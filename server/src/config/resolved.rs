@@ -1,6 +1,6 @@
 //! The configuration as the server uses it: checked, with durations and addresses.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -133,8 +133,20 @@ pub struct Resolved {
     pub(super) bad_retention: Option<BootstrapError>,
     /// Applying one request longer than this is logged.
     pub warning_apply_duration: Duration,
+    /// Answering one unary call longer than this is logged.
+    pub warning_unary_request_duration: Duration,
     /// Time between notifications to watchers that want them.
     pub watch_progress_interval: Duration,
+    /// Pings on connections of clients.
+    pub grpc_keepalive: Keepalive,
+    /// Listen with `SO_REUSEPORT`.
+    pub socket_reuse_port: bool,
+    /// Where to dial other members from; `None` leaves it to the system.
+    pub local_address: Option<IpAddr>,
+    /// Keep the memory of the process from being swapped.
+    pub memory_mlock: bool,
+    /// Bytes that a defragmentation at start has to win; `None`: there is none.
+    pub bootstrap_defrag_threshold: Option<u64>,
     /// Do not wait for the disk: loses acknowledged writes in a crash.
     pub unsafe_no_fsync: bool,
     /// Serve the API of etcd 2.
@@ -142,6 +154,35 @@ pub struct Resolved {
 
     /// Warnings to be logged at start.
     pub notices: Vec<Notice>,
+}
+
+/// Pings on connections of clients, in both directions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keepalive {
+    /// A client that pings more often is sent away.
+    pub min_time: Duration,
+    /// After so long without a frame a client is pinged.
+    pub interval: Duration,
+    /// A client that does not answer for so long is given up.
+    pub timeout: Duration,
+}
+
+impl Keepalive {
+    /// What gRPC's library for Go makes of etcd's flags, which hands on only what is above 0.
+    fn new(min_time: i64, interval: i64, timeout: i64) -> Self {
+        let given = |nanos: i64| match u64::try_from(nanos) {
+            Ok(nanos @ 1..) => Some(Duration::from_nanos(nanos)),
+            _ => None,
+        };
+        let both = given(interval).zip(given(timeout));
+        let (interval, timeout) =
+            both.unwrap_or((Duration::from_secs(2 * 60 * 60), Duration::from_secs(20)));
+        Self {
+            min_time: given(min_time).unwrap_or(Duration::from_secs(5 * 60)),
+            interval: interval.max(Duration::from_secs(1)),
+            timeout,
+        }
+    }
 }
 
 /// Flags that do not add up: logged as `failed to verify flags`, exit code 1. Texts are etcd's where etcd has one.
@@ -231,7 +272,9 @@ impl ConfigError {
         } else {
             vec![single_port()]
         };
-        notices.push(Notice::unverified(self));
+        let mut unverified = Notice::unverified(self);
+        unverified.fields.push(("remedy", self.remedy().into()));
+        notices.push(unverified);
         if matches!(self, Self::AdvertiseClientMissing) {
             let error = vec![("error", self.to_string().into())];
             notices.push(Notice::new(
@@ -291,6 +334,7 @@ impl Config {
 
         let retention = compaction.retention(&self.auto_compaction_retention, &mut notices);
         let discovery = self.discovery.resolve(&mut notices)?;
+        let local_address = self.local_address(&peer_urls, &mut notices);
         let data_dir = self.data_dir(&mut notices);
         let tls = self.resolve_tls(&data_dir, &mut notices)?;
         let member_dir = data_dir.join("member");
@@ -385,6 +429,23 @@ impl Config {
                 self.watch_progress_notify_interval,
                 &mut notices,
             ),
+            warning_unary_request_duration: duration(
+                "warning-unary-request-duration",
+                self.warning_unary_request_duration,
+                300,
+            )?,
+            grpc_keepalive: Keepalive::new(
+                self.grpc_keepalive_min_time,
+                self.grpc_keepalive_interval,
+                self.grpc_keepalive_timeout,
+            ),
+            socket_reuse_port: self.socket_reuse_port,
+            local_address,
+            memory_mlock: self.memory_mlock,
+            bootstrap_defrag_threshold: match self.bootstrap_defrag_threshold_megabytes {
+                0 => None,
+                megabytes => Some(megabytes.saturating_mul(1 << 20)),
+            },
             unsafe_no_fsync: self.unsafe_no_fsync,
             enable_v2: self.enable_v2,
             notices,
@@ -521,6 +582,29 @@ impl Config {
             return vec![Url::http(SocketAddr::new(host.ip(), port))];
         }
         vec![default_url(2380)]
+    }
+
+    /// The first advertised address that others can reach, if that is asked for.
+    fn local_address(&self, peer_urls: &[Url], notices: &mut Vec<Notice>) -> Option<IpAddr> {
+        if !self.set_member_local_addr {
+            return None;
+        }
+        let hosts = peer_urls.iter().filter_map(Url::host_port);
+        let mut addresses = hosts.filter_map(|(host, _)| host.parse::<IpAddr>().ok());
+        let found = addresses.find(|address| !address.is_loopback() && !address.is_unspecified());
+        notices.push(match found {
+            Some(address) => Notice::new(
+                Level::Info,
+                "setting member local address",
+                vec![("LocalAddr", address.to_string().into())],
+            ),
+            None => Notice::new(
+                Level::Warning,
+                "unable to set a member local address due to lack of suitable local addresses",
+                vec![("advertise-peer-urls", url::join(peer_urls).into())],
+            ),
+        });
+        found
     }
 
     /// `None`: the command line says where to listen but not what to advertise.

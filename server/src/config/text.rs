@@ -1,8 +1,4 @@
-//! What `--version`, `--help` and a wrong flag print.
-
-use std::fmt::Write;
-
-use super::table::FLAGS;
+//! What `--version` prints, and how etcd is called.
 
 /// The etcd version whose behaviour this server has; clients and tools decide by it.
 pub const ETCD_VERSION: &str = "3.7.1";
@@ -49,22 +45,7 @@ Usage:
 
   etcd -h | --help
     Print this and all flags.
-";
 
-/// The flags that do something, then the names of those that do not yet.
-pub(super) fn flag_list() -> String {
-    let mut text =
-        String::from("\nFlags (each also as environment variable: --data-dir is ETCD_DATA_DIR):\n");
-    for flag in FLAGS {
-        if let Some(help) = flag.help {
-            let _ = writeln!(text, "  --{} '{}'\n    {help}", flag.name, flag.default);
-        }
-    }
-    text.push_str(
-        "\nFlags of etcd that retcd does not implement yet; only their default is accepted:\n",
-    );
-    for flag in FLAGS.iter().filter(|flag| flag.help.is_none()) {
-        let _ = writeln!(text, "  --{} '{}'", flag.name, flag.default);
-    }
-    text
-}
+  etcd --config-file FILE
+    Run a member as a YAML or JSON file says; other flags and the environment are not looked at.
+";

@@ -70,22 +70,21 @@ pub struct TlsSide {
 impl TlsConfig {
     /// Takes the value of a flag. `Ok(false)`: the flag is none of these.
     pub(super) fn assign(&mut self, name: &str, text: &str) -> Result<bool, ValueError> {
+        if self.assign_list(name, list(text)).is_ok() {
+            return Ok(true);
+        }
         match name {
             "self-signed-cert-validity" => {
                 self.self_signed_cert_validity = value::parse_uint(text)?;
             }
-            "cipher-suites" => self.cipher_suites = list(text),
             "tls-min-version" => self.min_version = text.to_owned(),
             "tls-max-version" => self.max_version = text.to_owned(),
             "client-cert-file" => self.client.client_cert_file = text.into(),
             "client-key-file" => self.client.client_key_file = text.into(),
             "client-crl-file" => self.client.crl_file = text.into(),
-            "client-cert-allowed-hostname" => self.client.allowed_hostnames = list(text),
             "peer-client-cert-file" => self.peer.client_cert_file = text.into(),
             "peer-client-key-file" => self.peer.client_key_file = text.into(),
             "peer-crl-file" => self.peer.crl_file = text.into(),
-            "peer-cert-allowed-cn" => self.peer.allowed_cns = list(text),
-            "peer-cert-allowed-hostname" => self.peer.allowed_hostnames = list(text),
             "peer-skip-client-san-verification" => {
                 self.peer.skip_client_san_verification = value::parse_bool(text)?;
             }
@@ -98,6 +97,22 @@ impl TlsConfig {
             }
         }
         Ok(true)
+    }
+}
+
+impl TlsConfig {
+    /// Takes a list; gives it back if the flag is none of these.
+    pub(super) fn assign_list(&mut self, name: &str, list: Vec<String>) -> Result<(), Vec<String>> {
+        let field = match name {
+            "cipher-suites" => &mut self.cipher_suites,
+            "client-cert-allowed-cn" => &mut self.client.allowed_cns,
+            "client-cert-allowed-hostname" => &mut self.client.allowed_hostnames,
+            "peer-cert-allowed-cn" => &mut self.peer.allowed_cns,
+            "peer-cert-allowed-hostname" => &mut self.peer.allowed_hostnames,
+            _ => return Err(list),
+        };
+        *field = list;
+        Ok(())
     }
 }
 

@@ -100,6 +100,13 @@ fn caller(record: &Record<'_>) -> String {
     }
 }
 
+/// A moment as lines begin with it.
+pub(super) fn time(at: Duration) -> String {
+    let mut text = String::with_capacity(27);
+    push_time(&mut text, at);
+    text
+}
+
 /// `2006-01-02T15:04:05.000000Z`.
 fn push_time(out: &mut String, at: Duration) {
     push_seconds(out, at);

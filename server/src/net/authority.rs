@@ -12,13 +12,14 @@ mod block;
 mod huffman;
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::{io, mem};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// Length 3, type 1, flags 1, stream 4.
-const FRAME_HEADER: usize = 9;
+use super::pings::{FRAME_HEADER, Pings};
+
 const HEADERS: u8 = 1;
 
 /// The largest frame we let clients send; h2 refuses longer ones.
@@ -34,6 +35,8 @@ pub(super) struct Authorities<R> {
     /// Bytes kept back: first `passed` ones that may go, then the start of a HEADERS payload.
     held: Vec<u8>,
     passed: usize,
+    /// Told of each frame. Once a client pinged too often, nothing of what it sends passes any more.
+    pings: Option<Arc<Pings>>,
 }
 
 /// Where in the stream the next byte belongs.
@@ -49,12 +52,13 @@ enum At {
 
 impl<R> Authorities<R> {
     /// `preface`: how many bytes come before the first frame.
-    pub(super) fn new(reader: R, preface: usize) -> Self {
+    pub(super) fn new(reader: R, preface: usize, pings: Option<Arc<Pings>>) -> Self {
         Self {
             reader,
             at: At::Other(preface),
             held: Vec::new(),
             passed: 0,
+            pings,
         }
     }
 
@@ -78,6 +82,9 @@ impl<R> Authorities<R> {
                     *have += taken;
                     done += taken;
                     if *have == FRAME_HEADER {
+                        if let Some(pings) = &self.pings {
+                            pings.received(header);
+                        }
                         self.at = payload(*header);
                     }
                 }
@@ -129,6 +136,20 @@ fn payload(header: [u8; FRAME_HEADER]) -> At {
     }
 }
 
+impl<R: AsyncRead + Unpin> Authorities<R> {
+    /// Reads what the client still sends, so that closing the connection does not take back what it was told.
+    fn poll_end(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; 4096];
+        loop {
+            let mut buf = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.reader).poll_read(context, &mut buf))?;
+            if buf.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
 impl<R: AsyncRead + Unpin> AsyncRead for Authorities<R> {
     fn poll_read(
         self: Pin<&mut Self>,
@@ -136,6 +157,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Authorities<R> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.pings.as_ref().is_some_and(|pings| pings.too_many()) {
+            return this.poll_end(context);
+        }
         let before = buf.filled().len();
         while buf.remaining() > 0 && buf.filled().len() == before {
             if this.passed > 0 {

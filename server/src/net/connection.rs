@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -25,6 +26,7 @@ use super::body::Body;
 use super::cork::cork;
 use super::grpc;
 use super::http as plain;
+use super::pings::{Counted, Frames, Pings};
 use super::refused;
 use super::site::{Boxed, Secure, Site, Surface};
 use super::threads::Drain;
@@ -45,6 +47,9 @@ const MAX_HEADER_BYTES: u32 = 256 << 10;
 /// Streams that a client opened and reset before they were looked at: beyond this the connection
 /// is closed (CVE-2023-44487). A client that gives up on a burst of calls stays below.
 const MAX_PENDING_RESETS: usize = 1024;
+
+/// How long a client that was sent away may take to leave; closing at once could take back what it was told.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends, or, once `drain` begins, until the calls in flight
 /// have ended. What goes wrong with a connection ends that connection and nothing else.
@@ -139,8 +144,11 @@ async fn converse(
     }
     let reader = io::Cursor::new(read).chain(reader);
     if is_http2 {
-        let reader = Authorities::new(reader, PREFACE.len());
-        serve_http2(reader, writer, wire, site, drain).await;
+        // As in etcd, where over TLS another server answers, which has no rule about pings.
+        let counted = site.surface == Surface::Client && !wire.secure;
+        let pings = counted.then(|| Pings::new(site.settings.keepalive_min_time));
+        let reader = Authorities::new(reader, PREFACE.len(), pings.clone());
+        serve_http2(reader, writer, wire, site, pings, drain).await;
         return;
     }
     let io = tokio::io::join(reader, writer);
@@ -171,6 +179,7 @@ async fn serve_http2(
     writer: impl AsyncWrite + Unpin,
     wire: Wire,
     site: Arc<Site>,
+    pings: Option<Arc<Pings>>,
     mut drain: Drain,
 ) {
     let settings = Arc::clone(&site.settings);
@@ -185,29 +194,60 @@ async fn serve_http2(
         .keep_alive_interval(settings.keepalive_interval)
         .keep_alive_timeout(settings.keepalive_timeout)
         .auto_date_header(false);
-    let service = service_fn(move |request| match site.surface {
-        // Over TLS, where clients agree on HTTP/2 as browsers do, it may be for the other endpoints.
-        Surface::Client if !wire.secure || is_grpc(&request) => grpc::serve(&site, request),
-        _ => answer(Arc::clone(&site), wire, request),
+    let calls = pings.clone();
+    let service = service_fn(move |request| {
+        let answer = match site.surface {
+            // Over TLS, where clients agree on HTTP/2 as browsers do, it may be for the other endpoints.
+            Surface::Client if !wire.secure || is_grpc(&request) => {
+                grpc::serve(&site, wire.remote, request)
+            }
+            _ => answer(Arc::clone(&site), wire, request),
+        };
+        let call = calls.as_ref().map(Pings::call);
+        async move {
+            let response = answer.await?;
+            Ok::<_, Infallible>(response.map(|body| Counted::new(body, call)))
+        }
     });
-    let (writer, cork) = cork(writer);
+    let (writer, cork) = cork(writer, pings.clone().map(Frames::new));
     let io = TokioIo::new(tokio::io::join(reader, writer));
     let mut connection = std::pin::pin!(builder.serve_connection(io, service));
+    let too_many = || {
+        let pings = pings.as_ref();
+        pings.filter(|pings| pings.too_many() && cork.is_between_frames())
+    };
     // What a turn has written goes out at its end.
     let turn = |connection: Pin<&mut _>, context: &mut Context<'_>| {
-        let ended = Future::poll(connection, context).map(drop);
+        let ended = Future::poll(connection, context).map(|_| None);
+        if ended.is_pending()
+            && let Some(pings) = too_many()
+        {
+            return Poll::Ready(Some(pings));
+        }
         match cork.poll_pull(context) {
             // Nobody is there any more.
-            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Err(_)) => Poll::Ready(None),
             _ => ended,
         }
     };
-    tokio::select! {
+    let sent_away = tokio::select! {
         biased;
-        () = poll_fn(|context| turn(connection.as_mut(), context)) => return,
-        () = drain.begun() => connection.as_mut().graceful_shutdown(),
+        ended = poll_fn(|context| turn(connection.as_mut(), context)) => ended,
+        () = drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            poll_fn(|context| turn(connection.as_mut(), context)).await
+        }
+    };
+    if let Some(pings) = sent_away {
+        cork.say_last(&pings.go_away());
+        let farewell = async {
+            let closed = poll_fn(|context| cork.poll_close(context)).await;
+            if closed.is_ok() {
+                let _ = connection.await;
+            }
+        };
+        let _ = timeout(FAREWELL, farewell).await;
     }
-    poll_fn(|context| turn(connection.as_mut(), context)).await;
 }
 
 async fn serve_http1(

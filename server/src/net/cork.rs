@@ -13,6 +13,8 @@ use bytes::{Buf as _, BytesMut};
 use parking_lot::Mutex;
 use tokio::io::AsyncWrite;
 
+use super::pings::Frames;
+
 /// What is held back at most; more is written at once.
 const ROOM: usize = 64 << 10;
 /// What an idle connection keeps of it.
@@ -30,15 +32,21 @@ struct Bottle<W> {
     held: BytesMut,
     /// Something was written since the last flush.
     written: bool,
+    /// Told of all that is written.
+    frames: Option<Frames>,
+    /// The last word was said: what comes after it goes nowhere.
+    closed: bool,
 }
 
 /// A writer, and how to let go of what was written to it: whoever polls the user of the former has to poll the latter
 /// afterwards.
-pub(super) fn cork<W>(writer: W) -> (Corked<W>, Cork<W>) {
+pub(super) fn cork<W>(writer: W, frames: Option<Frames>) -> (Corked<W>, Cork<W>) {
     let bottle = Arc::new(Mutex::new(Bottle {
         writer,
         held: BytesMut::new(),
         written: false,
+        frames,
+        closed: false,
     }));
     (Corked(bottle.clone()), Cork(bottle))
 }
@@ -58,9 +66,39 @@ impl<W: AsyncWrite + Unpin> Cork<W> {
         bottle.written = false;
         Poll::Ready(Ok(()))
     }
+
+    /// Whether no frame is half written.
+    pub(super) fn is_between_frames(&self) -> bool {
+        self.0
+            .lock()
+            .frames
+            .as_ref()
+            .is_none_or(Frames::is_complete)
+    }
+
+    /// Adds the last bytes there will be.
+    pub(super) fn say_last(&self, bytes: &[u8]) {
+        let bottle = &mut *self.0.lock();
+        bottle.held.extend_from_slice(bytes);
+        bottle.written = true;
+        bottle.closed = true;
+    }
+
+    /// Writes what was held back, and that there will be no more.
+    pub(super) fn poll_close(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_pull(context))?;
+        Pin::new(&mut self.0.lock().writer).poll_shutdown(context)
+    }
 }
 
 impl<W: AsyncWrite + Unpin> Bottle<W> {
+    /// Takes note of bytes that were written.
+    fn pass(&mut self, bytes: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.pass(bytes);
+        }
+    }
+
     fn poll_empty(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.held.is_empty() {
             let written = ready!(Pin::new(&mut self.writer).poll_write(context, &self.held))?;
@@ -91,11 +129,17 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Corked<W> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let bottle = &mut *self.0.lock();
-        if ready!(bottle.poll_room(bytes.len(), context))? {
-            bottle.held.extend_from_slice(bytes);
+        if bottle.closed {
             return Poll::Ready(Ok(bytes.len()));
         }
-        Pin::new(&mut bottle.writer).poll_write(context, bytes)
+        if ready!(bottle.poll_room(bytes.len(), context))? {
+            bottle.held.extend_from_slice(bytes);
+            bottle.pass(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        let written = ready!(Pin::new(&mut bottle.writer).poll_write(context, bytes))?;
+        bottle.pass(&bytes[..written]);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -105,13 +149,24 @@ impl<W: AsyncWrite + Unpin> AsyncWrite for Corked<W> {
     ) -> Poll<io::Result<usize>> {
         let bottle = &mut *self.0.lock();
         let length = parts.iter().map(|part| part.len()).sum();
+        if bottle.closed {
+            return Poll::Ready(Ok(length));
+        }
         if ready!(bottle.poll_room(length, context))? {
             for part in parts {
                 bottle.held.extend_from_slice(part);
+                bottle.pass(part);
             }
             return Poll::Ready(Ok(length));
         }
-        Pin::new(&mut bottle.writer).poll_write_vectored(context, parts)
+        let written = ready!(Pin::new(&mut bottle.writer).poll_write_vectored(context, parts))?;
+        let mut left = written;
+        for part in parts {
+            let taken = left.min(part.len());
+            bottle.pass(&part[..taken]);
+            left -= taken;
+        }
+        Poll::Ready(Ok(written))
     }
 
     /// Small pieces are joined anyway, large ones should come without being copied.
@@ -168,7 +223,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_writes_become_one() {
-        let (mut corked, cork) = cork(Counted::default());
+        let (mut corked, cork) = cork(Counted::default(), None);
         let mut expected = Vec::new();
         for n in 0..100u8 {
             let bytes = [n; 309];
@@ -197,7 +252,7 @@ mod tests {
     #[tokio::test]
     async fn order_and_bounds_are_kept() {
         let (mut reader, writer) = tokio::io::duplex(1000);
-        let (mut corked, cork) = cork(writer);
+        let (mut corked, cork) = cork(writer, None);
         let sent: Vec<u8> = (0..500_000u32)
             .map(|n| (n.wrapping_mul(n) >> 7) as u8)
             .collect();

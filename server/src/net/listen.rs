@@ -48,7 +48,17 @@ impl Listener {
     ///
     /// # Errors
     /// [`BindError`], for example `listen tcp 127.0.0.1:2380: bind: address already in use`.
+    #[cfg(test)]
     pub(crate) fn bind(addr: SocketAddr) -> Result<Self, BindError> {
+        Self::bind_shared(addr, false)
+    }
+
+    /// The same; if `shared`, beside others who bind it so (`--socket-reuse-port`).
+    ///
+    /// # Errors
+    /// As [`Listener::bind`].
+    pub(crate) fn bind_shared(addr: SocketAddr, shared: bool) -> Result<Self, BindError> {
+        let open = |addr, only_v6| open(addr, only_v6, shared);
         let dual = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), addr.port());
         let bound = match addr.ip().is_unspecified() {
             true => match open(dual, false) {
@@ -74,10 +84,13 @@ impl Listener {
     }
 }
 
-fn open(addr: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
+fn open(addr: SocketAddr, only_v6: bool, shared: bool) -> io::Result<TcpListener> {
     let domain = Domain::for_address(addr);
     let socket = Socket::new(domain, Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
     if addr.is_ipv6() {
         socket.set_only_v6(only_v6)?;
     }
@@ -139,6 +152,13 @@ mod tests {
         let error = Listener::bind(first.addr()).unwrap_err();
         let expected = format!("listen tcp {}: bind: address already in use", first.addr());
         assert_eq!(error.to_string(), expected);
+    }
+
+    #[test]
+    fn those_who_share_an_address_share_it_with_nobody_else() {
+        let first = Listener::bind_shared("127.0.0.1:0".parse().unwrap(), true).unwrap();
+        let _second = Listener::bind_shared(first.addr(), true).unwrap();
+        Listener::bind(first.addr()).unwrap_err();
     }
 
     #[test]

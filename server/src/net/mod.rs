@@ -18,6 +18,7 @@ mod grpc;
 mod http;
 mod listen;
 mod observe;
+mod pings;
 mod refused;
 mod site;
 mod table;
@@ -48,6 +49,8 @@ pub(crate) struct Settings {
     pub(crate) connection_limit: usize,
     /// `--max-concurrent-streams`: calls at once on one connection.
     pub(crate) max_concurrent_streams: u32,
+    /// `--grpc-keepalive-min-time`: a client that pings more often is sent away.
+    pub(crate) keepalive_min_time: Duration,
     /// `--grpc-keepalive-interval`: after this long without a frame a client is pinged.
     pub(crate) keepalive_interval: Duration,
     /// `--grpc-keepalive-timeout`: a ping unanswered for this long ends the connection.
@@ -62,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) v2: Option<Arc<dyn Legacy>>,
     /// Time for one write to a peer to make progress.
     pub(crate) peer_write_timeout: Duration,
+    /// `--warning-unary-request-duration`: a unary call that takes longer is logged.
+    pub(crate) warning_unary_duration: Duration,
     /// Told of every call.
     pub(crate) observer: Arc<dyn CallObserver>,
     /// Where trouble with accepting connections is reported.
@@ -78,6 +83,7 @@ impl Settings {
             threads: thread::available_parallelism().map_or(1, usize::from),
             connection_limit: connection_limit()?,
             max_concurrent_streams: u32::MAX,
+            keepalive_min_time: Duration::from_secs(5),
             keepalive_interval: Duration::from_secs(2 * 60 * 60),
             keepalive_timeout: Duration::from_secs(20),
             header_timeout: Duration::from_secs(5 * 60),
@@ -85,6 +91,7 @@ impl Settings {
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
             v2: None,
+            warning_unary_duration: Duration::from_millis(300),
             observer: Arc::new(NoObserver),
             logger,
         })

@@ -4,4 +4,5 @@ mod fake;
 mod grpc;
 mod http;
 mod lifecycle;
+mod pings;
 mod wire;

@@ -17,6 +17,8 @@ pub(crate) struct Secure {
     side: SideTls,
     /// There is no data directory yet that a certificate could be made in.
     early: bool,
+    /// To dial from.
+    local: Option<IpAddr>,
     logger: Logger,
     connector: OnceLock<Connector>,
 }
@@ -29,10 +31,16 @@ impl fmt::Debug for Secure {
 
 impl Secure {
     /// `early`: before the data directory is this member's.
-    pub(crate) fn new(side: &SideTls, early: bool, logger: &Logger) -> Arc<Self> {
+    pub(crate) fn new(
+        side: &SideTls,
+        local: Option<IpAddr>,
+        early: bool,
+        logger: &Logger,
+    ) -> Arc<Self> {
         Arc::new(Self {
             side: side.clone(),
             early,
+            local,
             logger: logger.clone(),
             connector: OnceLock::new(),
         })
@@ -92,5 +100,9 @@ impl transport::Connector for Secure {
             let stream = stream.map_err(io::Error::other)?;
             Ok(Box::new(stream) as Box<dyn transport::Stream>)
         })
+    }
+
+    fn local_address(&self) -> Option<IpAddr> {
+        self.local
     }
 }

@@ -37,6 +37,16 @@ const CASES: &[Case] = &[
     case(&["-bogus=1"], 2, "flag provided but not defined: -bogus"),
     case(&["--=x"], 2, "bad flag syntax: --=x"),
     case(&["---name=x"], 2, "bad flag syntax: ---name=x"),
+    case(
+        &["--feature-gates=Foo=true"],
+        2,
+        "invalid value \"Foo=true\" for flag -feature-gates: unrecognized feature gate: Foo",
+    ),
+    case(
+        &["--feature-gates=LeaseCheckpointPersist=true"],
+        1,
+        "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint",
+    ),
     case(&["--name"], 2, "flag needs an argument: -name"),
     case(&["extra"], 1, "\"extra\" is not a valid flag"),
     case(&["--name=x", "extra"], 1, "\"extra\" is not a valid flag"),
@@ -144,19 +154,24 @@ const CASES: &[Case] = &[
 ];
 
 /// Exit code and everything that was said.
-fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+pub(crate) fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    run_in(dir.path(), program, args, env)
+}
+
+/// The same in a directory.
+pub(crate) fn run_in(dir: &Path, program: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
     // Many listen on the default ports before they look at what is wrong.
     static ONE: Mutex<()> = Mutex::new(());
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let dir = tempfile::tempdir().expect("a temporary directory");
     // Should a bad flag be taken, the server writes here and ends in time.
     let output = Command::new("timeout")
-        .arg("20")
+        .arg("60")
         .arg(program)
         .args(args)
         .env_clear()
         .envs(env.iter().copied())
-        .current_dir(dir.path())
+        .current_dir(dir)
         .stdin(Stdio::null())
         .output()
         .expect("the server runs");
@@ -166,10 +181,15 @@ fn run(program: &Path, args: &[&str], env: &[(&str, &str)]) -> (Option<i32>, Str
     (output.status.code(), said)
 }
 
-fn check(program: &Path) {
+fn check(program: &Path, creates_nothing: bool) {
     let mut wrong = Vec::new();
     for Case { args, env, code, says } in CASES {
-        let (got, said) = run(program, args, env);
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (got, said) = run_in(dir.path(), program, args, env);
+        let created: Vec<_> = dir.path().read_dir().expect("readable").collect();
+        if creates_nothing && !created.is_empty() {
+            wrong.push(format!("{env:?} {args:?} created {created:?}"));
+        }
         if got != Some(*code) || !said.contains(says) {
             let said: String = said.chars().take(600).collect();
             wrong.push(format!("{env:?} {args:?}: exit code {got:?} instead of {code}, {says:?} wanted:\n{said}"));
@@ -180,14 +200,14 @@ fn check(program: &Path) {
 
 #[test]
 fn ours_refuses_bad_flags() {
-    check(&binary::ours());
+    check(&binary::ours(), true);
 }
 
 /// The table above is etcd's, not an invention.
 #[test]
 fn so_does_etcd() {
     if let Some(program) = peers::go_etcd() {
-        check(&program);
+        check(&program, false);
     }
 }
 
@@ -199,6 +219,30 @@ fn what_is_to_come_is_refused() {
         let name = flag.trim_start_matches('-').split('=').next().expect("a name");
         assert!(code == Some(1) || code == Some(2), "{flag}: {code:?} {said}");
         assert!(said.contains(name) && said.contains("not"), "{flag}: {said}");
+    }
+}
+
+/// Units of earlier releases start, or are told what to do.
+#[test]
+fn flags_of_earlier_releases_are_warned_of_or_refused() {
+    let wrong = "--heartbeat-interval=0";
+    for (flag, says) in [
+        ("--experimental-compaction-batch-limit=5", "--heartbeat-interval must be >0"),
+        ("--proxy=off", "--heartbeat-interval must be >0"),
+        ("--proxy=on", "--proxy=\"on\": the v2 proxy is gone since etcd 3.6"),
+        ("--discovery=http://127.0.0.1/x", "v2 discovery is gone since etcd 3.7"),
+    ] {
+        let (code, said) = run(&binary::ours(), &[flag, wrong], &[]);
+        assert_eq!(code, Some(1), "{flag}: {said}");
+        assert!(said.contains(says), "{flag}: {said}");
+    }
+    // As etcd 3.6 has it.
+    let both = ["--experimental-corrupt-check-time=0s", "--corrupt-check-time=0s"];
+    let says = "cannot set --experimental-corrupt-check-time and --corrupt-check-time at the same time, \
+                please use --corrupt-check-time only";
+    for program in [Some(binary::ours()), peers::go_etcd_of("3.6")].into_iter().flatten() {
+        let (code, said) = run(&program, &both, &[]);
+        assert!(code == Some(1) && said.contains(says), "{code:?} {said}");
     }
 }
 

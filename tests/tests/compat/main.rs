@@ -8,6 +8,7 @@ mod http;
 mod later;
 mod lease;
 mod maintenance;
+mod operating;
 mod range;
 mod recipes;
 mod requests;

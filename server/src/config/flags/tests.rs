@@ -84,6 +84,14 @@ fn every_implemented_flag_reaches_its_field() {
             "--compaction-batch-limit=5",
             "--compaction-sleep-interval=6ms",
             "--max-concurrent-streams=11",
+            "--warning-unary-request-duration=3s",
+            "--grpc-keepalive-min-time=4s",
+            "--grpc-keepalive-interval=5s",
+            "--grpc-keepalive-timeout=6s",
+            "--socket-reuse-port",
+            "--socket-reuse-address",
+            "--memory-mlock",
+            "--bootstrap-defrag-threshold-megabytes=12",
             "--warning-apply-duration=1s",
             "--watch-progress-notify-interval=2s",
             "--log-level=debug",
@@ -150,6 +158,17 @@ fn every_implemented_flag_reaches_its_field() {
         (11, 1_000_000_000, 2_000_000_000)
     );
     assert_eq!(
+        (
+            config.warning_unary_request_duration,
+            config.grpc_keepalive_min_time,
+            config.grpc_keepalive_interval,
+            config.grpc_keepalive_timeout,
+        ),
+        (3_000_000_000, 4_000_000_000, 5_000_000_000, 6_000_000_000)
+    );
+    assert!(config.socket_reuse_port && config.memory_mlock);
+    assert_eq!(config.bootstrap_defrag_threshold_megabytes, 12);
+    assert_eq!(
         (config.log.level.as_str(), config.log.format.as_str()),
         ("debug", "console")
     );
@@ -189,8 +208,12 @@ fn malformed_flags_end_with_usage_and_code_2() {
             "flag provided but not defined: -bogus",
         ),
         (
-            &["--experimental-corrupt-check-time=1s"],
-            "flag provided but not defined: -experimental-corrupt-check-time",
+            &["--feature-gates=Foo=true"],
+            "invalid value \"Foo=true\" for flag -feature-gates: unrecognized feature gate: Foo",
+        ),
+        (
+            &["--proxy=maybe"],
+            "invalid value \"maybe\" for flag -proxy: invalid value",
         ),
         (&["--name"], "flag needs an argument: -name"),
         (&["---name"], "bad flag syntax: ---name"),
@@ -303,11 +326,8 @@ fn version_and_help_are_printed() {
         };
         assert!(stderr.starts_with("Usage:\n"));
         for flag in FLAGS {
-            assert!(
-                stdout.contains(&format!("\n  --{} '", flag.name)),
-                "{}",
-                flag.name
-            );
+            let shown = format!("\n  --{} '{}'\n    ", flag.name, flag.default);
+            assert!(stdout.contains(&shown), "{}", flag.name);
         }
     }
     assert!(matches!(
@@ -324,6 +344,8 @@ fn what_is_not_implemented_is_refused_unless_it_is_the_default() {
     {
         config(&[&format!("--{}={}", flag.name, flag.default)], &[]);
         let other = match flag.kind {
+            Kind::Text if flag.name == "auth-token" => "jwt,other",
+            Kind::Uint if flag.name == "bcrypt-cost" => "12",
             Kind::Text => "other",
             Kind::Bool if flag.default == "true" => "false",
             Kind::Bool => "true",
@@ -439,18 +461,6 @@ fn bad_variables_are_refused() {
         &[("ETCD_PRE_VOTE", "abc"), ("ETCD_HEARTBEAT_INTERVAL", "abc")],
     );
     assert!(logged(&refusal).contains("ETCD_PRE_VOTE"));
-}
-
-#[test]
-fn a_config_file_is_refused_for_now() {
-    assert!(
-        logged(&refusal(&["--config-file=/etc/etcd.yml"], &[]))
-            .contains("--config-file=\"/etc/etcd.yml\"")
-    );
-    assert!(
-        logged(&refusal(&[], &[("ETCD_CONFIG_FILE", "/x")]))
-            .contains("not implemented by retcd yet")
-    );
 }
 
 #[test]
@@ -604,6 +614,234 @@ fn discovery_takes_the_place_of_the_default_cluster() {
     );
 }
 
+/// The first line is etcd's; the second names the flag and says what it takes.
+#[test]
+fn every_flag_with_a_bad_value_is_named_with_a_remedy() {
+    let mut checked = 0;
+    for flag in known() {
+        let bad = match flag.kind {
+            Kind::Text if flag.name == "feature-gates" => "Foo=true",
+            // What is in it is looked at later.
+            Kind::Text => continue,
+            Kind::Bool => "maybe",
+            Kind::Uint | Kind::Uint32 => "-1",
+            Kind::Int => "1G",
+            Kind::Duration => "5",
+            Kind::Urls => "ftp://127.0.0.1:1",
+            Kind::Choice(_) => "other",
+        };
+        let by_flag = refusal(&[&format!("--{}={bad}", flag.name)], &[]);
+        let mut lines = by_flag.stderr.lines();
+        let (says, remedy) = (lines.next().expect("etcd's"), lines.next().expect("ours"));
+        assert_eq!(by_flag.code, 2, "{}", flag.name);
+        assert!(
+            says.contains(&format!("-{}", flag.name)) && says.contains(&format!("{bad:?}")),
+            "{says}"
+        );
+        assert!(
+            remedy.starts_with(&format!("--{} takes ", flag.name)),
+            "{remedy}"
+        );
+        if flag.name != "version" {
+            let by_env = refusal(&[], &[(&flag.env(), bad)]);
+            let text = logged(&by_env);
+            assert!(
+                text.contains(&flag.env()) && text.contains(&format!("{bad:?}")),
+                "{text}"
+            );
+            let field = &by_env.notices.last().expect("a log line").fields[1];
+            assert_eq!(*field, ("remedy", remedy.into()));
+            assert_eq!(by_env.code, 1);
+        }
+        checked += 1;
+    }
+    assert!(checked > 60, "{checked}");
+}
+
+/// Flags that take any text are checked once all flags are known.
+#[test]
+fn contradictions_come_with_a_remedy() {
+    for (args, names) in [
+        (&["--log-level=nonsense"][..], "nonsense"),
+        (&["--log-format=xml"], "xml"),
+        (&["--logger=capnslog"], "capnslog"),
+        (&["--tls-min-version=SSL3"], "SSL3"),
+        (&["--tls-max-version=TLS1.1"], "TLS1.1"),
+        (&["--heartbeat-interval=0"], "heartbeat-interval"),
+        (&["--heartbeat-interval=300"], "300ms"),
+        (&["--listen-peer-urls=http://a:1"], "http://a:1"),
+        (&["--initial-advertise-peer-urls=http://:1"], "http://:1"),
+    ] {
+        let error = resolve(args).expect_err("refused");
+        let notices = error.notices();
+        let fields = notices.iter().flat_map(|notice| &notice.fields);
+        let shown: Vec<_> = fields
+            .map(|(key, value)| (*key, value.to_string()))
+            .collect();
+        assert!(
+            shown
+                .iter()
+                .any(|(key, text)| *key == "error" && text.contains(names)),
+            "{args:?} {shown:?}"
+        );
+        assert!(
+            shown
+                .iter()
+                .any(|(key, text)| *key == "remedy" && text.len() > 20),
+            "{args:?} {shown:?}"
+        );
+    }
+}
+
+#[test]
+fn old_flags_are_their_replacements() {
+    let (config, notices) = config(
+        &[
+            "--name=a",
+            "--experimental-compaction-batch-limit=7",
+            "--experimental-watch-progress-notify-interval=2s",
+            "--experimental-peer-skip-client-san-verification",
+            "--experimental-enable-lease-checkpoint",
+            "--log-output=stdout",
+            "--debug",
+            "--proxy=off",
+            "--proxy-failure-wait=1",
+            "--discovery=",
+            "--discovery-fallback=exit",
+            "--log-package-levels=raft=DEBUG",
+        ],
+        &[("ETCD_EXPERIMENTAL_SNAPSHOT_CATCHUP_ENTRIES", "9")],
+    );
+    assert_eq!(config.compaction_batch_limit, 7);
+    assert_eq!(config.watch_progress_notify_interval, 2_000_000_000);
+    assert!(config.tls.peer.skip_client_san_verification);
+    assert_eq!(config.log.outputs, ["stdout"]);
+    assert_eq!(config.log.level, "debug");
+    assert_eq!(config.snapshot_catchup_entries, 9);
+    let mut said: Vec<_> = notices
+        .iter()
+        .filter(|notice| {
+            notice
+                .message
+                .starts_with("flag is of an earlier etcd release")
+        })
+        .map(|notice| {
+            (
+                notice.fields[0].1.to_string(),
+                notice.fields[1].1.to_string(),
+            )
+        })
+        .collect();
+    said.sort();
+    assert_eq!(said.len(), 11, "{said:?}");
+    for (flag, replacement) in [
+        ("--debug", "--log-level=debug"),
+        (
+            "--experimental-compaction-batch-limit",
+            "--compaction-batch-limit",
+        ),
+        (
+            "--experimental-enable-lease-checkpoint",
+            "--feature-gates=LeaseCheckpoint=true",
+        ),
+        ("--log-output", "--log-outputs"),
+        ("--proxy-failure-wait", "there is no v2 proxy any more"),
+    ] {
+        let said = said.iter().filter(|(name, _)| name == flag);
+        assert_eq!(
+            said.map(|(_, to)| to.as_str()).collect::<Vec<_>>(),
+            [replacement]
+        );
+    }
+    // An explicit level is stronger.
+    let (config, _) = self::config(&["--debug", "--log-level=warn"], &[]);
+    assert_eq!(config.log.level, "warn");
+}
+
+#[test]
+fn old_flags_with_another_meaning_are_refused() {
+    for (args, text) in [
+        (&["--proxy=on"][..], "--proxy=\"on\": the v2 proxy is gone"),
+        (
+            &["--discovery=https://discovery.etcd.io/x"],
+            "--discovery=\"https://discovery.etcd.io/x\": v2 discovery is gone",
+        ),
+        (
+            &["--experimental-enable-v2v3=/v2"],
+            "--experimental-enable-v2v3=\"/v2\": ",
+        ),
+        (
+            &[
+                "--experimental-compaction-batch-limit=1",
+                "--compaction-batch-limit=1",
+            ],
+            "cannot set --experimental-compaction-batch-limit and --compaction-batch-limit at the same time, \
+             please use --compaction-batch-limit only",
+        ),
+        (
+            &[
+                "--experimental-warning-unary-request-duration=1s",
+                "--warning-unary-request-duration=300ms",
+            ],
+            "both --experimental-warning-unary-request-duration and --warning-unary-request-duration flags are set. \
+             Use only --warning-unary-request-duration",
+        ),
+        (
+            &[
+                "--experimental-enable-lease-checkpoint=true",
+                "--feature-gates=LeaseCheckpoint=true",
+            ],
+            "cannot specify both flags: --experimental-enable-lease-checkpoint=true and \
+             --feature-gates=LeaseCheckpoint=true at the same time, please just use \
+             --feature-gates=LeaseCheckpoint=true",
+        ),
+        (
+            &["--experimental-enable-lease-checkpoint-persist"],
+            "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint",
+        ),
+        (
+            &["--experimental-initial-corrupt-check"],
+            "--feature-gates: InitialCorruptCheck=true is not",
+        ),
+        (
+            &["--feature-gates=CompactHashCheck=true"],
+            "--feature-gates: CompactHashCheck=true is not",
+        ),
+    ] {
+        let refusal = refusal(args, &[]);
+        assert!(logged(&refusal).starts_with(text), "{}", logged(&refusal));
+        assert_eq!(refusal.code, 1);
+    }
+    // The last word counts.
+    config(&["--proxy=on", "--proxy=off"], &[]);
+}
+
+#[test]
+fn keepalive_is_what_grpc_makes_of_it() {
+    let keepalive = |args: &[&str]| resolve(args).expect("sound").grpc_keepalive;
+    let seconds = |min_time, interval, timeout| super::super::Keepalive {
+        min_time: std::time::Duration::from_secs(min_time),
+        interval: std::time::Duration::from_secs(interval),
+        timeout: std::time::Duration::from_secs(timeout),
+    };
+    assert_eq!(keepalive(&[]), seconds(5, 7200, 20));
+    assert_eq!(
+        keepalive(&[
+            "--grpc-keepalive-min-time=0s",
+            "--grpc-keepalive-interval=10ms"
+        ]),
+        seconds(300, 1, 20)
+    );
+    // 0 turns nothing off: the library's own defaults come back.
+    assert_eq!(
+        keepalive(&[
+            "--grpc-keepalive-interval=9s",
+            "--grpc-keepalive-timeout=0s"
+        ]),
+        seconds(5, 7200, 20)
+    );
+}
+
 #[test]
 fn falling_back_to_a_proxy_is_refused() {
     config(&["--discovery-fallback=exit"], &[]);
@@ -616,4 +854,37 @@ fn falling_back_to_a_proxy_is_refused() {
         logged(&refusal),
         "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\""
     );
+}
+
+fn what_has_no_effect_is_said() {
+    let (_, notices) = config(&["--downgrade-check-time=1s", "--bcrypt-cost=99"], &[]);
+    let said: Vec<_> = notices.iter().map(|notice| notice.message).collect();
+    assert_eq!(
+        said,
+        [
+            "use default bcrypt cost instead of the invalid given cost",
+            "flag has no effect here: its default holds",
+        ]
+    );
+    let (_, notices) = config(
+        &["--downgrade-check-time=1s", "--downgrade-check-time=5s"],
+        &[],
+    );
+    assert!(notices.is_empty());
+}
+
+#[test]
+fn other_members_are_dialed_from_the_advertised_address() {
+    let gate = "--feature-gates=SetMemberLocalAddr=true";
+    let url =
+        |host: &str| format!("--initial-advertise-peer-urls=http://127.0.0.1:1,http://{host}:2");
+    let local = |args: &[&str]| resolve(args).expect("sound").local_address;
+    assert_eq!(local(&[gate, &url("10.1.2.3")]), Some([10, 1, 2, 3].into()));
+    assert_eq!(local(&[&url("10.1.2.3")]), None);
+    for none in ["localhost", "0.0.0.0"] {
+        let resolved = resolve(&[gate, &url(none)]).expect("sound");
+        assert_eq!(resolved.local_address, None);
+        let said = |notice: &Notice| notice.message.starts_with("unable to set a member local");
+        assert!(resolved.notices.iter().any(said), "{none}");
+    }
 }

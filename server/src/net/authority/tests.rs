@@ -165,7 +165,7 @@ async fn a_stream_passes_in_pieces_of_any_size() {
     for size in (1..400).chain([sent.len()]) {
         for room in [1, 7, 64, 100_000] {
             let pieces = Pieces(&sent, size);
-            let mut reader = Authorities::new(pieces, PREFACE.len());
+            let mut reader = Authorities::new(pieces, PREFACE.len(), None);
             let mut got = Vec::new();
             let mut buf = vec![0; room];
             loop {
@@ -190,11 +190,11 @@ async fn a_stream_may_end_and_split_anywhere() {
         let (first, second) = sent.split_at(at);
         let mut got = Vec::new();
         let reader = Pieces(first, usize::MAX).chain(Pieces(second, usize::MAX));
-        let mut reader = Authorities::new(reader, PREFACE.len());
+        let mut reader = Authorities::new(reader, PREFACE.len(), None);
         reader.read_to_end(&mut got).await.unwrap();
         assert!(got == expected, "split at {at}");
 
-        let mut reader = Authorities::new(Pieces(first, usize::MAX), PREFACE.len());
+        let mut reader = Authorities::new(Pieces(first, usize::MAX), PREFACE.len(), None);
         let mut got = Vec::new();
         reader.read_to_end(&mut got).await.unwrap();
         assert_eq!(got.len(), at, "nothing is lost");

@@ -15,6 +15,7 @@ use tonic::Code;
 
 use super::encoding::Encoding;
 use super::frame::{self, Messages};
+use super::stats::Stats;
 use super::status::{self, Status};
 use super::{Metadata, Method};
 use crate::net::CallObserver;
@@ -32,6 +33,7 @@ pub(crate) struct Call {
     pub(super) deadline: Option<Instant>,
     pub(super) content_type: HeaderValue,
     pub(super) progress: Progress,
+    pub(super) stats: Stats,
 }
 
 impl Call {
@@ -53,18 +55,22 @@ impl Call {
             deadline,
             content_type,
             mut progress,
+            stats,
         } = self;
         let mut whole = false;
+        let mut running = None;
         let work = async {
             let request = one_message(&mut messages).await?;
             whole = true;
             let size = request.len();
+            let bytes = request.clone();
             let request = frame::decode(request).map_err(|reason| {
                 let text = format!("grpc: error unmarshalling request: {reason}");
                 Status::new(Code::Internal, text)
             })?;
             progress.start();
             progress.received(size);
+            running = Some(stats.begin(bytes));
             metadata.check()?;
             let reply = handler(metadata, request).await.map_err(Into::into)?;
             frame::encode(&reply)
@@ -75,6 +81,9 @@ impl Call {
                 .await
                 .unwrap_or_else(|_| Err(Status::deadline_exceeded())),
         };
+        if let Some(running) = running {
+            running.end(outcome.as_ref().ok());
+        }
         let answer = match outcome {
             Ok(message) => {
                 progress.sent(1, message.len());
@@ -113,6 +122,7 @@ impl Call {
             deadline,
             content_type,
             mut progress,
+            stats: _,
         } = self;
         progress.start();
         let work = async {
@@ -171,6 +181,7 @@ impl Call {
             deadline,
             content_type,
             mut progress,
+            stats: _,
         } = self;
         progress.start();
         let requests = requests(messages, progress.observer.clone(), progress.method);

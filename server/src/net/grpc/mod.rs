@@ -7,9 +7,11 @@ mod frame;
 mod health;
 mod metadata;
 mod method;
+mod stats;
 mod status;
 mod timeout;
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -28,6 +30,7 @@ use super::site::Site;
 use call::Progress;
 use encoding::Encoding;
 use frame::Messages;
+use stats::Stats;
 
 const GRPC: &str = "application/grpc";
 const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
@@ -36,8 +39,8 @@ const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 pub(crate) type Pending = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// Starts a call: checks its headers, in grpc-go's order, and hands it to its handler.
-pub(super) fn serve(site: &Arc<Site>, request: Request<Incoming>) -> Pending {
-    match open(site, request) {
+pub(super) fn serve(site: &Arc<Site>, remote: SocketAddr, request: Request<Incoming>) -> Pending {
+    match open(site, remote, request) {
         Ok((method, call)) => dispatch(site, method, call),
         Err(refusal) => {
             let (http, status, content_type) = *refusal;
@@ -57,7 +60,11 @@ fn dispatch(site: &Arc<Site>, method: Method, call: Call) -> Pending {
 
 type Refusal = Box<(StatusCode, Status, HeaderValue)>;
 
-fn open(site: &Site, request: Request<Incoming>) -> Result<(Method, Call), Refusal> {
+fn open(
+    site: &Site,
+    remote: SocketAddr,
+    request: Request<Incoming>,
+) -> Result<(Method, Call), Refusal> {
     let (head, body) = request.into_parts();
     let headers = &head.headers;
 
@@ -116,6 +123,11 @@ fn open(site: &Site, request: Request<Incoming>) -> Result<(Method, Call), Refus
         deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         content_type,
         progress: Progress::new(Arc::clone(&site.settings.observer), method),
+        stats: Stats {
+            settings: Arc::clone(&site.settings),
+            remote,
+            method,
+        },
     };
     Ok((method, call))
 }

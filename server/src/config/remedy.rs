@@ -1,0 +1,54 @@
+//! What to do about flags that do not add up.
+
+use super::ConfigError;
+
+impl ConfigError {
+    /// The next step, in one sentence.
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::BindAddress(url) => format!(
+                "listen on an IP address of this machine, on 0.0.0.0 or on localhost instead of {url}; a name may be \
+                 advertised, with --advertise-client-urls or --initial-advertise-peer-urls"
+            ),
+            Self::Port(port) => format!("give a port from 0 to 65535 in place of {port:?}"),
+            Self::AdvertisePeer { .. } | Self::AdvertiseClient { .. } => {
+                "put the IP address or the name before the port under which others reach this member".into()
+            }
+            Self::Heartbeat(_) => {
+                "give --heartbeat-interval in milliseconds, for example 100, the default".into()
+            }
+            Self::Election(_) => {
+                "give --election-timeout in milliseconds, for example 1000, the default".into()
+            }
+            Self::Ratio {
+                election,
+                heartbeat,
+            } => format!(
+                "raise --election-timeout to {} at least, or lower --heartbeat-interval to {} at most",
+                heartbeat.saturating_mul(5),
+                election / 5
+            ),
+            Self::ElectionTooLong(_) => {
+                "give --election-timeout in milliseconds, 50000 at most".into()
+            }
+            Self::AdvertiseClientMissing => {
+                "add --advertise-client-urls with the URLs under which clients reach this member".into()
+            }
+            Self::Negative { flag, .. } => format!("leave --{flag} out for its default"),
+            Self::TooLarge { flag, .. } => format!("give a smaller number with --{flag}"),
+            Self::Socket { flag, .. } => format!("give --{flag} a URL such as http://127.0.0.1:2379"),
+            Self::TlsVersion(_) => "give TLS1.2 or TLS1.3, or leave the flag out".into(),
+            Self::TlsVersions { .. } => {
+                "lower --tls-min-version, or leave --tls-max-version out".into()
+            }
+            Self::SuitesOfTls13 => {
+                "leave --cipher-suites out, or set --tls-min-version to TLS1.2".into()
+            }
+            Self::NoListener(flag) => format!("give --{flag} a URL such as http://127.0.0.1:2379"),
+            Self::EngineNotBuilt(_) => "leave the flag out to use the engine bolt".into(),
+            Self::Log(_) => {
+                "see --logger, --log-level, --log-format and --log-outputs in `etcd --help`".into()
+            }
+        }
+    }
+}
