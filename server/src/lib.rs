@@ -28,6 +28,7 @@ mod data_dir;
 mod disk;
 mod duties;
 mod error;
+mod json;
 mod lease;
 mod listeners;
 pub mod log;

@@ -10,8 +10,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
+use hyper::body::Incoming;
 
 use super::body::Body;
+use super::gateway;
 use super::site::{Probe, Site, Surface};
 use target::Query;
 
@@ -20,7 +22,7 @@ const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=unders
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Answers one request.
-pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
+pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
     if let Some(text) = bad_host(request) {
         let mut response = answer(StatusCode::BAD_REQUEST, PLAIN, text);
         let close = HeaderValue::from_static("close");
@@ -28,8 +30,8 @@ pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
         return response;
     }
     match site.surface {
-        Surface::Client => guard::serve(site, request).await,
-        Surface::Peer | Surface::Metrics => route(site, request).await,
+        Surface::Client | Surface::Grpc | Surface::Http => guard::serve(site, request, body).await,
+        Surface::Peer | Surface::Metrics => route(site, request, body).await,
     }
 }
 
@@ -57,6 +59,7 @@ enum Endpoint<'a> {
     Metrics,
     Version,
     Health,
+    Variables,
     /// All checks, or the one named.
     Probe(Probe, Option<&'a str>),
 }
@@ -64,8 +67,10 @@ enum Endpoint<'a> {
 impl<'a> Endpoint<'a> {
     fn find(surface: Surface, path: &'a str) -> Self {
         match (surface, path) {
-            (Surface::Client | Surface::Peer, "/version") => Self::Version,
+            (Surface::Metrics, "/version" | "/debug/vars") => Self::Nothing,
+            (_, "/version") => Self::Version,
             (Surface::Peer, _) => Self::Nothing,
+            (_, "/debug/vars") => Self::Variables,
             (_, "/metrics") => Self::Metrics,
             (_, "/health") => Self::Health,
             _ => Self::probe(path),
@@ -88,11 +93,22 @@ impl<'a> Endpoint<'a> {
     }
 }
 
-async fn route(site: &Site, request: &Parts) -> Response<Body> {
-    let path = request.uri.path();
-    if let Some(clean) = target::cleaned(path) {
+async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
+    let path = target::renamed(request.uri.path());
+    if let Some(clean) = target::cleaned(&path) {
         return redirect(request, &clean);
     }
+    let client = matches!(site.surface, Surface::Client | Surface::Http);
+    if client && site.settings.gateway {
+        match path.strip_prefix("/v3") {
+            Some("") => return redirect(request, "/v3/"),
+            Some(rest) if rest.starts_with('/') => {
+                return gateway::serve(site, request, &path, body).await;
+            }
+            _ => {}
+        }
+    }
+    let path = &*path;
     let endpoint = Endpoint::find(site.surface, path);
     let any_method = matches!(endpoint, Endpoint::Nothing | Endpoint::Metrics);
     if !any_method && request.method != Method::GET {
@@ -107,6 +123,7 @@ async fn route(site: &Site, request: &Parts) -> Response<Body> {
         Endpoint::Metrics => answer(StatusCode::OK, METRICS, site.services.metrics()),
         Endpoint::Version => version(site),
         Endpoint::Health => health(site, &query).await,
+        Endpoint::Variables => variables(site),
         Endpoint::Probe(probe, only) => checks(site, probe, only, &query).await,
     }
 }
@@ -120,6 +137,17 @@ fn version(site: &Site) -> Response<Body> {
         json(&storage),
     );
     answer(StatusCode::OK, "application/json", body)
+}
+
+/// A line for each variable, as Go's `expvar` lays them out.
+fn variables(site: &Site) -> Response<Body> {
+    let variables = site.services.variables();
+    let lines: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| format!("{}: {value}", json(name)))
+        .collect();
+    let body = format!("{{\n{}\n}}\n", lines.join(",\n"));
+    answer(StatusCode::OK, "application/json; charset=utf-8", body)
 }
 
 async fn health(site: &Site, query: &Query) -> Response<Body> {

@@ -3,7 +3,8 @@
 //! ```text
 //! Listener::bind ── Net::serve ──▶ accept ──▶ the thread with the fewest connections
 //!                                               └─ connection ─┬─ HTTP/2: grpc ──▶ Services::call
-//!                                                              └─ HTTP/1: http ──▶ health, version …
+//!                                                              └─ HTTP/1: http ─┬▶ health, version …
+//!                                                                               └▶ gateway ──▶ Services::call
 //! ```
 //!
 //! A connection lives on one thread from accept to close, and so do its calls. Nothing here is
@@ -14,6 +15,7 @@ mod authority;
 mod body;
 mod connection;
 mod cork;
+mod gateway;
 mod grpc;
 mod http;
 mod listen;
@@ -58,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) cors: Vec<String>,
     /// `--host-whitelist`: host names a plain HTTP request may be for; `*` or none for all.
     pub(crate) host_whitelist: Vec<String>,
+    /// `--enable-grpc-gateway`: whether calls may come as JSON.
+    pub(crate) gateway: bool,
     /// Time for one write to a peer to make progress.
     pub(crate) peer_write_timeout: Duration,
     /// Told of every call.
@@ -82,6 +86,7 @@ impl Settings {
             peer_write_timeout: Duration::from_secs(5),
             cors: vec!["*".to_owned()],
             host_whitelist: vec!["*".to_owned()],
+            gateway: true,
             observer: Arc::new(NoObserver),
             logger,
         })

@@ -5,21 +5,24 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
+use hyper::body::Incoming;
+use slog::warn;
 
 use crate::net::body::Body;
 use crate::net::site::{Secure, Site};
 
 /// Answers a request if its host is known, and lets browsers of allowed origins read the answer.
-pub(super) async fn serve(site: &Site, request: &Parts) -> Response<Body> {
+pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
     let settings = &site.settings;
     let host = host_of(request);
     let secure = request.extensions.get::<Secure>().is_some();
     if !secure && !allowed(&settings.host_whitelist, host) {
+        warn!(settings.logger, "rejecting HTTP request to prevent DNS rebinding attacks"; "host" => host);
         return super::error(StatusCode::MISDIRECTED_REQUEST, misdirected(host));
     }
     let mut response = match request.method {
         Method::OPTIONS => Response::new(Body::Full(Bytes::new())),
-        _ => super::route(site, request).await,
+        _ => super::route(site, request, body).await,
     };
     if let Some(origin) = origin(&settings.cors, &request.headers) {
         let headers = response.headers_mut();
