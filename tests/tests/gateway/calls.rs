@@ -430,7 +430,7 @@ fn metadata(plan: &mut Plan) {
 
 /// What is no call.
 fn others(plan: &mut Plan) {
-    const VARIABLES: &[&str] = &["cmdline", "memstats"];
+    const VARIABLES: &[&str] = &["cmdline", "file_descriptor_limit", "memstats"];
     for method in ["GET", "POST", "HEAD"] {
         plan.act(format!("{method} /debug/vars"), move |server| {
             let answer =

@@ -34,6 +34,7 @@ use results::{Chunk, Results};
 pub(super) use websocket::Later;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 /// The one header of gRPC's that every answer has.
 const METADATA_CONTENT_TYPE: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
 
@@ -129,10 +130,7 @@ async fn unary(answer: Response<Body>, message: &'static schema::Message) -> Res
     let mut response = Response::new(Body::Full(text.into()));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, JSON);
-    headers.insert(
-        METADATA_CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
+    headers.insert(METADATA_CONTENT_TYPE, GRPC);
     response
 }
 
@@ -151,10 +149,7 @@ async fn streaming(answer: Response<Body>, message: &'static schema::Message) ->
     let headers = response.headers_mut();
     if has_content {
         headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(METADATA_CONTENT_TYPE, GRPC);
     }
-    headers.insert(
-        METADATA_CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
     response
 }
