@@ -1,6 +1,6 @@
 //! Writes what `src/schema.rs` includes: the messages of the services as static data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use prost_types::field_descriptor_proto::{Label, Type};
@@ -12,7 +12,7 @@ use prost_types::{
 /// The source text of the table: what the methods of all services take and return, and what that is made of.
 pub(crate) fn table(files: &FileDescriptorSet) -> String {
     let types = Types::of(files);
-    let mut wanted = BTreeMap::new();
+    let mut wanted = BTreeSet::new();
     let mut methods = String::new();
     for file in &files.file {
         for service in &file.service {
@@ -24,7 +24,7 @@ pub(crate) fn table(files: &FileDescriptorSet) -> String {
     }
     let mut out = String::new();
     for (name, values) in &types.enums {
-        if !wanted.contains_key(name) {
+        if !wanted.contains(name) {
             continue;
         }
         let pairs: Vec<_> = values
@@ -41,7 +41,7 @@ pub(crate) fn table(files: &FileDescriptorSet) -> String {
         );
     }
     for (name, message) in &types.messages {
-        if !wanted.contains_key(name) {
+        if !wanted.contains(name) {
             continue;
         }
         let fields: String = message
@@ -85,8 +85,8 @@ impl<'a> Types<'a> {
     }
 
     /// Notes a type and all that it is made of.
-    fn want(&self, name: &str, wanted: &mut BTreeMap<String, ()>) {
-        if wanted.insert(name.to_owned(), ()).is_some() {
+    fn want(&self, name: &str, wanted: &mut BTreeSet<String>) {
+        if !wanted.insert(name.to_owned()) {
             return;
         }
         if let Some(message) = self.messages.get(name) {
@@ -103,7 +103,7 @@ fn method_line(
     service: &str,
     method: &MethodDescriptorProto,
     types: &Types<'_>,
-    wanted: &mut BTreeMap<String, ()>,
+    wanted: &mut BTreeSet<String>,
 ) -> String {
     let input = method.input_type().trim_start_matches('.');
     let output = method.output_type().trim_start_matches('.');

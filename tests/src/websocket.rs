@@ -77,7 +77,7 @@ impl WebSocket {
     ///
     /// # Errors
     /// If nothing comes for a minute, or something that is no frame.
-    pub fn next(&mut self) -> io::Result<Option<String>> {
+    pub fn receive(&mut self) -> io::Result<Option<String>> {
         loop {
             let mut head = [0; 2];
             match self.stream.read_exact(&mut head) {

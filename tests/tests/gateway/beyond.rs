@@ -24,8 +24,8 @@ fn nobody_waits_for_ever() {
     }
     let mut socket = WebSocket::open(member.port(), "/v3/kv/put", &[]).expect("a websocket");
     socket.send(r#"{"key":"Zm9v","value":"YmFy"}"#).expect("sent");
-    assert!(socket.next().expect("a message").is_some_and(|line| line.contains("revision")));
-    assert_eq!(socket.next().expect("the end"), None);
+    assert!(socket.receive().expect("a message").is_some_and(|line| line.contains("revision")));
+    assert_eq!(socket.receive().expect("the end"), None);
     let answer = http1::get(member.port(), "/health").expect("it lives");
     assert_eq!(answer.status, 200, "{}", member.describe());
 }

@@ -151,7 +151,7 @@ fn websockets(plan: &mut Plan) {
         let mut socket = WebSocket::open(server.port(), "/v3/watch", &[]).expect("a websocket");
         let mut said = Vec::new();
         let mut next = |socket: &mut WebSocket| {
-            let line = socket.next().expect("a message").unwrap_or_else(|| "CLOSED".to_owned());
+            let line = socket.receive().expect("a message").unwrap_or_else(|| "CLOSED".to_owned());
             said.push(shown::line_of(&line, server, &[]));
         };
         socket.send(r#"{"create_request":{"key":"d3M=","prev_kv":true}}"#).expect("sent");
@@ -177,15 +177,15 @@ fn websockets(plan: &mut Plan) {
         let mut said = Vec::new();
         for request in [r#"{"ID":"7001"}"#, r#"{"ID":7001}"#, r#"{"ID":"12"}"#] {
             socket.send(request).expect("sent");
-            let line = socket.next().expect("a message").unwrap_or_else(|| "CLOSED".to_owned());
+            let line = socket.receive().expect("a message").unwrap_or_else(|| "CLOSED".to_owned());
             said.push(shown::line_of(&line, server, &[]));
         }
         said.join(" ")
     });
     plan.act("an unknown path over a websocket", |server| {
         let mut socket = WebSocket::open(server.port(), "/v3/nope", &[]).expect("a websocket");
-        let line = socket.next().expect("a message").unwrap_or_else(|| "CLOSED".to_owned());
-        let end = socket.next().expect("the end");
+        let line = socket.receive().expect("a message").unwrap_or_else(|| "CLOSED".to_owned());
+        let end = socket.receive().expect("the end");
         format!("{} {end:?}", shown::line_of(&line, server, &[]))
     });
     plan.act("a token as a subprotocol", |server| {
