@@ -6,6 +6,9 @@ use std::path::PathBuf;
 use prost::Message as _;
 use prost_build::Config;
 
+#[path = "build/schema.rs"]
+mod schema;
+
 const FILES: &[&str] = &[
     "auth.proto",
     "etcdserver.proto",
@@ -24,10 +27,12 @@ const FILES: &[&str] = &[
 
 fn main() {
     println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=build");
     let files = protox::compile(FILES, ["proto"]).expect("the .proto files compile");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     std::fs::write(out.join("descriptors.bin"), files.encode_to_vec())
         .expect("OUT_DIR is writable");
+    std::fs::write(out.join("schema.rs"), schema::table(&files)).expect("OUT_DIR is writable");
 
     let mut config = Config::new();
     config.bytes(["."]);

@@ -1,7 +1,7 @@
 //! The messages and services of the etcd v3 API, of its raft log and of its files.
 //!
 //! Modules are named after the protobuf packages; names and numbers are etcd 3.7's.
-//! [`reply`] holds the shapes that a server sends without decoding what it stored.
+//! [`reply`] holds the shapes that a server sends without decoding what it stored, [`schema`] the messages as data.
 
 #![allow(
     missing_docs,
@@ -9,6 +9,7 @@
 )]
 
 pub mod reply;
+pub mod schema;
 
 /// The file descriptor set of all `.proto` files, encoded.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -30,6 +30,7 @@ mod discovery;
 mod disk;
 mod duties;
 mod error;
+mod json;
 mod lease;
 mod listeners;
 pub mod log;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use retcd_tls::Acceptor;
 use slog::{Logger, info};
 
-use crate::config::{BootstrapError, Resolved, SideTls, Url};
+use crate::config::{BootstrapError, Place, Resolved, SideTls, Url};
 use crate::net::{self, Transport};
 use crate::server::StartError;
 
@@ -57,7 +57,7 @@ impl Acceptors {
         if client.is_automatic() != automatic {
             return Ok(());
         }
-        if secure(&resolved.listen_client_urls) {
+        if secure(&resolved.listen_client_urls) || secure(&resolved.listen_client_http_urls) {
             let made = acceptor(client, false, None)?;
             info!(logger, "starting with client TLS"; "tls-info" => %made.1);
             self.client = Some(made.0);
@@ -82,6 +82,8 @@ pub(crate) struct Bound {
 /// The sockets that are served once the member is ready.
 pub(crate) struct Sockets {
     pub(crate) clients: Vec<Bound>,
+    /// For HTTP alone; if there are any, the others are for gRPC alone.
+    pub(crate) http: Vec<Bound>,
     pub(crate) metrics: Vec<Bound>,
 }
 
@@ -93,17 +95,18 @@ pub(crate) struct Sockets {
 /// An address that cannot be had.
 pub(crate) fn bind(
     urls: &[Url],
-    addresses: &[SocketAddr],
+    places: &[Place],
     shared: bool,
 ) -> Result<Vec<Bound>, StartError> {
     let mut all: Vec<Bound> = Vec::new();
-    for (number, (url, address)) in urls.iter().zip(addresses).enumerate() {
+    for (number, (url, place)) in urls.iter().zip(places).enumerate() {
         let secure = url.scheme().is_secure();
-        let same = |bound: &&mut Bound| address.port() != 0 && bound.asked_for(addresses, *address);
+        let any_port = place.address().is_some_and(|address| address.port() == 0);
+        let same = |bound: &&mut Bound| !any_port && bound.asked_for(places, place);
         let bound = match all.iter_mut().find(same) {
             Some(bound) => bound,
             None => {
-                let listener = net::Listener::bind_shared(*address, shared)
+                let listener = net::Listener::bind_shared(place.clone(), shared)
                     .map_err(|error| StartError::Listen(error.to_string()))?;
                 all.push(Bound {
                     listener,
@@ -125,9 +128,9 @@ pub(crate) fn bind(
 }
 
 impl Bound {
-    fn asked_for(&self, addresses: &[SocketAddr], address: SocketAddr) -> bool {
-        let first = self.urls.first().and_then(|number| addresses.get(*number));
-        first == Some(&address)
+    fn asked_for(&self, places: &[Place], place: &Place) -> bool {
+        let first = self.urls.first().and_then(|number| places.get(*number));
+        first == Some(place)
     }
 
     /// What is spoken on the socket.
@@ -146,8 +149,13 @@ impl Sockets {
         acceptors: &Acceptors,
         mut serve: impl FnMut(net::Listener, Transport, net::Surface) -> Result<(), StartError>,
     ) -> Result<(), StartError> {
+        let clients = match self.http.is_empty() {
+            true => net::Surface::Client,
+            false => net::Surface::Grpc,
+        };
         let all = [
-            (self.clients, &acceptors.client, net::Surface::Client),
+            (self.clients, &acceptors.client, clients),
+            (self.http, &acceptors.client, net::Surface::Http),
             (self.metrics, &acceptors.metrics, net::Surface::Metrics),
         ];
         for (sockets, acceptor, surface) in all {
@@ -160,15 +168,20 @@ impl Sockets {
     }
 }
 
-/// The address bound for each URL, in their order.
-pub(crate) fn addresses(sockets: &[Bound]) -> Vec<SocketAddr> {
+/// What is bound for each URL, in their order.
+pub(crate) fn places(sockets: &[Bound]) -> Vec<Place> {
     let pairs = sockets.iter().flat_map(|bound| {
-        let address = bound.listener.addr();
-        bound.urls.iter().map(move |number| (*number, address))
+        let place = bound.listener.place();
+        bound.urls.iter().map(move |number| (*number, place))
     });
     let mut pairs: Vec<_> = pairs.collect();
     pairs.sort_unstable_by_key(|(number, _)| *number);
-    pairs.into_iter().map(|(_, address)| address).collect()
+    pairs.into_iter().map(|(_, place)| place.clone()).collect()
+}
+
+/// The addresses bound, without sockets in files, in the order of their URLs.
+pub(crate) fn addresses(sockets: &[Bound]) -> Vec<SocketAddr> {
+    places(sockets).iter().filter_map(Place::address).collect()
 }
 
 #[cfg(test)]
@@ -177,7 +190,7 @@ mod tests {
 
     #[test]
     fn http_and_https_may_share_an_address() {
-        let free = net::Listener::bind(([127, 0, 0, 1], 0).into()).expect("a port");
+        let free = net::Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
         let port = free.addr().port();
         drop(free);
         let urls: Vec<Url> = [
@@ -189,7 +202,7 @@ mod tests {
         .iter()
         .map(|url| url.parse().expect("a URL"))
         .collect();
-        let wanted: Vec<_> = urls.iter().filter_map(Url::bind_address).collect();
+        let wanted: Vec<_> = urls.iter().filter_map(Url::place).collect();
         let bound = bind(&urls, &wanted, false).expect("bound");
         let speaks: Vec<_> = bound.iter().map(|b| (b.plain, b.secure)).collect();
         assert_eq!(speaks, [(true, true), (false, true), (true, false)]);

@@ -156,6 +156,7 @@ pub struct Server {
     logger: Logger,
     member: Weak<Member>,
     client_addresses: Vec<SocketAddr>,
+    client_http_addresses: Vec<SocketAddr>,
     peer_addresses: Vec<SocketAddr>,
     metrics_addresses: Vec<SocketAddr>,
     ending: watch::Receiver<Option<Ending>>,
@@ -282,11 +283,13 @@ impl Server {
             &resolved.listen_clients,
             shared,
         )?;
+        let http_urls = &resolved.listen_client_http_urls;
+        let clients_http = listeners::bind(http_urls, &resolved.listen_clients_http, shared)?;
         let metrics_urls = &resolved.listen_metrics_urls;
         let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics, shared)?;
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
-        resolved.bound(&listeners::addresses(&clients));
+        resolved.bound(&listeners::places(&clients));
 
         let lock = dir.open(&*fs)?;
         acceptors.add(&resolved, true, &logger)?;
@@ -508,6 +511,9 @@ impl Server {
         net_settings.keepalive_interval = resolved.grpc_keepalive.interval;
         net_settings.keepalive_timeout = resolved.grpc_keepalive.timeout;
         net_settings.warning_unary_duration = resolved.warning_unary_request_duration;
+        net_settings.gateway = resolved.enable_grpc_gateway;
+        net_settings.cors = resolved.cors.clone();
+        net_settings.host_whitelist = resolved.host_whitelist.clone();
         net_settings.observer = metrics;
         let v2 = resolved
             .enable_v2
@@ -516,13 +522,14 @@ impl Server {
         let peer_net = net::Net::start(peer_settings)?;
         let net = Arc::new(net::Net::start(net_settings)?);
         let client_addresses = listeners::addresses(&clients);
+        let client_http_addresses = listeners::addresses(&clients_http);
         let peer_addresses = listeners::addresses(&peer_sockets);
         let metrics_addresses = listeners::addresses(&metrics_sockets);
         let services: Arc<dyn net::Services> = Arc::new(Api::new(member.clone()));
         for socket in peer_sockets {
             let transport = socket.transport(acceptors.peer());
             let listener = socket.listener;
-            info!(logger, "serving peer traffic"; "address" => %listener.addr());
+            info!(logger, "serving peer traffic"; "address" => %listener.place());
             let surface = net::Surface::Peer;
             peer_net.serve_over(listener, transport, surface, services.clone())?;
         }
@@ -531,6 +538,7 @@ impl Server {
             services,
             sockets: Sockets {
                 clients,
+                http: clients_http,
                 metrics: metrics_sockets,
             },
             acceptors,
@@ -553,6 +561,7 @@ impl Server {
         Ok(Self {
             name: resolved.name.clone(),
             client_addresses,
+            client_http_addresses,
             peer_addresses,
             metrics_addresses,
             logger,
@@ -575,10 +584,16 @@ impl Server {
         })
     }
 
-    /// The addresses on which clients are served, in the order of `listen_client_urls`.
+    /// The addresses on which clients are served, in the order of `listen_client_urls`; sockets in files have none.
     #[must_use]
     pub fn client_addresses(&self) -> &[SocketAddr] {
         &self.client_addresses
+    }
+
+    /// The addresses on which clients are served that speak HTTP, in the order of `listen_client_http_urls`.
+    #[must_use]
+    pub fn client_http_addresses(&self) -> &[SocketAddr] {
+        &self.client_http_addresses
     }
 
     /// The addresses for other members, in the order of `listen_peer_urls`.
@@ -819,18 +834,23 @@ impl Opening {
         let logger = &member.logger;
         info!(logger, "ready to serve client requests");
         let served = self.sockets.serve(&self.acceptors, |listener, transport, surface| {
-            let address = listener.addr();
+            let address = listener.place().clone();
+            let traffic = match surface {
+                net::Surface::Grpc => "grpc",
+                net::Surface::Http => "http",
+                _ => "grpc+http",
+            };
             if surface == net::Surface::Metrics {
                 let scheme = if transport.plain { "http" } else { "https" };
                 info!(logger, "serving metrics"; "address" => format!("{scheme}://{address}"));
             } else {
                 if transport.plain {
                     info!(logger, "serving client traffic insecurely; this is strongly discouraged!";
-                        "traffic" => "grpc+http", "address" => %address);
+                        "traffic" => traffic, "address" => %address);
                 }
                 if transport.tls.is_some() {
                     info!(logger, "serving client traffic securely";
-                        "traffic" => "grpc+http", "address" => %address);
+                        "traffic" => traffic, "address" => %address);
                 }
             }
             Ok(net.serve_over(listener, transport, surface, self.services.clone())?)

@@ -1,6 +1,6 @@
 //! HTTP/1.1 by hand: what goes out is exactly what a test wrote.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
@@ -73,6 +73,82 @@ pub fn exchange(port: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
     match stream.read_to_end(&mut answer) {
         Err(e) if answer.is_empty() => Err(sent.err().unwrap_or(e)),
         _ => Ok(answer),
+    }
+}
+
+/// An answer that is read line by line, as it comes.
+#[derive(Debug)]
+pub struct Lines {
+    stream: BufReader<TcpStream>,
+    /// Of the head: status, headers, and no body.
+    pub head: Answer,
+    chunked: bool,
+    /// Of the chunk that is being read.
+    left: usize,
+}
+
+/// Sends a `POST` and reads the head of the answer. Its body is still to come.
+///
+/// # Errors
+/// If the connection fails, stays silent for a minute, or the answer is not HTTP.
+pub fn stream(port: u16, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Lines> {
+    let mut socket = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let mut head = format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Length: {}\r\n", body.len());
+    for (name, value) in headers {
+        head += &format!("{name}: {value}\r\n");
+    }
+    head += "\r\n";
+    socket.write_all(&[head.as_bytes(), body].concat())?;
+    let mut stream = BufReader::new(socket);
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        if stream.read_until(b'\n', &mut head)? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let head = parse(&head, true).ok_or(io::ErrorKind::InvalidData)?;
+    let chunked = head.header("transfer-encoding").as_deref() == Some("chunked");
+    let length = head.header("content-length").and_then(|n| n.parse().ok());
+    Ok(Lines { stream, chunked, left: length.unwrap_or(0), head })
+}
+
+impl Lines {
+    /// The next line, without its end; `None` at the end of the body.
+    ///
+    /// # Errors
+    /// If the connection fails or stays silent for a minute.
+    pub fn next_line(&mut self) -> io::Result<Option<String>> {
+        let mut line = Vec::new();
+        while let Some(byte) = self.byte()? {
+            match byte {
+                b'\n' => return Ok(Some(String::from_utf8_lossy(&line).into_owned())),
+                byte => line.push(byte),
+            }
+        }
+        Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
+    }
+
+    fn byte(&mut self) -> io::Result<Option<u8>> {
+        if self.left == 0 && self.chunked {
+            let mut size = String::new();
+            while size.trim().is_empty() {
+                if self.stream.read_line(&mut size)? == 0 {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            self.left = usize::from_str_radix(size.trim(), 16).map_err(|_| io::ErrorKind::InvalidData)?;
+            if self.left == 0 {
+                self.chunked = false;
+            }
+        }
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let mut byte = [0];
+        self.stream.read_exact(&mut byte)?;
+        Ok(Some(byte[0]))
     }
 }
 

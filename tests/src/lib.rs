@@ -20,3 +20,4 @@ pub mod secure;
 pub mod state;
 pub mod stream;
 pub mod tree;
+pub mod websocket;

@@ -9,7 +9,6 @@ use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, PeerIncompatible, ServerConfig};
 use slog::Logger;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -27,6 +26,7 @@ use crate::provider::provider;
 use crate::remote;
 use crate::roots::RootSource;
 use crate::setup::SetupError;
+use crate::socket::Socket;
 use crate::stream::TlsStream;
 use crate::verifier::{Rule, Verdict, Verifier};
 
@@ -89,9 +89,10 @@ impl Acceptor {
     /// [`Refused`] says which check it did not pass; the connection is closed then.
     pub async fn accept(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Socket>,
         remote: SocketAddr,
     ) -> Result<TlsStream, Refused> {
+        let stream = stream.into();
         let mut refused = Refused {
             remote,
             server_name: String::new(),
@@ -112,7 +113,7 @@ impl Acceptor {
 impl Inner {
     async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: Socket,
         seen: &mut Refused,
     ) -> Result<tokio_rustls::server::TlsStream<Metered>, Failure> {
         let mut first = [0; 16];
@@ -276,11 +277,8 @@ pub(crate) fn versions(
     Ok(versions)
 }
 
-fn deadline(stream: &TcpStream, remote: SocketAddr) -> Failure {
-    let local = stream
-        .local_addr()
-        .map(|addr| addr.to_string())
-        .unwrap_or_default();
+fn deadline(stream: &Socket, remote: SocketAddr) -> Failure {
+    let local = stream.local();
     Failure::new(
         Check::Deadline,
         format!("read tcp {local}->{remote}: i/o timeout"),

@@ -9,7 +9,6 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::sign::CertifiedKey;
 use slog::Logger;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
@@ -26,6 +25,7 @@ use crate::provider::provider;
 use crate::remote;
 use crate::roots::{RootSource, Roots};
 use crate::setup::SetupError;
+use crate::socket::Socket;
 use crate::stream::TlsStream;
 use crate::verifier::{Rule, Verdict, Verifier};
 
@@ -117,7 +117,12 @@ impl Connector {
     ///
     /// # Errors
     /// [`Failure`] says which check it did not pass; the connection is closed then.
-    pub async fn connect(&self, stream: TcpStream, host: &str) -> Result<TlsStream, Failure> {
+    pub async fn connect(
+        &self,
+        stream: impl Into<Socket>,
+        host: &str,
+    ) -> Result<TlsStream, Failure> {
+        let stream = stream.into();
         let handshake = self.inner.handshake(stream, host, &self.protocols);
         timeout(HANDSHAKE_TIMEOUT, handshake).await.unwrap_or_else(|_| {
             let advice = format!(
@@ -131,7 +136,7 @@ impl Connector {
 impl Inner {
     async fn handshake(
         &self,
-        stream: TcpStream,
+        stream: Socket,
         host: &str,
         protocols: &[Vec<u8>],
     ) -> Result<TlsStream, Failure> {

@@ -29,6 +29,7 @@ mod remote;
 mod roots;
 mod self_signed;
 mod setup;
+mod socket;
 mod stream;
 mod suites;
 mod verifier;
@@ -41,6 +42,7 @@ pub use hello::{ClientHello, is_tls};
 pub use info::{TlsInfo, Version};
 pub use self_signed::{SelfSignedError, self_signed};
 pub use setup::SetupError;
+pub use socket::Socket;
 pub use stream::TlsStream;
 pub use suites::{Suites, UnknownSuite};
 

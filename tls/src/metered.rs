@@ -5,7 +5,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+
+use crate::socket::Socket;
 
 /// The first message of a client; those of today have less than 2 KiB.
 pub(crate) const HELLO_BYTES: usize = 16 << 10;
@@ -16,7 +17,7 @@ pub(crate) const HANDSHAKE_BYTES: usize = 128 << 10;
 /// See [`HELLO_BYTES`] and [`HANDSHAKE_BYTES`].
 #[derive(Debug)]
 pub(crate) struct Metered {
-    stream: TcpStream,
+    stream: Socket,
     left: Option<usize>,
 }
 
@@ -24,7 +25,7 @@ pub(crate) struct Metered {
 pub(crate) const TOO_MUCH: &str = "more bytes than a TLS handshake may have";
 
 impl Metered {
-    pub(crate) fn new(stream: TcpStream, bytes: usize) -> Self {
+    pub(crate) fn new(stream: Socket, bytes: usize) -> Self {
         Self {
             stream,
             left: Some(bytes),

@@ -6,7 +6,7 @@ use std::path::Path;
 use retcd_tls::{Acceptor, Check, Connector, Failure, Refused, TlsInfo, TlsStream, self_signed};
 use slog::{Discard, Logger, o};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 fn logger() -> Logger {
     Logger::root(Discard, o!())
@@ -69,6 +69,38 @@ async fn both_sides_know_each_other() {
         connected.read_exact(&mut word).await.expect("read");
         assert_eq!(&word, b"hello");
     }
+}
+
+#[tokio::test]
+async fn a_socket_in_a_file_is_as_good() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let info = TlsInfo {
+        verify_client_san: false,
+        ..mutual(made(dir.path(), &["127.0.0.1", "member.test"]))
+    };
+    let acceptor = Acceptor::new(&info, &logger()).expect("sound");
+    let connector = Connector::new(&info, &logger()).expect("sound");
+    let nobody = (Ipv4Addr::UNSPECIFIED, 0).into();
+    let (here, there) = UnixStream::pair().expect("a pair");
+    let (accepted, connected) = tokio::join!(
+        acceptor.accept(here, nobody),
+        connector.connect(there, "member.test")
+    );
+    let (mut accepted, mut connected) = (accepted.expect("served"), connected.expect("known"));
+    accepted.write_all(b"hello").await.expect("written");
+    accepted.flush().await.expect("written");
+    let mut word = [0; 5];
+    connected.read_exact(&mut word).await.expect("read");
+    assert_eq!(&word, b"hello");
+
+    // What is no TLS is looked at before it is taken.
+    let (here, mut there) = UnixStream::pair().expect("a pair");
+    there
+        .write_all(b"GET / HTTP/1.1\r\n\r\n")
+        .await
+        .expect("written");
+    let refused = acceptor.accept(here, nobody).await.expect_err("no TLS");
+    assert_eq!(refused.failure.check, Check::NotTls);
 }
 
 #[tokio::test]

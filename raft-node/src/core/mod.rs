@@ -735,6 +735,11 @@ impl Core {
         self.read_soft_state()
     }
 
+    /// For whom this member voted in its term, 0: nobody.
+    pub fn vote(&self) -> u64 {
+        self.raw.raft.vote
+    }
+
     /// Term, vote and commit index as of now.
     pub fn hard_state(&self) -> raftpb::HardState {
         convert::to_hard_state(&self.raw.raft.hard_state())

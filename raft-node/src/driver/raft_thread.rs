@@ -254,6 +254,7 @@ impl RaftThread {
 
     fn show_progress(&self) {
         let core = self.machine.core();
+        self.shared.set_vote(core.vote());
         self.shared.set_progress(Progress {
             members: core.progress(),
             transferee: core.transferee(),

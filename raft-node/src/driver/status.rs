@@ -16,6 +16,8 @@ pub struct Status {
     pub id: u64,
     /// Current term.
     pub term: u64,
+    /// For whom this member voted in it, 0: nobody; a moment older than the term.
+    pub vote: u64,
     /// Who leads, 0: nobody known.
     pub leader: u64,
     /// Own part.
@@ -52,6 +54,7 @@ impl Progress {
 pub(crate) struct Shared {
     id: u64,
     term: AtomicU64,
+    vote: AtomicU64,
     leader: AtomicU64,
     role: AtomicU8,
     committed: AtomicU64,
@@ -75,6 +78,7 @@ impl Shared {
         Shared {
             id,
             term: AtomicU64::new(0),
+            vote: AtomicU64::new(0),
             leader: AtomicU64::new(0),
             role: AtomicU8::new(0),
             committed: AtomicU64::new(0),
@@ -99,6 +103,10 @@ impl Shared {
         self.term.store(state.term, Ordering::Release);
         self.role.store(role, Ordering::Release);
         self.leader.store(state.leader, Ordering::Release);
+    }
+
+    pub(super) fn set_vote(&self, vote: u64) {
+        self.vote.store(vote, Ordering::Release);
     }
 
     pub(super) fn set_log(&self, committed: u64, last_index: u64) {
@@ -151,6 +159,7 @@ impl Shared {
         Status {
             id: self.id,
             term: self.term.load(Ordering::Acquire),
+            vote: self.vote.load(Ordering::Acquire),
             leader: self.leader.load(Ordering::Acquire),
             role: match self.role.load(Ordering::Acquire) {
                 0 => Role::Follower,

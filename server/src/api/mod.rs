@@ -10,6 +10,7 @@ mod lease;
 mod maintenance;
 mod recipes;
 mod snapshot;
+mod variables;
 mod watch;
 
 use std::sync::Arc;

@@ -218,7 +218,8 @@ impl Resolved {
         if !self.tls.client.is_empty() {
             return Ok(());
         }
-        if let Some(url) = secure(&self.listen_client_urls) {
+        let client = secure(&self.listen_client_urls);
+        if let Some(url) = client.or_else(|| secure(&self.listen_client_http_urls)) {
             return Err(BootstrapError::ClientTls(url));
         }
         match secure(&self.listen_metrics_urls) {

@@ -387,6 +387,7 @@ impl Reader {
             "wal-dir" => config.wal_dir = (!text.is_empty()).then(|| text.into()),
             "listen-peer-urls" => config.listen_peer_urls = table::parse_urls(text)?,
             "listen-client-urls" => config.listen_client_urls = table::parse_urls(text)?,
+            "listen-client-http-urls" => config.listen_client_http_urls = table::parse_urls(text)?,
             "listen-metrics-urls" => config.listen_metrics_urls = table::parse_urls(text)?,
             "initial-advertise-peer-urls" => {
                 config.initial_advertise_peer_urls = Some(table::parse_urls(text)?)
@@ -414,6 +415,12 @@ impl Reader {
             "max-request-bytes" => config.max_request_bytes = value::parse_uint(text)?,
             "max-txn-ops" => config.max_txn_ops = value::parse_uint(text)?,
             "max-concurrent-streams" => config.max_concurrent_streams = table::parse_uint32(text)?,
+            "enable-grpc-gateway" => config.enable_grpc_gateway = value::parse_bool(text)?,
+            "enable-pprof" => config.enable_pprof = value::parse_bool(text)?,
+            "cors" => config.cors = origins(text)?,
+            "host-whitelist" => {
+                config.host_whitelist = text.split(',').map(str::to_owned).collect()
+            }
             "heartbeat-interval" => config.heartbeat_interval = value::parse_uint(text)?,
             "election-timeout" => config.election_timeout = value::parse_uint(text)?,
             "initial-election-tick-advance" => {
@@ -585,6 +592,15 @@ fn known() -> impl Iterator<Item = &'static Flag> {
 /// Flags with an effect of which only one value exists so far.
 fn is_constant(name: &str) -> bool {
     matches!(name, "metrics")
+}
+
+/// `*`, or URLs.
+fn origins(text: &str) -> Result<Vec<String>, ValueError> {
+    if text == "*" {
+        return Ok(vec![text.to_owned()]);
+    }
+    let urls = table::parse_urls(text)?;
+    Ok(urls.iter().map(ToString::to_string).collect())
 }
 
 fn refuse(name: &str, value: &str) -> String {

@@ -33,7 +33,7 @@ pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Keepalive, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
 pub use tls::{ResolvedTls, SideTls, TlsConfig, TlsSide};
-pub use url::{Scheme, Url, UrlError};
+pub use url::{Place, Scheme, Url, UrlError};
 pub use value::{GoBytes, GoDuration, ValueError, parse_bool, parse_duration, parse_uint};
 
 /// What a user asks for. Fields carry the names, units and special values of etcd's flags.
@@ -54,8 +54,10 @@ pub struct Config {
     pub wal_dir: Option<PathBuf>,
     /// `--listen-peer-urls`: IP addresses or `localhost`.
     pub listen_peer_urls: Vec<Url>,
-    /// `--listen-client-urls`: IP addresses or `localhost`; port 0 lets the system choose.
+    /// `--listen-client-urls`: IP addresses or `localhost`, or sockets; port 0 lets the system choose.
     pub listen_client_urls: Vec<Url>,
+    /// `--listen-client-http-urls`: the same, for HTTP alone; with one of these, `listen_client_urls` are for gRPC alone.
+    pub listen_client_http_urls: Vec<Url>,
     /// `--listen-metrics-urls`: IP addresses or `localhost`.
     pub listen_metrics_urls: Vec<Url>,
     /// Certificates and what is demanded of others.
@@ -98,6 +100,14 @@ pub struct Config {
     pub max_txn_ops: u64,
     /// `--max-concurrent-streams` per client connection.
     pub max_concurrent_streams: u32,
+    /// `--enable-grpc-gateway`: answer calls that come as JSON.
+    pub enable_grpc_gateway: bool,
+    /// `--enable-pprof`: refused, since there is no Go runtime to look into.
+    pub enable_pprof: bool,
+    /// `--cors`: origins whose pages may read answers; `*` for every one.
+    pub cors: Vec<String>,
+    /// `--host-whitelist`: hosts that plain HTTP requests may be for; `*` for every one.
+    pub host_whitelist: Vec<String>,
     /// `--heartbeat-interval`: milliseconds.
     pub heartbeat_interval: u64,
     /// `--election-timeout`: milliseconds.
@@ -178,6 +188,7 @@ impl Config {
             wal_dir: None,
             listen_peer_urls: vec![resolved::default_url(2380)],
             listen_client_urls: vec![resolved::default_url(2379)],
+            listen_client_http_urls: Vec::new(),
             listen_metrics_urls: Vec::new(),
             tls: TlsConfig::default(),
             initial_advertise_peer_urls: None,
@@ -199,6 +210,10 @@ impl Config {
             max_request_bytes: 1_572_864,
             max_txn_ops: 128,
             max_concurrent_streams: u32::MAX,
+            enable_grpc_gateway: true,
+            enable_pprof: false,
+            cors: vec!["*".into()],
+            host_whitelist: vec!["*".into()],
             heartbeat_interval: 100,
             election_timeout: 1_000,
             initial_election_tick_advance: true,

@@ -8,7 +8,7 @@ use slog::Level;
 
 use super::compaction::Mode;
 use super::notice::Notice;
-use super::url::{self, Url};
+use super::url::{self, Place, Url};
 use super::value::{GoBytes, GoDuration};
 use super::{AutoCompaction, BootstrapError, ClusterState, Config, Discovery, Engine, ResolvedTls};
 
@@ -50,15 +50,19 @@ pub struct Resolved {
     pub wal_dir_dedicated: bool,
 
     /// Sockets for other members.
-    pub listen_peers: Vec<SocketAddr>,
+    pub listen_peers: Vec<Place>,
     /// Sockets for clients.
-    pub listen_clients: Vec<SocketAddr>,
+    pub listen_clients: Vec<Place>,
+    /// Sockets for clients that speak HTTP.
+    pub listen_clients_http: Vec<Place>,
     /// Sockets for metrics.
-    pub listen_metrics: Vec<SocketAddr>,
+    pub listen_metrics: Vec<Place>,
     /// As given, for log lines.
     pub listen_peer_urls: Vec<Url>,
     /// As given, for log lines.
     pub listen_client_urls: Vec<Url>,
+    /// As given, for log lines.
+    pub listen_client_http_urls: Vec<Url>,
     /// As given, for log lines.
     pub listen_metrics_urls: Vec<Url>,
     /// Certificates and what is demanded of others.
@@ -69,6 +73,12 @@ pub struct Resolved {
     pub advertise_client_urls: Vec<Url>,
     /// HTTP/2 streams per client connection.
     pub max_concurrent_streams: u32,
+    /// Answer calls that come as JSON.
+    pub enable_grpc_gateway: bool,
+    /// Origins whose pages may read answers.
+    pub cors: Vec<String>,
+    /// Hosts that plain HTTP requests may be for.
+    pub host_whitelist: Vec<String>,
 
     // What follows must be the same on every member of a cluster.
     /// `--initial-cluster` as given or derived; empty with `discovery`.
@@ -250,6 +260,15 @@ pub enum ConfigError {
     TlsVersions { lowest: String, highest: String },
     #[error("cipher suites cannot be configured when only TLS1.3 is enabled")]
     SuitesOfTls13,
+    #[error(
+        "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {0}"
+    )]
+    SharedWithHttp(Url),
+    #[error(
+        "--enable-pprof is not served: its profiles are those of Go's runtime, which retcd has not; leave the flag out, \
+         and use perf or another profiler of the system on the process"
+    )]
+    Pprof,
     #[error("--{0} is empty: name at least one URL")]
     NoListener(&'static str),
     #[error(
@@ -303,10 +322,15 @@ impl Config {
     pub fn resolve(&self) -> Result<Resolved, ConfigError> {
         self.log.check()?;
         let mut notices = Vec::new();
-        check_bind("listen-peer-urls", &self.listen_peer_urls)?;
-        check_bind("listen-client-urls", &self.listen_client_urls)?;
-        check_bind("listen-metrics-urls", &self.listen_metrics_urls)?;
-        notices.push(single_port());
+        check_no_sockets("listen-peer-urls", &self.listen_peer_urls)?;
+        check_bind(&self.listen_peer_urls)?;
+        check_bind(&self.listen_client_urls)?;
+        check_bind(&self.listen_client_http_urls)?;
+        check_no_sockets("listen-metrics-urls", &self.listen_metrics_urls)?;
+        check_bind(&self.listen_metrics_urls)?;
+        if self.listen_client_http_urls.is_empty() {
+            notices.push(single_port());
+        }
         let peer_urls = self.peer_urls(&mut notices);
         if let Some(url) = without_host(&peer_urls) {
             return Err(ConfigError::AdvertisePeer {
@@ -326,6 +350,10 @@ impl Config {
         self.check_tls_versions()?;
         if self.listen_client_urls.is_empty() {
             return Err(ConfigError::NoListener("listen-client-urls"));
+        }
+        self.check_http_urls()?;
+        if self.enable_pprof {
+            return Err(ConfigError::Pprof);
         }
         if !self.backend_engine.is_built() {
             return Err(ConfigError::EngineNotBuilt(self.backend_engine));
@@ -350,15 +378,20 @@ impl Config {
             member_dir,
             data_dir,
 
-            listen_peers: addresses(&self.listen_peer_urls),
-            listen_clients: addresses(&self.listen_client_urls),
-            listen_metrics: addresses(&self.listen_metrics_urls),
+            listen_peers: places(&self.listen_peer_urls),
+            listen_clients: places(&self.listen_client_urls),
+            listen_clients_http: places(&self.listen_client_http_urls),
+            listen_metrics: places(&self.listen_metrics_urls),
             listen_peer_urls: self.listen_peer_urls.clone(),
             listen_client_urls: self.listen_client_urls.clone(),
+            listen_client_http_urls: self.listen_client_http_urls.clone(),
             listen_metrics_urls: self.listen_metrics_urls.clone(),
             tls,
             advertise_client_urls,
             max_concurrent_streams: self.max_concurrent_streams,
+            enable_grpc_gateway: self.enable_grpc_gateway,
+            cors: self.cors.clone(),
+            host_whitelist: self.host_whitelist.clone(),
 
             initial_cluster: match (&self.initial_cluster, &discovery) {
                 (Some(given), _) => given.clone(),
@@ -450,6 +483,27 @@ impl Config {
             enable_v2: self.enable_v2,
             notices,
         })
+    }
+
+    /// gRPC and HTTP apart need sockets apart.
+    fn check_http_urls(&self) -> Result<(), ConfigError> {
+        let shared = self.listen_client_http_urls.iter().find(|http| {
+            let place = http.place();
+            // Port 0 is another one each time.
+            let any_port = place
+                .as_ref()
+                .and_then(Place::address)
+                .is_some_and(|a| a.port() == 0);
+            !any_port
+                && self
+                    .listen_client_urls
+                    .iter()
+                    .any(|url| url.place() == place)
+        });
+        match shared {
+            Some(url) => Err(ConfigError::SharedWithHttp(url.clone())),
+            None => Ok(()),
+        }
     }
 
     fn check_timing(&self) -> Result<(), ConfigError> {
@@ -631,8 +685,11 @@ impl Config {
 
 impl Resolved {
     /// Puts the ports the system chose into what is advertised to clients, in the order of `listen_clients`.
-    pub fn bound(&mut self, clients: &[SocketAddr]) {
+    pub fn bound(&mut self, clients: &[Place]) {
         for (listened, bound) in self.listen_client_urls.iter().zip(clients) {
+            let Some(bound) = bound.address() else {
+                continue;
+            };
             for url in self
                 .advertise_client_urls
                 .iter_mut()
@@ -671,14 +728,19 @@ fn single_port() -> Notice {
     )
 }
 
-fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
-    for url in urls {
-        if url.scheme().is_socket() {
-            return Err(ConfigError::Socket {
-                flag,
-                url: url.clone(),
-            });
-        }
+/// Only clients are served on sockets in files.
+fn check_no_sockets(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
+    match urls.iter().find(|url| url.scheme().is_socket()) {
+        Some(url) => Err(ConfigError::Socket {
+            flag,
+            url: url.clone(),
+        }),
+        None => Ok(()),
+    }
+}
+
+fn check_bind(urls: &[Url]) -> Result<(), ConfigError> {
+    for url in urls.iter().filter(|url| !url.scheme().is_socket()) {
         if url.bind_ip().is_none() {
             return Err(ConfigError::BindAddress(url.clone()));
         }
@@ -690,8 +752,8 @@ fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn addresses(urls: &[Url]) -> Vec<SocketAddr> {
-    urls.iter().filter_map(Url::bind_address).collect()
+fn places(urls: &[Url]) -> Vec<Place> {
+    urls.iter().filter_map(Url::place).collect()
 }
 
 fn without_host(urls: &[Url]) -> Option<Url> {

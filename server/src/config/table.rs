@@ -227,7 +227,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "YAML or JSON file to read in place of all other flags and of the environment.",
     ),
     no("corrupt-check-time", Kind::Duration, "0s"),
-    no("cors", Kind::Urls, "*"),
+    yes(
+        "cors",
+        Kind::Urls,
+        "*",
+        "Origins whose web pages may read answers, separated by commas; * for every one.",
+    ),
     yes(
         "data-dir",
         Kind::Text,
@@ -342,9 +347,19 @@ pub(super) static FLAGS: &[Flag] = &[
         "Milliseconds without a leader before an election.",
     ),
     no("enable-distributed-tracing", Kind::Bool, "false"),
-    no("enable-grpc-gateway", Kind::Bool, "true"),
+    yes(
+        "enable-grpc-gateway",
+        Kind::Bool,
+        "true",
+        "Answer calls that come as JSON, at /v3/ of client URLs.",
+    ),
     no("enable-log-rotation", Kind::Bool, "false"),
-    no("enable-pprof", Kind::Bool, "false"),
+    yes(
+        "enable-pprof",
+        Kind::Bool,
+        "false",
+        "Go's profiles; refused, since there is no Go runtime here: use perf on the process.",
+    ),
     yes(
         "enable-v2",
         Kind::Bool,
@@ -393,7 +408,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "100",
         "Milliseconds between heartbeats.",
     ),
-    no("host-whitelist", Kind::Text, "*"),
+    yes(
+        "host-whitelist",
+        Kind::Text,
+        "*",
+        "Hosts that requests over plain HTTP may be for, separated by commas; * for every one.",
+    ),
     yes(
         "initial-advertise-peer-urls",
         Kind::Urls,
@@ -425,12 +445,17 @@ pub(super) static FLAGS: &[Flag] = &[
         "Shorten the first wait for an election at start.",
     ),
     yes("key-file", Kind::Text, "", "Key of --cert-file."),
-    no("listen-client-http-urls", Kind::Urls, ""),
+    yes(
+        "listen-client-http-urls",
+        Kind::Urls,
+        "",
+        "URLs to listen on for HTTP alone; with one of these, --listen-client-urls are for gRPC alone.",
+    ),
     yes(
         "listen-client-urls",
         Kind::Urls,
         "http://localhost:2379",
-        "URLs to listen on for clients, gRPC and HTTP alike.",
+        "URLs to listen on for clients, gRPC and HTTP alike; unix:// and unixs:// are sockets in files.",
     ),
     yes(
         "listen-metrics-urls",

@@ -277,13 +277,17 @@ impl Config {
             }),
         };
         self.add_tls_warnings(notices);
-        let mut client = side("client", &self.tls.client, &self.listen_client_urls);
+        let mut client = side("client", &self.tls.client, &self.all_client_urls());
         client.info.verify_client_san = false;
         Ok(ResolvedTls {
             client,
             peer: side("peer", &self.tls.peer, &self.listen_peer_urls),
             unknown_suite,
         })
+    }
+
+    fn all_client_urls(&self) -> Vec<Url> {
+        [&self.listen_client_urls[..], &self.listen_client_http_urls].concat()
     }
 
     fn add_tls_warnings(&self, notices: &mut Vec<Notice>) {
@@ -297,9 +301,10 @@ impl Config {
                 "scheme is HTTP while --peer-client-cert-auth is enabled; ignoring client cert auth for this URL",
             ],
         );
+        let client_urls = self.all_client_urls();
         let client = (
             &self.tls.client,
-            &self.listen_client_urls,
+            &client_urls,
             "client-url",
             [
                 "ignoring client auto TLS since certs given",

@@ -1,7 +1,10 @@
 //! URLs of peers and clients, with etcd's checks and texts.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A URL etcd accepts for a peer or client address: `http`, `https`, `unix` or `unixs`.
@@ -45,6 +48,40 @@ impl Scheme {
 
     pub(super) fn is_socket(self) -> bool {
         matches!(self, Self::Unix | Self::Unixs)
+    }
+}
+
+/// Where to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// An address of TCP.
+    Tcp(SocketAddr),
+    /// The file of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl Place {
+    /// The address, unless it is a file.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl From<SocketAddr> for Place {
+    fn from(address: SocketAddr) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => path.display().fmt(f),
+        }
     }
 }
 
@@ -123,6 +160,41 @@ impl Url {
             port.parse().ok()?
         };
         Some(SocketAddr::new(ip, port))
+    }
+
+    /// Where to listen for it, see [`Url::bind_address`]; a socket is a file, named by host and path together as in etcd.
+    pub fn place(&self) -> Option<Place> {
+        match self.scheme {
+            Scheme::Http | Scheme::Https => self.bind_address().map(Place::Tcp),
+            Scheme::Unix | Scheme::Unixs => Some(Place::Unix(self.socket_path())),
+        }
+    }
+
+    fn socket_path(&self) -> PathBuf {
+        let rest = self.text.split_once(':').map_or("", |(_, rest)| rest);
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let path = match rest.strip_prefix("//") {
+            Some(hierarchical) => hierarchical.find('/').map_or("", |at| &hierarchical[at..]),
+            None => rest,
+        };
+        let mut bytes = self.authority.clone().into_bytes();
+        let mut left = path.as_bytes();
+        while let Some((byte, after)) = left.split_first() {
+            let digit = |at: usize| {
+                after
+                    .get(at)
+                    .and_then(|byte| char::from(*byte).to_digit(16))
+            };
+            left = after;
+            match (byte, digit(0), digit(1)) {
+                (b'%', Some(high), Some(low)) => {
+                    bytes.push((high << 4 | low) as u8);
+                    left = after.get(2..).unwrap_or_default();
+                }
+                _ => bytes.push(*byte),
+            }
+        }
+        PathBuf::from(OsString::from_vec(bytes))
     }
 
     /// The same URL on another port; sockets stay as they are.
@@ -396,6 +468,20 @@ mod tests {
         assert_eq!(bind("http://foo.bar:1"), None);
         assert_eq!(bind("http://:1"), None);
         assert_eq!(bind("unix://foo:1"), None);
+    }
+
+    #[test]
+    fn sockets_are_files() {
+        for (url, path) in [
+            ("unix:///run/etcd/client.sock", "/run/etcd/client.sock"),
+            ("unixs:///tmp/a%20b?x#y", "/tmp/a b"),
+            ("unix://localhost:2379", "localhost:2379"),
+            ("unix://here/there", "here/there"),
+            ("unix:/run/x", "/run/x"),
+        ] {
+            let place = url.parse::<Url>().expect(url).place();
+            assert_eq!(place, Some(Place::Unix(path.into())), "{url}");
+        }
     }
 
     #[test]

@@ -1,16 +1,18 @@
 //! Accepts connections and deals them to the threads.
 
 use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use retcd_tls::Socket;
 use slog::warn;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use super::connection;
-use super::listen::{self, Listener};
+use super::listen::{self, Bound, File, Listener};
 use super::site::Site;
 use super::threads::{Drain, Threads, Worker};
 
@@ -26,7 +28,7 @@ pub(super) fn start(threads: &Threads, listener: Listener, site: Arc<Site>) -> i
     let limit = site.settings.connection_limit;
     let _runtime = home.handle().enter();
     let acceptor = Acceptor {
-        listener: TcpListener::from_std(listener.into_std())?,
+        listener: Door::new(listener.into_bound())?,
         site,
         room: Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS))),
         workers: threads.workers().to_vec(),
@@ -44,8 +46,56 @@ pub(super) fn start(threads: &Threads, listener: Listener, site: Arc<Site>) -> i
     Ok(())
 }
 
+/// What connections come through.
+enum Door {
+    Tcp(TcpListener),
+    Unix(
+        UnixListener,
+        #[expect(dead_code, reason = "removed when it is dropped")] File,
+    ),
+}
+
+/// A connection on its way to its thread.
+enum Caller {
+    Tcp(std::net::TcpStream),
+    Unix(StdUnixStream),
+}
+
+impl Door {
+    fn new(bound: Bound) -> io::Result<Self> {
+        Ok(match bound {
+            Bound::Tcp(listener) => Self::Tcp(TcpListener::from_std(listener)?),
+            Bound::Unix(listener, file) => Self::Unix(UnixListener::from_std(listener)?, file),
+        })
+    }
+
+    async fn accept(&self) -> io::Result<Caller> {
+        match self {
+            Self::Tcp(listener) => Ok(Caller::Tcp(listener.accept().await?.0.into_std()?)),
+            Self::Unix(listener, _) => Ok(Caller::Unix(listener.accept().await?.0.into_std()?)),
+        }
+    }
+}
+
+impl Caller {
+    /// False if it has hung up already.
+    fn tune(&self) -> bool {
+        match self {
+            Self::Tcp(stream) => listen::tune(stream).is_ok(),
+            Self::Unix(_) => true,
+        }
+    }
+
+    fn into_socket(self) -> io::Result<Socket> {
+        Ok(match self {
+            Self::Tcp(stream) => TcpStream::from_std(stream)?.into(),
+            Self::Unix(stream) => UnixStream::from_std(stream)?.into(),
+        })
+    }
+}
+
 struct Acceptor {
-    listener: TcpListener,
+    listener: Door,
     site: Arc<Site>,
     /// One permit per connection this listener may still have.
     room: Arc<Semaphore>,
@@ -61,11 +111,10 @@ impl Acceptor {
             let Ok(permit) = Arc::clone(&self.room).acquire_owned().await else {
                 return;
             };
-            let accepted = self.listener.accept().await;
-            match accepted.and_then(|(stream, _)| stream.into_std()) {
-                Ok(stream) => {
+            match self.listener.accept().await {
+                Ok(caller) => {
                     pause = FIRST_PAUSE;
-                    self.deal(stream, permit);
+                    self.deal(caller, permit);
                 }
                 Err(error) if concerns_one_connection(&error) => {}
                 Err(error) => {
@@ -79,9 +128,8 @@ impl Acceptor {
     }
 
     /// Hands a connection to the thread with the fewest; of equals, to the next in turn.
-    fn deal(&mut self, stream: std::net::TcpStream, permit: OwnedSemaphorePermit) {
-        if listen::tune(&stream).is_err() {
-            // Closed already.
+    fn deal(&mut self, caller: Caller, permit: OwnedSemaphorePermit) {
+        if !caller.tune() {
             return;
         }
         let count = self.workers.len();
@@ -94,8 +142,8 @@ impl Acceptor {
         let drain = self.drain.clone();
         worker.handle().spawn(async move {
             let _held = (live, permit);
-            if let Ok(stream) = TcpStream::from_std(stream) {
-                connection::serve(stream, site, drain).await;
+            if let Ok(socket) = caller.into_socket() {
+                connection::serve(socket, site, drain).await;
             }
         });
         self.dealt += 1;

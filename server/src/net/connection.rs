@@ -16,14 +16,14 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use retcd_raft_node::transport::WriteDeadline;
-use retcd_tls::TlsStream;
+use retcd_tls::{Socket, TlsStream};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::authority::Authorities;
 use super::body::Body;
 use super::cork::cork;
+use super::gateway::Later;
 use super::grpc;
 use super::http as plain;
 use super::pings::{Counted, Frames, Pings};
@@ -53,10 +53,15 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 /// Serves a connection until it ends, or, once `drain` begins, until the calls in flight
 /// have ended. What goes wrong with a connection ends that connection and nothing else.
-pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, drain: Drain) {
-    // Gone already, when it has no address.
-    let Ok(remote) = stream.peer_addr() else {
-        return;
+pub(super) async fn serve(stream: Socket, site: Arc<Site>, drain: Drain) {
+    let remote = match &stream {
+        // Gone already, when it has no address.
+        Socket::Tcp(stream) => match stream.peer_addr() {
+            Ok(remote) => remote,
+            Err(_) => return,
+        },
+        // Somebody on this machine.
+        Socket::Unix(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
     };
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let mut stop = drain.clone();
@@ -71,8 +76,16 @@ pub(super) async fn serve(stream: TcpStream, site: Arc<Site>, drain: Drain) {
                 remote,
                 secure: false,
             };
-            let (reader, writer) = stream.into_split();
-            converse(reader, writer, wire, site, drain).await;
+            match stream {
+                Socket::Tcp(stream) => {
+                    let (reader, writer) = stream.into_split();
+                    converse(reader, writer, wire, site, drain).await;
+                }
+                Socket::Unix(stream) => {
+                    let (reader, writer) = stream.into_split();
+                    converse(reader, writer, wire, site, drain).await;
+                }
+            }
         }
         Some(Opened::Tls(stream)) => {
             let wire = Wire {
@@ -94,12 +107,12 @@ struct Wire {
 }
 
 enum Opened {
-    Plain(TcpStream),
+    Plain(Socket),
     Tls(Box<TlsStream>),
 }
 
 /// Finds out whether TLS is spoken, and shakes hands then.
-async fn open(stream: TcpStream, remote: SocketAddr, site: &Site) -> Option<Opened> {
+async fn open(stream: Socket, remote: SocketAddr, site: &Site) -> Option<Opened> {
     let Some(acceptor) = &site.transport.tls else {
         return Some(Opened::Plain(stream));
     };
@@ -122,8 +135,8 @@ async fn open(stream: TcpStream, remote: SocketAddr, site: &Site) -> Option<Open
 }
 
 async fn converse(
-    mut reader: impl AsyncRead + Unpin,
-    writer: impl AsyncWrite + Unpin,
+    mut reader: impl AsyncRead + Unpin + Send + 'static,
+    writer: impl AsyncWrite + Unpin + Send + 'static,
     wire: Wire,
     site: Arc<Site>,
     drain: Drain,
@@ -141,6 +154,12 @@ async fn converse(
     if !wire.secure && retcd_tls::is_tls(&read) {
         let logger = &site.settings.logger;
         return refused::log_tls(logger, site.surface, wire.remote, &read, reader).await;
+    }
+    // What is for one of them alone knows no word of the other.
+    match site.surface {
+        Surface::Http if is_http2 && !wire.secure => return,
+        Surface::Grpc if !is_http2 => return,
+        _ => {}
     }
     let reader = io::Cursor::new(read).chain(reader);
     if is_http2 {
@@ -201,7 +220,8 @@ async fn serve_http2(
             Surface::Client if !wire.secure || is_grpc(&request) => {
                 grpc::serve(&site, wire.remote, request)
             }
-            _ => answer(Arc::clone(&site), wire, request),
+            Surface::Grpc => grpc::serve(&site, wire.remote, request),
+            _ => answer(Arc::clone(&site), wire, None, request),
         };
         let call = calls.as_ref().map(Pings::call);
         async move {
@@ -251,25 +271,37 @@ async fn serve_http2(
 }
 
 async fn serve_http1(
-    io: impl AsyncRead + AsyncWrite + Unpin,
+    io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     wire: Wire,
     site: Arc<Site>,
     mut drain: Drain,
 ) {
     let header_timeout = site.settings.header_timeout;
-    let service = service_fn(move |request| answer(Arc::clone(&site), wire, request));
+    let later = Later::new(drain.clone());
+    let service = {
+        let later = later.clone();
+        service_fn(move |request| answer(Arc::clone(&site), wire, Some(later.clone()), request))
+    };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .title_case_headers(true)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
-    tokio::select! {
+    let ended = tokio::select! {
         biased;
-        _ = connection.as_mut() => return,
-        () = drain.begun() => connection.as_mut().graceful_shutdown(),
+        ended = connection.as_mut() => ended,
+        () = drain.begun() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if ended.is_ok()
+        && let Some(conversation) = later.take()
+    {
+        conversation.await;
     }
-    let _ = connection.await;
 }
 
 fn is_grpc(request: &Request<Incoming>) -> bool {
@@ -281,6 +313,7 @@ fn is_grpc(request: &Request<Incoming>) -> bool {
 fn answer(
     site: Arc<Site>,
     wire: Wire,
+    later: Option<Later>,
     request: Request<Incoming>,
 ) -> Boxed<'static, Result<Response<Body>, Infallible>> {
     Box::pin(async move {
@@ -294,6 +327,9 @@ fn answer(
         let (mut head, body) = request.into_parts();
         if wire.secure {
             head.extensions.insert(Secure);
+        }
+        if let Some(later) = later {
+            head.extensions.insert(later);
         }
         Ok(plain::serve(&site, &head, body).await)
     })

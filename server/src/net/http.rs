@@ -13,6 +13,7 @@ use http::{Method, Response, StatusCode, Version};
 use hyper::body::Incoming;
 
 use super::body::Body;
+use super::gateway;
 use super::site::{Probe, Site, Surface};
 use target::Query;
 
@@ -29,7 +30,7 @@ pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Respo
         return response;
     }
     match site.surface {
-        Surface::Client => guard::serve(site, request, body).await,
+        Surface::Client | Surface::Grpc | Surface::Http => guard::serve(site, request, body).await,
         Surface::Peer | Surface::Metrics => route(site, request, body).await,
     }
 }
@@ -58,6 +59,7 @@ enum Endpoint<'a> {
     Metrics,
     Version,
     Health,
+    Variables,
     /// All checks, or the one named.
     Probe(Probe, Option<&'a str>),
 }
@@ -65,8 +67,10 @@ enum Endpoint<'a> {
 impl<'a> Endpoint<'a> {
     fn find(surface: Surface, path: &'a str) -> Self {
         match (surface, path) {
-            (Surface::Client | Surface::Peer, "/version") => Self::Version,
+            (Surface::Metrics, "/version" | "/debug/vars") => Self::Nothing,
+            (_, "/version") => Self::Version,
             (Surface::Peer, _) => Self::Nothing,
+            (_, "/debug/vars") => Self::Variables,
             (_, "/metrics") => Self::Metrics,
             (_, "/health") => Self::Health,
             _ => Self::probe(path),
@@ -90,16 +94,27 @@ impl<'a> Endpoint<'a> {
 }
 
 async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
-    let path = request.uri.path();
-    if let Some(clean) = target::cleaned(path) {
+    let path = target::renamed(request.uri.path());
+    if let Some(clean) = target::cleaned(&path) {
         return redirect(request, &clean);
     }
+    let client = matches!(site.surface, Surface::Client | Surface::Http);
     if let Some(v2) = &site.settings.v2
-        && site.surface == Surface::Client
+        && client
         && path.starts_with("/v2/")
     {
         return v2.answer(request, body).await;
     }
+    if client && site.settings.gateway {
+        match path.strip_prefix("/v3") {
+            Some("") => return redirect(request, "/v3/"),
+            Some(rest) if rest.starts_with('/') => {
+                return gateway::serve(site, request, &path, body).await;
+            }
+            _ => {}
+        }
+    }
+    let path = &*path;
     let endpoint = Endpoint::find(site.surface, path);
     let any_method = matches!(endpoint, Endpoint::Nothing | Endpoint::Metrics);
     if !any_method && request.method != Method::GET {
@@ -114,6 +129,7 @@ async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
         Endpoint::Metrics => answer(StatusCode::OK, METRICS, site.services.metrics()),
         Endpoint::Version => version(site),
         Endpoint::Health => health(site, &query).await,
+        Endpoint::Variables => variables(site),
         Endpoint::Probe(probe, only) => checks(site, probe, only, &query).await,
     }
 }
@@ -127,6 +143,17 @@ fn version(site: &Site) -> Response<Body> {
         json(&storage),
     );
     answer(StatusCode::OK, "application/json", body)
+}
+
+/// A line for each variable, as Go's `expvar` lays them out.
+fn variables(site: &Site) -> Response<Body> {
+    let variables = site.services.variables();
+    let lines: Vec<_> = variables
+        .iter()
+        .map(|(name, value)| format!("{}: {value}", json(name)))
+        .collect();
+    let body = format!("{{\n{}\n}}\n", lines.join(",\n"));
+    answer(StatusCode::OK, "application/json; charset=utf-8", body)
 }
 
 async fn health(site: &Site, query: &Query) -> Response<Body> {

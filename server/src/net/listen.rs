@@ -1,10 +1,16 @@
 //! Listening sockets: bound early, accepted from later.
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::config::Place;
 
 /// Connections that the kernel holds for us until they are accepted; more are retried by their
 /// clients. The kernel's own limit (`net.core.somaxconn`) may be lower.
@@ -18,11 +24,18 @@ const RESERVED_DESCRIPTORS: u64 = 150;
 
 /// A listen address that cannot be had, in Go's words.
 #[derive(Debug, thiserror::Error)]
-#[error("listen tcp {addr}: bind: {}", errno_text(.source))]
+#[error("listen {} {place}: bind: {}", network(place), errno_text(.source))]
 pub(crate) struct BindError {
     /// The address asked for.
-    pub(crate) addr: SocketAddr,
+    place: Place,
     source: io::Error,
+}
+
+fn network(place: &Place) -> &'static str {
+    match place {
+        Place::Tcp(_) => "tcp",
+        Place::Unix(_) => "unix",
+    }
 }
 
 /// The limit of open files leaves no room for connections.
@@ -38,26 +51,61 @@ pub(crate) struct DescriptorLimit {
 /// A bound socket. Connections made before it is served wait in its backlog.
 #[derive(Debug)]
 pub(crate) struct Listener {
-    socket: TcpListener,
-    addr: SocketAddr,
+    socket: Bound,
+    place: Place,
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) enum Bound {
+    Tcp(TcpListener),
+    Unix(UnixListener, File),
+}
+
+/// The file of a socket, which goes with it.
+#[derive(Debug)]
+pub(super) struct File(PathBuf);
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // Whoever removed it before had a reason.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Listener {
-    /// Binds `addr`; port 0 takes a free one. An unspecified address is bound for IPv4 and IPv6
-    /// at once, as Go does, where the machine has IPv6.
+    /// Binds a place; port 0 takes a free one. An unspecified address is bound for IPv4 and IPv6
+    /// at once, as Go does, where the machine has IPv6. A socket's file that is there already is replaced, as etcd does;
+    /// any other file is not.
     ///
     /// # Errors
     /// [`BindError`], for example `listen tcp 127.0.0.1:2380: bind: address already in use`.
     #[cfg(test)]
-    pub(crate) fn bind(addr: SocketAddr) -> Result<Self, BindError> {
-        Self::bind_shared(addr, false)
+    pub(crate) fn bind(place: impl Into<Place>) -> Result<Self, BindError> {
+        Self::bind_shared(place, false)
     }
 
     /// The same; if `shared`, beside others who bind it so (`--socket-reuse-port`).
     ///
     /// # Errors
     /// As [`Listener::bind`].
-    pub(crate) fn bind_shared(addr: SocketAddr, shared: bool) -> Result<Self, BindError> {
+    pub(crate) fn bind_shared(place: impl Into<Place>, shared: bool) -> Result<Self, BindError> {
+        match place.into() {
+            Place::Tcp(addr) => Self::bind_tcp(addr, shared),
+            Place::Unix(path) => match open_file(&path) {
+                Ok(socket) => Ok(Self {
+                    socket: Bound::Unix(socket, File(path.clone())),
+                    place: Place::Unix(path),
+                }),
+                Err(source) => Err(BindError {
+                    place: Place::Unix(path),
+                    source,
+                }),
+            },
+        }
+    }
+
+    fn bind_tcp(addr: SocketAddr, shared: bool) -> Result<Self, BindError> {
         let open = |addr, only_v6| open(addr, only_v6, shared);
         let dual = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), addr.port());
         let bound = match addr.ip().is_unspecified() {
@@ -69,19 +117,41 @@ impl Listener {
         };
         let bound = bound.and_then(|socket| Ok((socket.local_addr()?, socket)));
         match bound {
-            Ok((addr, socket)) => Ok(Self { socket, addr }),
-            Err(source) => Err(BindError { addr, source }),
+            Ok((addr, socket)) => Ok(Self {
+                socket: Bound::Tcp(socket),
+                place: addr.into(),
+            }),
+            Err(source) => Err(BindError {
+                place: addr.into(),
+                source,
+            }),
         }
     }
 
-    /// The address bound, with its real port.
-    pub(crate) fn addr(&self) -> SocketAddr {
-        self.addr
+    /// What is bound, with its real port.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
-    pub(super) fn into_std(self) -> TcpListener {
+    /// The address bound, with its real port.
+    #[cfg(test)]
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.place.address().expect("a listener of TCP")
+    }
+
+    pub(super) fn into_bound(self) -> Bound {
         self.socket
     }
+}
+
+fn open_file(path: &Path) -> io::Result<UnixListener> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn open(addr: SocketAddr, only_v6: bool, shared: bool) -> io::Result<TcpListener> {
@@ -148,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_taken_address_is_reported_in_gos_words() {
-        let first = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let first = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let error = Listener::bind(first.addr()).unwrap_err();
         let expected = format!("listen tcp {}: bind: address already in use", first.addr());
         assert_eq!(error.to_string(), expected);
@@ -164,7 +234,7 @@ mod tests {
     #[test]
     fn a_foreign_address_is_reported_in_gos_words() {
         // TEST-NET-1: no machine has it.
-        let error = Listener::bind("192.0.2.1:2379".parse().unwrap()).unwrap_err();
+        let error = Listener::bind(SocketAddr::from(([192, 0, 2, 1], 2379))).unwrap_err();
         assert_eq!(
             error.to_string(),
             "listen tcp 192.0.2.1:2379: bind: cannot assign requested address"
@@ -172,8 +242,28 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_replaces_a_socket_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sock");
+        fs::write(&path, "precious").unwrap();
+        let error = Listener::bind(Place::Unix(path.clone())).unwrap_err();
+        let expected = format!(
+            "listen unix {}: bind: address already in use",
+            path.display()
+        );
+        assert_eq!(error.to_string(), expected);
+        fs::remove_file(&path).unwrap();
+        // As a process that was killed leaves it.
+        std::mem::forget(Listener::bind(Place::Unix(path.clone())).unwrap());
+        let listener = Listener::bind(Place::Unix(path.clone())).unwrap();
+        std::os::unix::net::UnixStream::connect(&path).unwrap();
+        drop(listener);
+        assert!(!path.exists());
+    }
+
+    #[test]
     fn an_unspecified_address_takes_ipv4() {
-        let listener = Listener::bind("0.0.0.0:0".parse().unwrap()).unwrap();
+        let listener = Listener::bind(SocketAddr::from(([0, 0, 0, 0], 0))).unwrap();
         std::net::TcpStream::connect(("127.0.0.1", listener.addr().port())).unwrap();
     }
 }

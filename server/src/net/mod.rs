@@ -3,7 +3,8 @@
 //! ```text
 //! Listener::bind ── Net::serve ──▶ accept ──▶ the thread with the fewest connections
 //!                                               └─ connection ─┬─ HTTP/2: grpc ──▶ Services::call
-//!                                                              └─ HTTP/1: http ──▶ health, version …
+//!                                                              └─ HTTP/1: http ─┬▶ health, version …
+//!                                                                               └▶ gateway ──▶ Services::call
 //! ```
 //!
 //! A connection lives on one thread from accept to close, and so do its calls. Nothing here is
@@ -14,6 +15,7 @@ mod authority;
 mod body;
 mod connection;
 mod cork;
+mod gateway;
 mod grpc;
 mod http;
 mod listen;
@@ -63,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) host_whitelist: Vec<String>,
     /// `--enable-v2`: who answers `/v2/` on client URLs; nobody by default.
     pub(crate) v2: Option<Arc<dyn Legacy>>,
+    /// `--enable-grpc-gateway`: whether calls may come as JSON.
+    pub(crate) gateway: bool,
     /// Time for one write to a peer to make progress.
     pub(crate) peer_write_timeout: Duration,
     /// `--warning-unary-request-duration`: a unary call that takes longer is logged.
@@ -92,6 +96,7 @@ impl Settings {
             host_whitelist: vec!["*".to_owned()],
             v2: None,
             warning_unary_duration: Duration::from_millis(300),
+            gateway: true,
             observer: Arc::new(NoObserver),
             logger,
         })

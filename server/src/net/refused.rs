@@ -76,6 +76,8 @@ pub(super) async fn log_tls(
 fn message(surface: Surface) -> &'static str {
     match surface {
         Surface::Peer => "rejected connection on peer endpoint",
-        Surface::Client | Surface::Metrics => "rejected connection on client endpoint",
+        Surface::Client | Surface::Grpc | Surface::Http | Surface::Metrics => {
+            "rejected connection on client endpoint"
+        }
     }
 }

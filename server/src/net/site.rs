@@ -65,6 +65,9 @@ pub(crate) trait Services: Send + Sync + 'static {
     /// `/metrics`: Prometheus text.
     fn metrics(&self) -> String;
 
+    /// `/debug/vars`: names and JSON values.
+    fn variables(&self) -> Vec<(&'static str, serde_json::Value)>;
+
     /// Answers what only other members ask, on a peer URL; gives back what is nothing of that.
     fn peer(
         &self,
@@ -81,8 +84,12 @@ pub(crate) trait Legacy: Send + Sync + 'static {
 /// Which paths a listener answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Surface {
-    /// A client URL: gRPC, health, version, metrics.
+    /// A client URL: gRPC, and all of [`Surface::Http`].
     Client,
+    /// A client URL beside URLs for HTTP: nothing but gRPC.
+    Grpc,
+    /// A client URL for HTTP: the gateway, health, version, metrics.
+    Http,
     /// A peer URL: version, and what [`Services::peer`] answers.
     Peer,
     /// A metrics URL: health, metrics.
@@ -113,6 +120,7 @@ impl Transport {
 pub(super) struct Secure;
 
 /// One listener's part of the server.
+#[derive(Clone)]
 pub(super) struct Site {
     pub(super) transport: Transport,
     pub(super) surface: Surface,

@@ -149,6 +149,10 @@ impl Services for Api {
         Self::metrics(self)
     }
 
+    fn variables(&self) -> Vec<(&'static str, serde_json::Value)> {
+        Self::variables(self)
+    }
+
     fn peer(
         &self,
         request: Request<Incoming>,

@@ -32,7 +32,10 @@ fn defaults_become_etcds_effective_values() {
     let resolved = config().resolve().expect("defaults");
     assert_eq!(resolved.wal_dir, Path::new("/data/member/wal"));
     assert_eq!(resolved.snap_dir, Path::new("/data/member/snap"));
-    assert_eq!(resolved.listen_clients, [([127, 0, 0, 1], 2379).into()]);
+    assert_eq!(
+        resolved.listen_clients,
+        [Place::Tcp(([127, 0, 0, 1], 2379).into())]
+    );
     assert_eq!(resolved.initial_cluster, "default=http://localhost:2380");
     assert_eq!(
         url::join(&resolved.advertise_client_urls),
@@ -307,14 +310,59 @@ fn warnings_have_sizes_for_people() {
 }
 
 #[test]
-fn sockets_are_refused_for_now() {
-    assert!(
-        error(|c| c.listen_client_urls = urls("unix://x:1"))
-            .contains("not implemented by retcd yet")
-    );
+fn sockets_are_for_clients() {
+    let resolved = Config {
+        listen_client_urls: urls("unix://x:1"),
+        listen_client_http_urls: urls("unixs:///y"),
+        ..config()
+    };
+    let resolved = resolved.resolve().expect("sound");
+    assert_eq!(resolved.listen_clients, [Place::Unix("x:1".into())]);
+    assert_eq!(resolved.listen_clients_http, [Place::Unix("/y".into())]);
+    for refused in [
+        error(|c| c.listen_peer_urls = urls("unix://x:1")),
+        error(|c| c.listen_metrics_urls = urls("unix://x:1")),
+    ] {
+        assert!(
+            refused.contains("not implemented by retcd yet"),
+            "{refused}"
+        );
+    }
     assert_eq!(
         error(|c| c.listen_client_urls = vec![]),
         "--listen-client-urls is empty: name at least one URL"
+    );
+}
+
+#[test]
+fn http_may_have_urls_of_its_own() {
+    let single = |notices: &[Notice]| notices.iter().any(|n| n.message.contains("single port"));
+    assert!(single(&config().resolve().expect("sound").notices));
+    let split = Config {
+        listen_client_http_urls: urls("http://127.0.0.1:2381"),
+        ..config()
+    };
+    assert!(!single(&split.resolve().expect("sound").notices));
+    // Not the same ones.
+    assert_eq!(
+        error(|c| {
+            c.listen_client_urls = urls("https://127.0.0.1:7,http://127.0.0.1:2379");
+            c.listen_client_http_urls = urls("http://localhost:2379");
+        }),
+        "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url http://localhost:2379"
+    );
+    assert_eq!(
+        error(|c| c.listen_client_http_urls = urls("http://example.com:1")),
+        "expected IP in URL for binding (http://example.com:1)"
+    );
+}
+
+#[test]
+fn go_profiles_are_refused() {
+    let refused = error(|c| c.enable_pprof = true);
+    assert!(
+        refused.starts_with("--enable-pprof is not served"),
+        "{refused}"
     );
 }
 
@@ -448,8 +496,11 @@ fn more_members_are_read_by_name() {
 #[test]
 fn chosen_ports_are_advertised() {
     let mut resolved = Config::ephemeral("/data").resolve().expect("sound");
-    assert_eq!(resolved.listen_clients[0].port(), 0);
-    resolved.bound(&[([127, 0, 0, 1], 4711).into()]);
+    assert_eq!(
+        resolved.listen_clients[0].address().map(|a| a.port()),
+        Some(0)
+    );
+    resolved.bound(&[Place::Tcp(([127, 0, 0, 1], 4711).into())]);
     assert_eq!(
         url::join(&resolved.advertise_client_urls),
         "http://127.0.0.1:4711"

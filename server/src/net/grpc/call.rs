@@ -7,19 +7,20 @@ use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt as _};
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use hyper::body::{Body as HttpBody, Frame};
 use prost::Message;
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 use tonic::Code;
 
 use super::encoding::Encoding;
-use super::frame::{self, Messages};
+use super::frame::{self, Local, Messages};
 use super::stats::Stats;
 use super::status::{self, Status};
 use super::{Metadata, Method};
 use crate::net::CallObserver;
 use crate::net::body::Body;
+use crate::net::site::Site;
 use crate::watch::Batch;
 
 /// What a call becomes: always an answer, since errors travel in it.
@@ -37,6 +38,25 @@ pub(crate) struct Call {
 }
 
 impl Call {
+    /// A call that came by another way than gRPC's, with the headers that mean something. Its replies are framed as
+    /// gRPC's all the same.
+    pub(in crate::net) fn local(
+        site: &Site,
+        method: Method,
+        requests: Local,
+        headers: &HeaderMap,
+        deadline: Option<Instant>,
+    ) -> Self {
+        Self {
+            messages: Messages::Local(requests, site.max_receive_bytes),
+            encoding: Encoding::Identity,
+            metadata: Metadata::of(headers),
+            deadline,
+            content_type: HeaderValue::from_static(super::GRPC),
+            progress: Progress::new(Arc::clone(&site.settings.observer), method),
+        }
+    }
+
     /// Answers one request with one reply.
     pub(crate) async fn unary<Req, Rep, E, Fut>(
         self,

@@ -1,8 +1,10 @@
 //! Messages on a stream: one flag byte, four length bytes, the encoded message.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
+use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 use prost::Message;
@@ -12,7 +14,8 @@ use tonic::Code;
 use super::encoding::{self, Encoding};
 use super::status::Status;
 
-pub(super) const PREFIX: usize = 5;
+/// Bytes in front of each message.
+pub(in crate::net) const PREFIX: usize = 5;
 
 /// The flag of a compressed message.
 pub(super) const COMPRESSED: u8 = 1;
@@ -23,8 +26,19 @@ const CLOSING: Duration = Duration::from_secs(1);
 /// Largest message that gRPC lets a server send, 2^31 - 1.
 const MAX_SEND: usize = i32::MAX as usize;
 
-/// Takes the messages of one request out of its body.
-pub(crate) struct Messages {
+/// The messages of one request.
+pub(crate) enum Messages {
+    /// Out of the body of a request.
+    Framed(Framed),
+    /// As they are, with the size that one may have.
+    Local(Local, usize),
+}
+
+/// Messages that come by another way than gRPC's.
+pub(crate) type Local = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
+
+/// Takes messages out of a body.
+pub(crate) struct Framed {
     body: Incoming,
     pending: Pending,
     encoding: Encoding,
@@ -77,12 +91,12 @@ impl Pending {
 impl Messages {
     /// `max`: the largest message allowed, in bytes, before and after it is decompressed.
     pub(super) fn new(body: Incoming, encoding: Encoding, max: usize) -> Self {
-        Self {
+        Self::Framed(Framed {
             body,
             pending: Pending::Frame(Bytes::new()),
             encoding,
             max,
-        }
+        })
     }
 
     /// The next message; `None` when the client has sent all of them.
@@ -90,14 +104,39 @@ impl Messages {
     /// # Errors
     /// Code and text as grpc-go answers: too large, wrongly compressed, cut short.
     pub(crate) async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+        match self {
+            Self::Framed(framed) => framed.next().await,
+            Self::Local(messages, max) => match messages.next().await.transpose()? {
+                Some(message) if message.len() > *max => Err(too_large(message.len(), *max)),
+                message => Ok(message),
+            },
+        }
+    }
+
+    /// Waits a moment for the client to close its side, which many do in a frame of their own.
+    ///
+    /// Answering before that resets the stream; the h2 crate then takes late frames for errors,
+    /// of which it allows a connection 1024.
+    pub(super) async fn finish(&mut self) {
+        if let Self::Framed(framed) = self {
+            framed.finish().await;
+        }
+    }
+}
+
+fn too_large(length: usize, max: usize) -> Status {
+    Status::new(
+        Code::ResourceExhausted,
+        format!("grpc: received message larger than max ({length} vs. {max})"),
+    )
+}
+
+impl Framed {
+    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         loop {
             if let Some((flag, length)) = self.prefix() {
                 if length > self.max {
-                    let max = self.max;
-                    return Err(Status::new(
-                        Code::ResourceExhausted,
-                        format!("grpc: received message larger than max ({length} vs. {max})"),
-                    ));
+                    return Err(too_large(length, self.max));
                 }
                 if self.pending.bytes().len() >= PREFIX + length {
                     let message = self.pending.split_message(length);
@@ -151,11 +190,7 @@ impl Messages {
         }
     }
 
-    /// Waits a moment for the client to close its side, which many do in a frame of their own.
-    ///
-    /// Answering before that resets the stream; the h2 crate then takes late frames for errors,
-    /// of which it allows a connection 1024.
-    pub(super) async fn finish(&mut self) {
+    async fn finish(&mut self) {
         if !self.body.is_end_stream() {
             let _ = timeout(CLOSING, async {
                 // An error comes again and again: the stream was reset or the connection is gone.

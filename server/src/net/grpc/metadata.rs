@@ -48,7 +48,7 @@ impl Metadata {
 
 /// Where a value is no base64, as Go counts: with padding if its length says so, else without.
 /// Bits beyond the last byte are not looked at.
-fn base64_error(value: &[u8]) -> Option<usize> {
+pub(in crate::net) fn base64_error(value: &[u8]) -> Option<usize> {
     let length = value.len();
     let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
     let Some(at) = value.iter().position(|byte| !digit(byte)) else {

@@ -53,6 +53,11 @@ macro_rules! methods {
                 match self { $($(Self::$id => $name,)*)* }
             }
 
+            /// What it takes and returns.
+            pub(crate) fn schema(self) -> Option<&'static retcd_proto::schema::Method> {
+                retcd_proto::schema::method(self.service(), self.name())
+            }
+
             /// How many messages each side sends.
             pub(crate) fn kind(self) -> Kind {
                 match self { $($(Self::$id => Kind::$kind,)*)* }

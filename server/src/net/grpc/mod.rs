@@ -5,7 +5,7 @@ mod call;
 mod encoding;
 mod frame;
 mod health;
-mod metadata;
+pub(super) mod metadata;
 mod method;
 mod stats;
 mod status;
@@ -21,8 +21,10 @@ use tokio::time::Instant;
 use tonic::Code;
 
 pub(crate) use call::{Answer, Call};
+pub(super) use frame::{Local, PREFIX};
 pub(super) use health::Serving;
 pub(crate) use metadata::Metadata;
+pub(super) use method::Kind;
 pub(crate) use method::Method;
 pub(crate) use status::Status;
 

@@ -27,7 +27,15 @@ impl Status {
         }
     }
 
-    pub(super) fn deadline_exceeded() -> Self {
+    /// What a reply's headers or trailers say, if that is an error.
+    pub(in crate::net) fn of(headers: &HeaderMap) -> Option<Self> {
+        let number = headers.get(GRPC_STATUS)?.to_str().ok()?;
+        let code = Code::from_i32(number.parse().unwrap_or(Code::Unknown as i32));
+        let text = headers.get(GRPC_MESSAGE).map(HeaderValue::as_bytes);
+        (code != Code::Ok).then(|| Self::new(code, message_text(text.unwrap_or_default())))
+    }
+
+    pub(in crate::net) fn deadline_exceeded() -> Self {
         Self::new(Code::DeadlineExceeded, "context deadline exceeded")
     }
 
@@ -91,6 +99,24 @@ fn message_value(text: &str) -> HeaderValue {
     HeaderValue::try_from(encoded).expect("printable ASCII is a header value")
 }
 
+/// The text that [`message_value`] made a header of.
+fn message_text(value: &[u8]) -> String {
+    let digit = |byte: Option<&u8>| byte.and_then(|byte| char::from(*byte).to_digit(16));
+    let mut text = Vec::with_capacity(value.len());
+    let mut rest = value;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        match (byte, digit(after.first()), digit(after.get(1))) {
+            (b'%', Some(high), Some(low)) => {
+                text.push((high << 4 | low) as u8);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => text.push(*byte),
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -104,6 +130,7 @@ mod tests {
             ("é~", "%C3%A9~"),
         ] {
             assert_eq!(message_value(text).to_str().unwrap(), wire);
+            assert_eq!(message_text(wire.as_bytes()), text);
         }
     }
 

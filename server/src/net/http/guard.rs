@@ -6,6 +6,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use hyper::body::Incoming;
+use slog::warn;
 
 use crate::net::body::Body;
 use crate::net::site::{Secure, Site};
@@ -16,6 +17,7 @@ pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Respo
     let host = host_of(request);
     let secure = request.extensions.get::<Secure>().is_some();
     if !secure && !allowed(&settings.host_whitelist, host) {
+        warn!(settings.logger, "rejecting HTTP request to prevent DNS rebinding attacks"; "host" => host);
         return super::error(StatusCode::MISDIRECTED_REQUEST, misdirected(host));
     }
     let mut response = match request.method {

@@ -1,5 +1,15 @@
 //! The request target: a path as Go's mux sees it, and the query.
 
+use std::borrow::Cow;
+
+/// The path under today's name: what etcd 3.3 called `/v3beta/` is `/v3/`.
+pub(super) fn renamed(path: &str) -> Cow<'_, str> {
+    match path.strip_prefix("/v3beta/") {
+        Some(rest) => Cow::Owned(format!("/v3/{rest}")),
+        None => Cow::Borrowed(path),
+    }
+}
+
 /// The path without `//`, `/./` and `/../`, if that is another one.
 pub(super) fn cleaned(path: &str) -> Option<String> {
     let rest = path.strip_prefix('/')?;

@@ -145,6 +145,13 @@ impl Services for Member {
     fn metrics(&self) -> String {
         "up 1\n".to_owned()
     }
+
+    fn variables(&self) -> Vec<(&'static str, serde_json::Value)> {
+        vec![
+            ("cmdline", ["etcd"].into()),
+            ("file_descriptor_limit", 1024.into()),
+        ]
+    }
 }
 
 fn found(key: Bytes) -> RangeReply {
@@ -194,7 +201,7 @@ impl Server {
     }
 
     pub(super) fn with(surface: Surface, adjust: impl FnOnce(&mut Settings)) -> Self {
-        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = Listener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let addr = listener.addr();
         let log = Arc::new(Log::default());
         let mut settings = Settings::new(slog::Logger::root(slog::Discard, slog::o!())).unwrap();

@@ -127,8 +127,6 @@ async fn wrong_paths_and_methods() {
         "/livez/non_learner",
         "/livezz",
         "/v2/keys",
-        "/v3/kv/range",
-        "/debug/vars",
         "/etcdserverpb.KV/Range",
     ] {
         assert_eq!(get(&server, target).await, nothing, "{target}");
