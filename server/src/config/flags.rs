@@ -274,7 +274,7 @@ impl Reader {
 
     fn assign(&mut self, flag: &'static Flag, text: &str) -> Result<(), ValueError> {
         self.set.insert(flag.name);
-        if flag.help.is_none() || is_constant(flag.name) {
+        if flag.help.is_none() {
             if flag.is_default(text)? {
                 self.unimplemented.remove(flag.name);
             } else {
@@ -348,8 +348,11 @@ impl Reader {
                     .ok_or_else(|| ValueError::Other("the engines are bolt and sled".into()))?;
             }
             "unsafe-no-fsync" => config.unsafe_no_fsync = value::parse_bool(text)?,
+            "metrics" => config.metrics = text.to_owned(),
             "logger" => config.log.logger = text.to_owned(),
             "log-level" => config.log.level = text.to_owned(),
+            "enable-log-rotation" => config.log.rotation = value::parse_bool(text)?,
+            "log-rotation-config-json" => config.log.rotation_config = text.to_owned(),
             "log-format" => config.log.format = text.to_owned(),
             "log-outputs" => {
                 config.log.outputs = text.split(',').map(|s| s.trim().to_owned()).collect()
@@ -414,11 +417,6 @@ impl Reader {
             notices,
         })
     }
-}
-
-/// Flags with an effect of which only one value exists so far.
-fn is_constant(name: &str) -> bool {
-    matches!(name, "metrics")
 }
 
 fn refuse(name: &str, value: &str) -> String {

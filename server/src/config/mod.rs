@@ -108,7 +108,9 @@ pub struct Config {
     pub watch_progress_notify_interval: i64,
     /// `--unsafe-no-fsync`.
     pub unsafe_no_fsync: bool,
-    /// `--logger`, `--log-level`, `--log-format`, `--log-outputs`.
+    /// `--metrics`: `basic`, or `extensive` for the time that each kind of call takes.
+    pub metrics: String,
+    /// `--logger`, `--log-level`, `--log-format`, `--log-outputs` and those of rotation.
     pub log: crate::log::Settings,
     /// Set by the command line: whoever says where to listen must say what to advertise.
     advertise_or_fail: bool,
@@ -174,6 +176,7 @@ impl Config {
             warning_apply_duration: 100_000_000,
             watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,
+            metrics: "basic".into(),
             log: crate::log::Settings::default(),
             advertise_or_fail: false,
         }

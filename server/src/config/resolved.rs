@@ -130,6 +130,8 @@ pub struct Resolved {
     pub watch_progress_interval: Duration,
     /// Do not wait for the disk: loses acknowledged writes in a crash.
     pub unsafe_no_fsync: bool,
+    /// Measure the time of each call.
+    pub extensive_metrics: bool,
 
     /// Warnings to be logged at start.
     pub notices: Vec<Notice>,
@@ -346,6 +348,7 @@ impl Config {
                 &mut notices,
             ),
             unsafe_no_fsync: self.unsafe_no_fsync,
+            extensive_metrics: self.metrics == "extensive",
             notices,
         })
     }
@@ -371,6 +374,13 @@ impl Config {
     }
 
     fn add_warnings(&self, notices: &mut Vec<Notice>) {
+        if !matches!(self.metrics.as_str(), "basic" | "extensive") {
+            notices.push(Notice::new(
+                Level::Warning,
+                "--metrics is neither basic nor extensive; as in etcd, this stands for basic",
+                vec![("metrics", self.metrics.as_str().into())],
+            ));
+        }
         if self.name == DEFAULT_NAME {
             notices.push(Notice::new(
                 Level::Warning,
