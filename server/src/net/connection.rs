@@ -251,9 +251,12 @@ fn answer(
             },
             _ => request,
         };
-        let (mut head, _body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
         if wire.secure {
             head.extensions.insert(Secure);
+        }
+        if plain::is_for_log_level(&site, &head) {
+            return Ok(plain::log_level(&site, wire.remote, &head, body).await);
         }
         Ok(plain::serve(&site, &head).await)
     })

@@ -2,6 +2,7 @@
 //! at etcd 3.7.1.
 
 mod guard;
+mod level;
 mod target;
 
 use std::fmt::Write as _;
@@ -13,6 +14,7 @@ use http::{Method, Response, StatusCode, Version};
 
 use super::body::Body;
 use super::site::{Probe, Site, Surface};
+pub(super) use level::{is_for_it as is_for_log_level, serve as log_level};
 use target::Query;
 
 const PLAIN: &str = "text/plain; charset=utf-8";

@@ -64,6 +64,8 @@ pub(crate) struct Settings {
     pub(crate) observer: Arc<dyn CallObserver>,
     /// Where trouble with accepting connections is reported.
     pub(crate) logger: slog::Logger,
+    /// The log whose level may be changed over HTTP; `None` on ports that are not for that.
+    pub(crate) log: Option<crate::log::Log>,
 }
 
 impl Settings {
@@ -84,6 +86,7 @@ impl Settings {
             host_whitelist: vec!["*".to_owned()],
             observer: Arc::new(NoObserver),
             logger,
+            log: None,
         })
     }
 }
