@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::config::Resolved;
 use crate::member::Member;
-use crate::{publish, version_monitor};
+use crate::{publish, slow, version_monitor};
 
 /// How long a member that starts waits for its peers before it gives up hurrying the first election; etcd's value.
 const HURRY: Duration = Duration::from_secs(5);
@@ -59,6 +59,7 @@ impl Duties {
                     biased;
                     () = ended => {}
                     () = self.run(&member, ready) => {}
+                    () = slow::watch_descriptors(&member.logger) => {}
                 }
             });
             // Names may still be being resolved.

@@ -31,6 +31,7 @@ mod error;
 mod lease;
 mod listeners;
 pub mod log;
+mod loggable;
 mod member;
 mod metrics;
 mod net;
@@ -48,6 +49,7 @@ mod schema;
 mod server;
 #[doc(hidden)]
 pub mod simulation;
+mod slow;
 mod transfer;
 mod txn;
 mod version_monitor;

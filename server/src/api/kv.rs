@@ -1,5 +1,6 @@
 //! The KV service.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::{Stream, stream};
@@ -12,8 +13,10 @@ use retcd_storage::mvcc::{self, RangeQuery, ReadView};
 
 use super::{Api, Caller, blocking, check, unexpected};
 use crate::error::Error;
+use crate::loggable;
 use crate::quota;
 use crate::range;
+use crate::slow;
 use crate::txn::{self, Failure};
 use crate::wait::Reply;
 
@@ -39,13 +42,19 @@ impl Api {
     pub(super) async fn admitted_range(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
         let started = Instant::now();
         check::range(&r)?;
-        let reply = self.confirm_and_read(r).await;
+        let reply = self.confirm_and_read(r.clone()).await;
+        let took = started.elapsed();
         let metrics = &self.member.metrics;
         metrics.mvcc.ranges.inc();
         metrics
             .server
             .range_duration(reply.is_ok())
-            .observe(started.elapsed().as_secs_f64());
+            .observe(took.as_secs_f64());
+        let member = &self.member;
+        if took > member.limits.warning_apply {
+            let outcome = reply.as_ref().map(slow::ranged);
+            member.read_took(took, "read-only range ", loggable::range(&r), outcome);
+        }
         reply
     }
 
@@ -126,10 +135,7 @@ impl Api {
         self.admit(caller)?;
         check::txn(&r, self.member.limits.max_txn_ops)?;
         let mut reply = if txn::is_read_only(&r) {
-            if !txn::is_serializable(&r) {
-                self.member.linearizable().await?;
-            }
-            self.read_txn(r).await?
+            self.confirm_and_read_txn(r).await?
         } else {
             let request = pb::InternalRaftRequest {
                 txn: Some(r),
@@ -142,6 +148,24 @@ impl Api {
         };
         self.complete(&mut reply.header);
         Ok(reply)
+    }
+
+    async fn confirm_and_read_txn(&self, r: pb::TxnRequest) -> Result<TxnReply, Error> {
+        let started = Instant::now();
+        if !txn::is_serializable(&r) {
+            self.member.linearizable().await?;
+        }
+        let r = Arc::new(r);
+        let reply = self.read_txn(r.clone()).await;
+        let took = started.elapsed();
+        if took > self.member.limits.warning_apply {
+            let outcome = reply
+                .as_ref()
+                .map(|reply| format!("size:{}", reply.encoded_len()));
+            self.member
+                .read_took(took, "read-only txn ", loggable::txn(&r), outcome);
+        }
+        reply
     }
 
     pub(crate) async fn compact(
@@ -184,7 +208,7 @@ impl Api {
 
     /// Reads a checked request from the newest state.
     async fn read_range(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
-        let r = std::sync::Arc::new(r);
+        let r = Arc::new(r);
         loop {
             let view = self.member.store.view();
             let result = if is_large(&view, &r) {
@@ -202,8 +226,7 @@ impl Api {
         }
     }
 
-    async fn read_txn(&self, r: pb::TxnRequest) -> Result<TxnReply, Error> {
-        let r = std::sync::Arc::new(r);
+    async fn read_txn(&self, r: Arc<pb::TxnRequest>) -> Result<TxnReply, Error> {
         loop {
             let view = self.member.store.view();
             let large = r
