@@ -405,6 +405,8 @@ pub(super) struct Progress {
     observer: Arc<dyn CallObserver>,
     method: Method,
     running: bool,
+    /// When it started, if that is wanted.
+    since: Option<std::time::Instant>,
 }
 
 impl Progress {
@@ -413,11 +415,13 @@ impl Progress {
             observer,
             method,
             running: false,
+            since: None,
         }
     }
 
     fn start(&mut self) {
         self.running = true;
+        self.since = self.observer.wants_time().then(std::time::Instant::now);
         self.observer.started(self.method);
     }
 
@@ -434,6 +438,9 @@ impl Progress {
     fn finish(&mut self, code: Code) {
         if std::mem::take(&mut self.running) {
             self.observer.finished(self.method, code);
+            if let Some(since) = self.since {
+                self.observer.took(self.method, since.elapsed());
+            }
         }
     }
 }
