@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use crate::config::{AutoCompaction, Resolved};
 use crate::member::Member;
-use crate::{compactor, publish, version_monitor};
+use crate::{compactor, publish, slow, version_monitor};
 
 /// How long a member that starts waits for its peers before it gives up hurrying the first election; etcd's value.
 const HURRY: Duration = Duration::from_secs(5);
@@ -63,7 +63,8 @@ impl Duties {
                 tokio::select! {
                     biased;
                     () = ended => {}
-                    _ = future::join3(self.run(&member, ready), self.compact(&member), besides) => {}
+                    _ = future::join(self.run(&member, ready), besides) => {}
+                    _ = future::join(self.compact(&member), slow::watch_descriptors(&member.logger)) => {}
                 }
             });
             // Names may still be being resolved.

@@ -34,6 +34,7 @@ mod json;
 mod lease;
 mod listeners;
 pub mod log;
+mod loggable;
 mod member;
 mod memory;
 mod metrics;
@@ -52,6 +53,7 @@ mod schema;
 mod server;
 #[doc(hidden)]
 pub mod simulation;
+mod slow;
 mod transfer;
 mod txn;
 mod v2;

@@ -2,76 +2,31 @@
 //!
 //! A [`Log`] belongs to one server; nothing here is global. Lines are JSON objects (`level`, `ts`, `logger` if named,
 //! `caller`, `msg`, then the fields in the order given) or tab-separated text. Unlike etcd's, error lines carry no
-//! `stacktrace`, time is always UTC, and no line is ever dropped as a repetition.
+//! `stacktrace`, and time is always UTC. Warnings that repeat themselves become one line with a count (`fold`), where
+//! etcd drops some of them; lines that users ask about have a field `explain`.
 
+mod explain;
+mod fold;
+mod journal;
 mod json;
 mod line;
+mod rotate;
+mod settings;
 mod sink;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use slog::{Drain, Level, Logger, Never, OwnedKVList, Record};
 
+pub use explain::explain;
+use fold::{Folds, Now};
+use line::Line;
+pub use settings::{Settings, SettingsError};
 use sink::Sink;
-
-/// `--logger`, `--log-level`, `--log-format`, `--log-outputs` as given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Settings {
-    /// Only `zap`.
-    pub logger: String,
-    /// `debug`, `info`, `warn`, `error`, `panic` or `fatal`.
-    pub level: String,
-    /// `json` or `console`.
-    pub format: String,
-    /// `default`, `stderr`, `stdout` or paths of files.
-    pub outputs: Vec<String>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            logger: "zap".into(),
-            level: "info".into(),
-            format: "json".into(),
-            outputs: vec!["default".into()],
-        }
-    }
-}
-
-/// Settings that make no log. Texts are etcd's where it has one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SettingsError {
-    /// etcd panics with this text; exit code 2.
-    #[error("unrecognized level: {0:?}")]
-    Level(String),
-    /// Neither json nor console.
-    #[error("unknown log format: {0}, supported values json, console")]
-    Format(String),
-    /// The logger of etcd before 3.4.
-    #[error("--logger=capnslog is removed in v3.5")]
-    Capnslog,
-    /// Any other logger.
-    #[error("unknown logger option {0:?}")]
-    Logger(String),
-    /// `default` beside another output.
-    #[error("multi logoutput for \"default\" is not supported yet")]
-    Default,
-    /// The journal is not written to yet.
-    #[error(
-        "--log-outputs={0:?} is not implemented by retcd yet: log to stderr, which systemd sends to the journal"
-    )]
-    Journal(String),
-    /// A file that cannot be opened.
-    #[error("open sink {path:?}: open {path}: {reason}")]
-    Open {
-        /// As given.
-        path: String,
-        /// From the system.
-        reason: String,
-    },
-}
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,84 +37,27 @@ enum Format {
     Tool,
 }
 
-impl Settings {
-    /// Whether [`Settings::open`] would understand them; opens nothing.
-    ///
-    /// # Errors
-    /// The first setting that is wrong.
-    pub fn check(&self) -> Result<(), SettingsError> {
-        self.parse().map(drop)
-    }
-
-    fn parse(&self) -> Result<(Level, Format), SettingsError> {
-        match self.logger.as_str() {
-            "zap" => {}
-            "capnslog" => return Err(SettingsError::Capnslog),
-            other => return Err(SettingsError::Logger(other.into())),
-        }
-        if self.outputs.len() > 1 && self.outputs.iter().any(|output| output == "default") {
-            return Err(SettingsError::Default);
-        }
-        if let Some(journal) = self
-            .outputs
-            .iter()
-            .find(|output| output.starts_with("systemd/journal"))
-        {
-            return Err(SettingsError::Journal(journal.clone()));
-        }
-        let format = match self.format.as_str() {
-            "json" => Format::Json,
-            "console" => Format::Console,
-            other => return Err(SettingsError::Format(other.into())),
-        };
-        let level = match self.level.to_ascii_lowercase().as_str() {
-            "debug" => Level::Debug,
-            "info" | "" => Level::Info,
-            "warn" | "warning" => Level::Warning,
-            "error" => Level::Error,
-            "dpanic" | "panic" | "fatal" => Level::Critical,
-            _ => return Err(SettingsError::Level(self.level.clone())),
-        };
-        Ok((level, format))
-    }
-
-    /// Opens the outputs.
-    ///
-    /// # Errors
-    /// A setting that is wrong, a file that cannot be opened for appending.
-    pub fn open(&self) -> Result<Log, SettingsError> {
-        let (level, format) = self.parse()?;
-        let mut outputs: Vec<&str> = self.outputs.iter().map(String::as_str).collect();
-        outputs.sort_unstable();
-        outputs.dedup();
-        let sinks = outputs.into_iter().map(|output| {
-            Sink::open(output).map_err(|error| SettingsError::Open {
-                path: output.into(),
-                reason: reason(&error),
-            })
-        });
-        Ok(Log::new(level, format, sinks.collect::<Result<_, _>>()?))
-    }
-}
-
 /// A logger and the handle on its level.
 #[derive(Debug, Clone)]
 pub struct Log {
     logger: Logger,
-    level: Arc<AtomicUsize>,
+    outlet: Arc<Outlet>,
 }
 
 impl Log {
     fn new(level: Level, format: Format, sinks: Vec<Sink>) -> Self {
-        let level = Arc::new(AtomicUsize::new(level.as_usize()));
-        let writer = Writer {
-            level: level.clone(),
+        let outlet = Arc::new(Outlet {
+            level: AtomicUsize::new(level.as_usize()),
             format,
             sinks,
-        };
+            started: Instant::now(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+        });
+        let writer = Writer(outlet.clone());
         Self {
             logger: Logger::root(writer, slog::o!()),
-            level,
+            outlet,
         }
     }
 
@@ -188,46 +86,161 @@ impl Log {
         &self.logger
     }
 
+    /// The least severe level that is written.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.outlet.level()
+    }
+
     /// Changes the least severe level written, from now on and for all children.
     pub fn set_level(&self, level: Level) {
-        self.level.store(level.as_usize(), Ordering::Relaxed);
+        self.outlet.level.store(level.as_usize(), Ordering::Relaxed);
+    }
+
+    /// Writes what was counted and not told yet. Before a process ends that does not drop its loggers.
+    pub fn flush(&self) {
+        self.outlet.flush();
     }
 }
 
-/// Formats a line and hands it to the outputs. An output that fails is skipped: logging never stops a server.
+/// Where the lines of one log go.
 #[derive(Debug)]
-struct Writer {
-    level: Arc<AtomicUsize>,
+struct Outlet {
+    level: AtomicUsize,
     format: Format,
     sinks: Vec<Sink>,
+    started: Instant,
+    state: Mutex<State>,
+    /// Rings when the thread that tells counts has something new to look at.
+    changed: Condvar,
 }
 
-impl Writer {
+/// What repeats itself. Held for a look into a table, never while a line is written.
+#[derive(Debug, Default)]
+struct State {
+    folds: Folds,
+    /// Whether a thread waits to tell counts. There is none while nothing is counted.
+    watched: bool,
+    /// The last logger is gone.
+    closed: bool,
+}
+
+impl Outlet {
+    fn level(&self) -> Level {
+        Level::from_usize(self.level.load(Ordering::Relaxed)).unwrap_or(Level::Info)
+    }
+
     fn enabled(&self, level: Level) -> bool {
-        level.as_usize() <= self.level.load(Ordering::Relaxed)
+        level.as_usize() <= self.level.load(Ordering::Relaxed) && !self.sinks.is_empty()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            uptime: self.started.elapsed(),
+            unix: line::now(),
+        }
+    }
+
+    fn log(self: &Arc<Self>, line: Line) {
+        if self.enabled(Level::Debug) {
+            // Whoever looks that closely wants to see everything.
+            self.flush();
+            return self.write([line]);
+        }
+        if line.level == Level::Critical {
+            // Most likely the last line.
+            self.flush();
+            return self.write([line]);
+        }
+        let mut state = self.state();
+        let lines = state.folds.take(line, self.now());
+        let watch = !state.watched && state.folds.next().is_some();
+        state.watched |= watch;
+        drop(state);
+        if watch {
+            self.watch();
+        }
+        self.write(lines);
+    }
+
+    fn write(&self, lines: impl IntoIterator<Item = Line>) {
+        for mut line in lines {
+            explain::add(&mut line);
+            let text = line.render(self.format, line::now());
+            for sink in &self.sinks {
+                sink.write(&line, &text);
+            }
+        }
+    }
+
+    fn flush(&self) {
+        let lines = self.state().folds.drain();
+        self.changed.notify_all();
+        self.write(lines);
+    }
+
+    /// Starts a thread that tells counts when their time has come. Where there can be none, the next line does.
+    fn watch(self: &Arc<Self>) {
+        let outlet = self.clone();
+        let thread = thread::Builder::new().name("log".into());
+        if thread.spawn(move || outlet.tell_in_time()).is_err() {
+            self.state().watched = false;
+        }
+    }
+
+    fn tell_in_time(&self) {
+        let mut state = self.state();
+        loop {
+            let lines = state.folds.due(self.now());
+            if !lines.is_empty() {
+                drop(state);
+                self.write(lines);
+                state = self.state();
+                continue;
+            }
+            let next = state.folds.next().filter(|_| !state.closed);
+            let Some(next) = next else {
+                state.watched = false;
+                return;
+            };
+            let wait = next.saturating_sub(self.started.elapsed());
+            state = self
+                .changed
+                .wait_timeout(state, wait.max(Duration::from_millis(1)))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
     }
 }
+
+/// Hands lines to the outlet. An output that fails is skipped: logging never stops a server.
+#[derive(Debug)]
+struct Writer(Arc<Outlet>);
 
 impl Drain for Writer {
     type Ok = ();
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, values: &OwnedKVList) -> Result<(), Never> {
-        if self.enabled(record.level()) && !self.sinks.is_empty() {
-            let line = match self.format {
-                Format::Json => line::json(record, values, line::now()),
-                Format::Console => line::console(record, values, line::now()),
-                Format::Tool => line::tool(record, values, line::now()),
-            };
-            for sink in &self.sinks {
-                sink.write(line.as_bytes());
-            }
+        if self.0.enabled(record.level()) {
+            self.0.log(Line::of(record, values));
         }
         Ok(())
     }
 
     fn is_enabled(&self, level: Level) -> bool {
-        self.enabled(level)
+        self.0.enabled(level)
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.state().closed = true;
+        self.0.flush();
     }
 }
 

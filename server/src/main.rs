@@ -69,6 +69,7 @@ fn serve(config: Config, notices: &[Notice]) -> ExitCode {
         Ok(Stop::Signal(signal)) => {
             info!(logger, "received signal; shutting down"; "signal" => signal_name(signal));
             server.stop();
+            log.flush();
             die_of(signal)
         }
         Ok(Stop::Failure(reason)) => {

@@ -56,6 +56,8 @@ pub(crate) struct Limits {
     pub(crate) strict_reconfig_check: bool,
     /// How long a request waits for the log: 5 s and two election timeouts.
     pub(crate) request_timeout: Duration,
+    /// `--warning-apply-duration`.
+    pub(crate) warning_apply: Duration,
 }
 
 /// Who leads, as far as this member knows.
@@ -254,6 +256,8 @@ impl Member {
         let backend = self.backend();
         let engine = backend.engine();
         metrics.mvcc.db_size.set(saturating(engine.size()));
+        let old_name = &metrics.mvcc.db_size_old_name;
+        old_name.set(saturating(engine.size()));
         metrics
             .mvcc
             .db_size_in_use
@@ -264,7 +268,23 @@ impl Member {
             .mvcc
             .keys
             .set(saturating(self.store.view().live_keys() as u64));
+        self.show_members();
         metrics.render()
+    }
+
+    /// Brings the metrics of members and alarms up to date.
+    fn show_members(&self) {
+        let server = &self.metrics.server;
+        let cluster = self.cluster.load();
+        let link = |id: u64| [format!("{:x}", self.id), format!("{id:x}")];
+        let known = cluster.members().map(|member| link(member.id));
+        server.known_peers.show_gone(cluster.removed().map(link));
+        server.known_peers.show(known);
+        let alarms = self.alarms.load();
+        server.alarms.show(alarms.iter().map(|alarm| {
+            let kind = alarm.alarm().as_str_name().to_owned();
+            [format!("{:x}", alarm.member_id), kind]
+        }));
     }
 
     /// Whether the member has stopped by itself.

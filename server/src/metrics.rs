@@ -1,16 +1,18 @@
 //! Metrics of one server, under etcd's names.
 //!
-//! Each server has a registry of its own. Only what is measured is registered: a name that etcd has and that is missing
-//! here has nothing to feed it yet. Whoever is on a hot path keeps the handle it needs (they are cheap to clone) or a
+//! Each server has a registry of its own. Only what is measured is registered: names that etcd has and that are missing
+//! here are in `tests/testdata/metrics/missing.txt`, with reasons. Whoever is on a hot path keeps the handle it needs (they are cheap to clone) or a
 //! local copy of a histogram ([`prometheus::Histogram::local`]).
 
 mod build;
 mod clients;
+mod features;
 mod grpc;
 mod lease;
+mod marked;
 mod network;
 mod op;
-mod process;
+pub(crate) mod process;
 mod snap;
 mod traffic;
 mod watch;
@@ -25,6 +27,7 @@ use prometheus::{
 use clients::ClientRequests;
 pub(crate) use grpc::Grpc;
 pub(crate) use lease::Lease as LeaseMetrics;
+use marked::Marked;
 pub(crate) use network::Network;
 pub(crate) use op::{ByOp, Op};
 pub(crate) use traffic::Traffic;
@@ -93,6 +96,14 @@ pub(crate) struct Server {
     pub(crate) learner_promote_failures: IntCounterVec,
     /// The quota in bytes, 0 when there is none.
     pub(crate) quota_backend_bytes: IntGauge,
+    /// Heartbeats of this leader that went out late.
+    pub(crate) heartbeat_send_failures: IntCounter,
+    /// The revision of users and roles.
+    pub(crate) auth_revision: IntGauge,
+    /// Raised alarms, by member and kind.
+    pub(crate) alarms: Marked,
+    /// Members, this one among them.
+    pub(crate) known_peers: Marked,
     healthcheck: GaugeVec,
     healthchecks_total: IntCounterVec,
     range_duration: [Histogram; 2],
@@ -115,6 +126,8 @@ pub(crate) struct Mvcc {
     pub(crate) txns: IntCounter,
     /// Bytes the database takes on disk.
     pub(crate) db_size: IntGauge,
+    /// The same by a name of etcd's from before 3.4, which old dashboards ask for.
+    pub(crate) db_size_old_name: IntGauge,
     /// Bytes of these that hold data.
     pub(crate) db_size_in_use: IntGauge,
     /// Live keys.
@@ -127,6 +140,8 @@ pub(crate) struct Mvcc {
     pub(crate) compact_revision: IntGauge,
     /// Unix time of the last finished compaction, 0 before the first.
     pub(crate) compaction_last: IntGauge,
+    /// Revisions of keys that compactions removed.
+    pub(crate) compaction_keys: IntCounter,
     /// Milliseconds one step of a compaction kept the store busy.
     pub(crate) compaction_pause: Histogram,
     /// Milliseconds from the begin of a compaction to its end.
@@ -159,7 +174,12 @@ pub(crate) struct Disk {
 #[derive(Debug)]
 struct Scrapes {
     in_flight: IntGauge,
-    ok: IntCounter,
+    by_code: IntCounterVec,
+}
+
+impl Scrapes {
+    /// Codes that a scrape can have in etcd.
+    const CODES: [&str; 3] = ["200", "500", "503"];
 }
 
 /// What is known of a server once its member id is: facts that do not change.
@@ -172,11 +192,17 @@ pub(crate) struct Identity {
 }
 
 impl Metrics {
-    /// A registry with everything at zero.
+    /// [`Metrics::with`] what `--metrics=basic` asks for.
+    #[cfg(test)]
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        Self::with(false)
+    }
+
+    /// A registry with everything at zero. `extensive`: with the time that calls take (`--metrics=extensive`).
     ///
     /// # Errors
     /// Only if two metrics had the same name, which the tests exclude.
-    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+    pub(crate) fn with(extensive: bool) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let new = build::Builder {
             registry: &registry,
@@ -187,6 +213,12 @@ impl Metrics {
             "server_version",
             crate::config::ETCD_VERSION,
         )?;
+        new.constant(
+            "etcd_server_go_version",
+            "Where etcd has the release of Go: there is none in this server.",
+            "server_go_version",
+            "none (Rust)",
+        )?;
         Ok(Self {
             server: new.server()?,
             mvcc: new.mvcc()?,
@@ -195,21 +227,9 @@ impl Metrics {
             watch: new.watch()?,
             lease: new.lease()?,
             traffic: Arc::default(),
-            grpc: Grpc::new(&registry)?,
+            grpc: Grpc::new(&registry, extensive)?,
             process: process::Process::new(&registry)?,
-            scrapes: Scrapes {
-                in_flight: new.gauge(
-                    "promhttp_metric_handler_requests_in_flight",
-                    "Scrapes being answered.",
-                )?,
-                ok: new
-                    .counters(
-                        "promhttp_metric_handler_requests_total",
-                        "Scrapes answered, by status.",
-                        &["code"],
-                    )?
-                    .with_label_values(&["200"]),
-            },
+            scrapes: new.scrapes()?,
             registry,
         })
     }
@@ -244,7 +264,7 @@ impl Metrics {
         // Fails only for a family without metrics, which `gather` leaves out, or a failing writer.
         let _ = TextEncoder::new().encode(&self.registry.gather(), &mut text);
         self.scrapes.in_flight.dec();
-        self.scrapes.ok.inc();
+        self.scrapes.by_code.with_label_values(&["200"]).inc();
         String::from_utf8(text).unwrap_or_default()
     }
 

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::error::Error;
 use crate::member::Member;
 use crate::metrics::saturating;
+use crate::slow;
 use crate::wait::Outcome;
 
 /// Passes the node's events on to the member, once there is one: the log is opened before.
@@ -130,6 +131,20 @@ impl Observer for Events {
     fn wal_fsync(&self, took: Duration) {
         if let Some(member) = self.0.get() {
             member.metrics.disk.wal_fsync.observe(took.as_secs_f64());
+            slow::synced(&member.logger, took);
+        }
+    }
+
+    fn no_space(&self, text: String) {
+        if let Some(member) = self.0.get() {
+            slow::no_room(&member.logger, &text);
+        }
+    }
+
+    fn heartbeat_late(&self, to: u64, interval: Duration, exceeded: Duration) {
+        if let Some(member) = self.0.get() {
+            member.metrics.server.heartbeat_send_failures.inc();
+            slow::heartbeat(&member.logger, to, interval, exceeded);
         }
     }
 }

@@ -5,9 +5,11 @@
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use slog::warn;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::config::GoDuration;
 use crate::error::Error;
 use crate::member::Member;
 
@@ -28,6 +30,8 @@ struct State {
     waiting: Vec<Reader>,
     /// The round under way: its context and whom it serves.
     round: Option<(u64, Vec<Reader>)>,
+    /// When it began, or was last said to be late.
+    quiet_since: Option<Instant>,
     /// Confirmed at an index that is not applied yet.
     unapplied: Vec<(u64, Vec<Reader>)>,
     /// With so many in either list it is looked who has given up.
@@ -116,6 +120,19 @@ impl Reads {
         self.state.lock().begin(next_context)
     }
 
+    /// The context of the round under way, if it is time to say that it takes long: once for all who wait.
+    fn late(&self) -> Option<u64> {
+        let mut state = self.state.lock();
+        let (context, _) = state.round.as_ref()?;
+        let context = *context;
+        let now = Instant::now();
+        if state.quiet_since.is_none_or(|since| now < since + SLOW) {
+            return None;
+        }
+        state.quiet_since = Some(now);
+        Some(context)
+    }
+
     /// Lets go of everybody; they see that the member stopped.
     pub(crate) fn abandon(&self) {
         *self.state.lock() = State::default();
@@ -155,6 +172,7 @@ impl State {
         }
         let context = next_context();
         self.round = Some((context, std::mem::take(&mut self.waiting)));
+        self.quiet_since = Some(Instant::now());
         Some(context)
     }
 }
@@ -195,22 +213,70 @@ impl Member {
             }
             None => self.begin_read_round(self.reads.join(sender, || self.request_ids.next())),
         }
-        let confirmed = tokio::time::timeout(self.limits.request_timeout, receiver).await;
+        let confirmed = self.confirmed(started, receiver).await;
         let server = &self.metrics.server;
         if started.elapsed() > SLOW {
             server.slow_read_indexes.inc();
         }
-        let confirmed = confirmed.map_err(|_| Error::Timeout);
-        if confirmed.is_err() {
+        let Some(confirmed) = confirmed else {
             server.read_indexes_failed.inc();
+            return Err(Error::Timeout);
+        };
+        confirmed.map_err(|_| Error::Stopped)?
+    }
+
+    /// Waits for a reader's turn, and says that it takes long; `None` when it took too long.
+    async fn confirmed(
+        &self,
+        started: Instant,
+        mut receiver: oneshot::Receiver<Result<(), Error>>,
+    ) -> Option<Result<Result<(), Error>, oneshot::error::RecvError>> {
+        let timeout = self.limits.request_timeout;
+        let end = started + timeout;
+        let mut look = started + SLOW;
+        loop {
+            if let Ok(answer) = tokio::time::timeout_at(look.min(end), &mut receiver).await {
+                return Some(answer);
+            }
+            if look >= end {
+                // etcd's guess at the cause included: tools look for the line.
+                warn!(self.logger, "timed out waiting for read index response (local node might have slow network)";
+                    "timeout" => %GoDuration(timeout));
+                return None;
+            }
+            look += SLOW;
+            if let Some(context) = self.reads.late() {
+                warn!(self.logger, "waiting for ReadIndex response took too long, retrying";
+                    "sent-request-id" => context, "retry-timeout" => %GoDuration(SLOW));
+            }
         }
-        confirmed?.map_err(|_| Error::Stopped)?
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_round_is_told_of_once_in_half_a_second() {
+        let reads = Reads::default();
+        assert_eq!(reads.late(), None);
+        let (sender, _round) = reader();
+        assert_eq!(reads.join(sender, || 1), Some(1));
+        assert_eq!(reads.late(), None);
+        tokio::time::advance(SLOW).await;
+        assert_eq!((reads.late(), reads.late()), (Some(1), None));
+        tokio::time::advance(SLOW).await;
+        assert_eq!(reads.late(), Some(1));
+        // One that was answered is not late, nor one that has just begun.
+        let (sender, _waiting) = reader();
+        assert_eq!(reads.join(sender, || 9), None);
+        assert_eq!(reads.confirmed(1, 5, || 9, || 2), Some(2));
+        assert_eq!(reads.late(), None);
+        reads.give_up(&Error::LeaderChanged);
+        tokio::time::advance(2 * SLOW).await;
+        assert_eq!(reads.late(), None);
+    }
 
     fn reader() -> (Reader, oneshot::Receiver<Result<(), Error>>) {
         oneshot::channel()

@@ -289,13 +289,15 @@ impl Server {
         let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics, shared)?;
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
+        net_settings.log = Some(log.clone());
         resolved.bound(&listeners::places(&clients));
 
         let lock = dir.open(&*fs)?;
         acceptors.add(&resolved, true, &logger)?;
         announce(&config, &resolved, initialized, &logger);
 
-        let metrics = Arc::new(Metrics::new().map_err(|e| StartError::NotReady(e.to_string()))?);
+        let metrics = Metrics::with(resolved.extensive_metrics);
+        let metrics = Arc::new(metrics.map_err(|e| StartError::NotReady(e.to_string()))?);
         let events = Arc::new(Events::default());
         let node_config = raft_node::Config {
             fs: fs.clone(),
@@ -488,7 +490,6 @@ impl Server {
             },
             snapshots,
             databases,
-            warn_after: resolved.warning_apply_duration,
             applied: disk.applied,
             compaction_started: None,
             lowering: None,
@@ -789,6 +790,7 @@ fn limits(config: &Config, resolved: &Resolved) -> Limits {
         watch_progress_interval: resolved.watch_progress_interval,
         strict_reconfig_check: resolved.strict_reconfig_check,
         request_timeout: request_timeout(resolved),
+        warning_apply: resolved.warning_apply_duration,
     }
 }
 

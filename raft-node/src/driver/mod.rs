@@ -14,6 +14,7 @@
 //! leaves proposals in their queue, whose end callers see as [`ProposeError::Full`].
 
 mod handle;
+mod heartbeats;
 mod log_writer;
 mod machine;
 mod raft_thread;
@@ -180,6 +181,11 @@ pub trait Observer: Send + Sync {
         let _ = saved;
     }
 
+    /// This leader sent a heartbeat later than it should: more than two intervals after the one before, by so much.
+    fn heartbeat_late(&self, to: u64, interval: Duration, exceeded: Duration) {
+        let _ = (to, interval, exceeded);
+    }
+
     /// A write to the WAL took this long, before its sync.
     fn wal_write(&self, took: Duration, bytes: u64) {
         let _ = (took, bytes);
@@ -293,6 +299,7 @@ impl Opened {
             apply,
             abandoned: false,
             transport,
+            heartbeats: heartbeats::Heartbeats::new(config.tick),
         };
         let raft_thread = raft_thread::RaftThread::new(
             machine,

@@ -11,6 +11,7 @@ use retcd_proto::raftpb;
 use slog::{error, info, warn};
 
 use super::handle::Control;
+use super::heartbeats::Heartbeats;
 use super::log_writer::{Report, Write};
 use super::machine::{Machine, Ports};
 use super::status::{Progress, Shared};
@@ -50,10 +51,21 @@ pub(super) struct Outlets {
     /// Nobody applies entries any more.
     pub(super) abandoned: bool,
     pub(super) transport: Arc<dyn Transport>,
+    pub(super) heartbeats: Heartbeats,
 }
 
 impl Ports for Outlets {
     fn send(&mut self, messages: Vec<raftpb::Message>) {
+        let heartbeats = messages
+            .iter()
+            .filter(|message| message.r#type() == raftpb::MessageType::MsgHeartbeat);
+        for message in heartbeats {
+            let now = self.config.clock.now();
+            if let Some(exceeded) = self.heartbeats.sent(message.to(), now) {
+                let observer = &self.config.observer;
+                observer.heartbeat_late(message.to(), self.config.tick, exceeded);
+            }
+        }
         self.transport.send(messages);
     }
 
@@ -92,6 +104,7 @@ impl Ports for Outlets {
 
     fn soft_state(&mut self, state: SoftState) {
         self.shared.set_soft_state(state);
+        self.heartbeats.reset();
         info!(self.config.logger, "raft state changed";
             "leader" => format!("{:x}", state.leader), "term" => state.term,
             "role" => ?state.role);

@@ -221,11 +221,6 @@ pub trait TransportObserver: Send + Sync {
         let _ = (peer, active);
     }
 
-    /// `etcd_network_known_peers` goes to 1 or 0.
-    fn known(&self, peer: u64, known: bool) {
-        let _ = (peer, known);
-    }
-
     /// `etcd_network_peer_round_trip_time_seconds`.
     fn round_trip(&self, to: u64, took: Duration) {
         let _ = (to, took);

@@ -88,7 +88,6 @@ impl Peer {
             }),
         };
         peer.probe(&urls);
-        context.options.observer.known(id, true);
         info!(logger, "started remote peer"; "remote-peer-id" => hex(id));
         peer
     }
@@ -166,7 +165,6 @@ impl Drop for Peer {
         self.message.close();
         self.pipeline.stopped();
         self.status.forget();
-        self.context.options.observer.known(self.id, false);
         info!(logger, "stopped remote peer"; "remote-peer-id" => hex(self.id));
     }
 }

@@ -13,9 +13,11 @@ use retcd_storage::mvcc::{self, RangeQuery, ReadView};
 
 use super::{Api, Caller, blocking, check, unexpected};
 use crate::error::Error;
+use crate::loggable;
 use crate::member::Member;
 use crate::quota;
 use crate::range;
+use crate::slow;
 use crate::txn::{self, Failure};
 use crate::wait::Reply;
 
@@ -41,13 +43,19 @@ impl Api {
     pub(super) async fn admitted_range(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
         let started = Instant::now();
         check::range(&r)?;
-        let reply = self.confirm_and_read(r).await;
+        let reply = self.confirm_and_read(r.clone()).await;
+        let took = started.elapsed();
         let metrics = &self.member.metrics;
         metrics.mvcc.ranges.inc();
         metrics
             .server
             .range_duration(reply.is_ok())
-            .observe(started.elapsed().as_secs_f64());
+            .observe(took.as_secs_f64());
+        let member = &self.member;
+        if took > member.limits.warning_apply {
+            let outcome = reply.as_ref().map(slow::ranged);
+            member.read_took(took, "read-only range ", loggable::range(&r), outcome);
+        }
         reply
     }
 
@@ -128,10 +136,7 @@ impl Api {
         self.admit(caller)?;
         check::txn(&r, self.member.limits.max_txn_ops)?;
         let mut reply = if txn::is_read_only(&r) {
-            if !txn::is_serializable(&r) {
-                self.member.linearizable().await?;
-            }
-            self.read_txn(r).await?
+            self.confirm_and_read_txn(r).await?
         } else {
             let request = pb::InternalRaftRequest {
                 txn: Some(r),
@@ -157,6 +162,24 @@ impl Api {
             Reply::Txn(reply) => Ok(reply),
             other => Err(unexpected(&other)),
         }
+    }
+
+    async fn confirm_and_read_txn(&self, r: pb::TxnRequest) -> Result<TxnReply, Error> {
+        let started = Instant::now();
+        if !txn::is_serializable(&r) {
+            self.member.linearizable().await?;
+        }
+        let r = Arc::new(r);
+        let reply = self.read_txn(r.clone()).await;
+        let took = started.elapsed();
+        if took > self.member.limits.warning_apply {
+            let outcome = reply
+                .as_ref()
+                .map(|reply| format!("size:{}", reply.encoded_len()));
+            self.member
+                .read_took(took, "read-only txn ", loggable::txn(&r), outcome);
+        }
+        reply
     }
 
     pub(crate) async fn compact(
@@ -217,8 +240,7 @@ impl Api {
         }
     }
 
-    async fn read_txn(&self, r: pb::TxnRequest) -> Result<TxnReply, Error> {
-        let r = Arc::new(r);
+    async fn read_txn(&self, r: Arc<pb::TxnRequest>) -> Result<TxnReply, Error> {
         loop {
             let view = self.member.store.view();
             let large = r

@@ -110,6 +110,7 @@ impl Applier {
                 info!(member.logger, "updated cluster version"; ids, "from" => old, "to" => &new);
             }
         }
+        info!(member.logger, "enabled capabilities for version"; "cluster-version" => &new);
         if lower {
             info!(member.logger, "Cluster version downgrade detected, forcing snapshot";
                 "prev-cluster-version" => old, "new-cluster-version" => new);

@@ -108,6 +108,7 @@ impl Applier {
         let incoming = self
             .inspect(index)
             .map_err(|error| Fatal::Install(*error))?;
+        info!(member.logger, "applySnapshot: opened snapshot backend");
         failpoint("snapshot-install:inspected");
         self.databases
             .place(&incoming.database)

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use crossbeam_channel::RecvTimeoutError;
 use retcd_proto::raftpb;
 use retcd_raft_node::Apply;
@@ -21,19 +22,23 @@ use retcd_raft_node::membership::Cluster;
 use retcd_raft_node::queue::Receiver;
 use retcd_storage::backend::{self, Bucket};
 use retcd_storage::mvcc::{self, Compaction, Store};
-use slog::{info, warn};
+use slog::info;
 
 use crate::alarm::Alarms;
 use crate::auth::{self, Auth};
 use crate::disk::{Databases, TERM};
+use crate::error::Error;
 use crate::lease::Lessor;
+use crate::loggable;
 use crate::member::Member;
 use crate::metrics::saturating;
 use crate::schema::VersionError;
+use crate::slow::Slow;
 use crate::wait::{Outcome, Reply};
 
 pub(crate) use snapshot::Snapshots;
 
+use entry::Payload;
 use install::InstallError;
 
 /// Entries applied before readers see them and waiters are answered. More amortise the work of a
@@ -85,8 +90,6 @@ pub(crate) struct Applier {
     pub(crate) snapshots: Snapshots,
     /// Opens what the leader sends.
     pub(crate) databases: Databases,
-    /// Applies slower than this are logged.
-    pub(crate) warn_after: Duration,
     /// Index and term of the last applied entry.
     pub(crate) applied: (u64, u64),
     /// When the compaction under way began.
@@ -204,6 +207,8 @@ impl Applier {
         );
         backend.put(Bucket::Meta, TERM, term.to_be_bytes().to_vec());
         self.store.publish()?;
+        let server = &self.member.metrics.server;
+        server.auth_revision.set(saturating(self.auth.revision()));
         let changes = self.store.take_changes();
         self.member.watch.publish(changes, self.store.rev());
         self.member.set_applied(index);
@@ -223,6 +228,7 @@ impl Applier {
         let started = Instant::now();
         let kind = entry.r#type();
         let data = entry.data.unwrap_or_default();
+        let stored = data.clone();
         let mut op = None;
         let done = match kind {
             // A new leader confirms its term.
@@ -248,12 +254,9 @@ impl Applier {
                 .apply_duration
                 .observe(op, result.is_ok(), took.as_secs_f64());
         }
-        if took > self.warn_after {
-            self.member.metrics.server.slow_apply.inc();
-            warn!(self.member.logger, "apply request took too long";
-                "took" => format!("{took:?}"),
-                "expected-duration" => format!("{:?}", self.warn_after),
-                "prefix" => "", "index" => index);
+        if took > self.member.limits.warning_apply {
+            let outcome = done.as_ref().map(|(_, result)| result.as_ref());
+            self.warn_of_slow(index, kind, stored, took, outcome);
         }
         let Some((id, result)) = done else {
             return Ok(false);
@@ -261,6 +264,38 @@ impl Applier {
         let compacting = matches!(result, Ok(Reply::Compacted(_)));
         replies.push((id, Outcome::Applied(result)));
         Ok(compacting)
+    }
+
+    /// Says which request kept all others waiting.
+    fn warn_of_slow(
+        &self,
+        index: u64,
+        kind: raftpb::EntryType,
+        data: Bytes,
+        took: Duration,
+        outcome: Option<Result<&Reply, &Error>>,
+    ) {
+        let request = match (kind, entry::decode(data)) {
+            (raftpb::EntryType::EntryNormal, Ok(Payload::Request(request))) => {
+                loggable::logged(&request)
+            }
+            _ => format!("entry:<index:{index} type:{}>", kind.as_str_name()),
+        };
+        let error = match outcome {
+            Some(Err(error)) => error.to_string(),
+            _ => String::new(),
+        };
+        let response = match outcome {
+            Some(Ok(reply)) => loggable::reply(reply),
+            _ => String::new(),
+        };
+        self.member.warn_of_slow(&Slow {
+            took,
+            prefix: "",
+            request,
+            response,
+            error,
+        });
     }
 
     /// One bounded step of removing old revisions; true while there is more to do.
@@ -272,6 +307,7 @@ impl Applier {
         }
         self.store.publish()?;
         let mvcc = &self.member.metrics.mvcc;
+        mvcc.compaction_keys.inc_by(self.store.take_compacted());
         mvcc.compaction_pause.observe(millis(started.elapsed()));
         if let Compaction::Finished(revision) = step {
             let took = self.compaction_started.take().unwrap_or(started).elapsed();

@@ -38,6 +38,11 @@ impl Auth {
         })
     }
 
+    /// The revision of users and roles.
+    pub(crate) fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// Gives a new store its first revision.
     pub(crate) fn begin(&mut self, writer: &mut Writer) {
         if self.revision == 0 {

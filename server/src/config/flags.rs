@@ -370,7 +370,7 @@ impl Reader {
         if let Some(old) = old::find(flag.name) {
             return self.assign_old(old, text);
         }
-        if flag.help.is_none() || is_constant(flag.name) {
+        if flag.help.is_none() {
             if flag.is_default(text)? {
                 self.unimplemented.remove(flag.name);
             } else {
@@ -483,8 +483,11 @@ impl Reader {
             "enable-v2" => config.enable_v2 = value::parse_bool(text)?,
             "auto-compaction-mode" => config.auto_compaction_mode = text.to_owned(),
             "auto-compaction-retention" => config.auto_compaction_retention = text.to_owned(),
+            "metrics" => config.metrics = text.to_owned(),
             "logger" => config.log.logger = text.to_owned(),
             "log-level" => config.log.level = text.to_owned(),
+            "enable-log-rotation" => config.log.rotation = value::parse_bool(text)?,
+            "log-rotation-config-json" => config.log.rotation_config = text.to_owned(),
             "log-format" => config.log.format = text.to_owned(),
             "log-outputs" => {
                 config.log.outputs = text.split(',').map(|s| s.trim().to_owned()).collect()
@@ -587,11 +590,6 @@ impl Reader {
 /// Flags of this release, then those of earlier ones.
 fn known() -> impl Iterator<Item = &'static Flag> {
     FLAGS.iter().chain(OLD.iter().map(|old| &old.flag))
-}
-
-/// Flags with an effect of which only one value exists so far.
-fn is_constant(name: &str) -> bool {
-    matches!(name, "metrics")
 }
 
 /// `*`, or URLs.

@@ -154,7 +154,9 @@ pub struct Config {
     pub unsafe_no_fsync: bool,
     /// `--enable-v2`: serve the API of etcd 2.
     pub enable_v2: bool,
-    /// `--logger`, `--log-level`, `--log-format`, `--log-outputs`.
+    /// `--metrics`: `basic`, or `extensive` for the time that each kind of call takes.
+    pub metrics: String,
+    /// `--logger`, `--log-level`, `--log-format`, `--log-outputs` and those of rotation.
     pub log: crate::log::Settings,
     /// Set by the command line: whoever says where to listen must say what to advertise.
     advertise_or_fail: bool,
@@ -237,6 +239,7 @@ impl Config {
             watch_progress_notify_interval: 0,
             unsafe_no_fsync: false,
             enable_v2: false,
+            metrics: "basic".into(),
             log: crate::log::Settings::default(),
             advertise_or_fail: false,
         }

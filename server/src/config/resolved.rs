@@ -161,6 +161,8 @@ pub struct Resolved {
     pub unsafe_no_fsync: bool,
     /// Serve the API of etcd 2.
     pub enable_v2: bool,
+    /// Measure the time of each call.
+    pub extensive_metrics: bool,
 
     /// Warnings to be logged at start.
     pub notices: Vec<Notice>,
@@ -481,6 +483,7 @@ impl Config {
             },
             unsafe_no_fsync: self.unsafe_no_fsync,
             enable_v2: self.enable_v2,
+            extensive_metrics: self.metrics == "extensive",
             notices,
         })
     }
@@ -527,6 +530,13 @@ impl Config {
     }
 
     fn add_warnings(&self, notices: &mut Vec<Notice>) {
+        if !matches!(self.metrics.as_str(), "basic" | "extensive") {
+            notices.push(Notice::new(
+                Level::Warning,
+                "--metrics is neither basic nor extensive; as in etcd, this stands for basic",
+                vec![("metrics", self.metrics.as_str().into())],
+            ));
+        }
         if self.name == DEFAULT_NAME {
             notices.push(Notice::new(
                 Level::Warning,

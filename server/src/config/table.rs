@@ -353,7 +353,12 @@ pub(super) static FLAGS: &[Flag] = &[
         "true",
         "Answer calls that come as JSON, at /v3/ of client URLs.",
     ),
-    no("enable-log-rotation", Kind::Bool, "false"),
+    yes(
+        "enable-log-rotation",
+        Kind::Bool,
+        "false",
+        "Rename the file of --log-outputs when it is full; it must be the only file there.",
+    ),
     yes(
         "enable-pprof",
         Kind::Bool,
@@ -480,12 +485,13 @@ pub(super) static FLAGS: &[Flag] = &[
         "log-outputs",
         Kind::Text,
         "default",
-        "Where log lines go: default, stderr, stdout or files, separated by commas.",
+        "Where log lines go: default, stderr, stdout, systemd/journal or files, separated by commas.",
     ),
-    no(
+    yes(
         "log-rotation-config-json",
         Kind::Text,
-        "{\"maxsize\": 100, \"maxage\": 0, \"maxbackups\": 0, \"localtime\": false, \"compress\": false}",
+        crate::log::Settings::ROTATION_CONFIG,
+        "What --enable-log-rotation does: maxsize in MB, maxage in days, maxbackups, localtime and compress.",
     ),
     yes(
         "logger",
@@ -539,7 +545,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "metrics",
         Kind::Text,
         "basic",
-        "Level of detail of exported metrics; basic is all there is.",
+        "Level of detail of exported metrics: basic, or extensive for the time that each kind of call takes.",
     ),
     yes(
         "name",

@@ -33,6 +33,25 @@ pub(super) fn push_float(out: &mut String, value: f64) {
     }
 }
 
+/// A value that is JSON already, with a blank behind each comma and colon.
+pub(super) fn push_spaced(out: &mut String, value: &str) {
+    if !value.starts_with(['[', '{']) {
+        out.push_str(value);
+        return;
+    }
+    let (mut quoted, mut escaped) = (false, false);
+    for c in value.chars() {
+        out.push(c);
+        match c {
+            _ if escaped => escaped = false,
+            '\\' if quoted => escaped = true,
+            '"' => quoted = !quoted,
+            ',' | ':' if !quoted => out.push(' '),
+            _ => {}
+        }
+    }
+}
+
 struct Escaped<'a>(&'a mut String);
 
 impl Write for Escaped<'_> {

@@ -1,11 +1,11 @@
 //! One record as one line.
 
-use std::fmt::{self, Arguments, Write};
+use std::fmt::{self, Arguments, Write as _};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use slog::{KV, Key, Level, OwnedKVList, Record, Serializer};
 
-use super::json;
+use super::{Format, json};
 
 /// The key of a field that names the logger instead of being shown among the fields.
 const NAME_KEY: &str = "logger";
@@ -17,67 +17,114 @@ pub(super) fn now() -> Duration {
         .unwrap_or_default()
 }
 
-pub(super) fn json(record: &Record<'_>, values: &OwnedKVList, at: Duration) -> String {
-    let fields = Fields::collect(record, values);
-    let mut line = String::with_capacity(256);
-    let _ = write!(
-        line,
-        "{{\"level\":\"{}\",\"ts\":\"",
-        level_name(record.level())
-    );
-    push_time(&mut line, at);
-    line.push('"');
-    if let Some(name) = &fields.logger {
-        line.push_str(",\"logger\":");
-        line.push_str(name);
-    }
-    let _ = write!(line, ",\"caller\":\"{}\",\"msg\":", caller(record));
-    json::push_display(&mut line, record.msg());
-    for (key, value) in fields.in_order() {
-        line.push(',');
-        json::push_str(&mut line, key);
-        line.push(':');
-        line.push_str(value);
-    }
-    line.push_str("}\n");
-    line
+/// One record, its values already JSON.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) level: Level,
+    /// In quotes.
+    pub(super) logger: Option<String>,
+    pub(super) caller: String,
+    pub(super) message: String,
+    /// In the order given.
+    pub(super) fields: Vec<(Key, String)>,
 }
 
-/// `ts <tab> level <tab> logger <tab> caller <tab> msg <tab> {fields}`.
-pub(super) fn console(record: &Record<'_>, values: &OwnedKVList, at: Duration) -> String {
-    let mut line = String::with_capacity(256);
-    push_time(&mut line, at);
-    text(line, record, values)
-}
-
-/// As [`console`], the time being `2006-01-02T15:04:05Z`.
-pub(super) fn tool(record: &Record<'_>, values: &OwnedKVList, at: Duration) -> String {
-    let mut line = String::with_capacity(256);
-    push_seconds(&mut line, at);
-    line.push('Z');
-    text(line, record, values)
-}
-
-fn text(mut line: String, record: &Record<'_>, values: &OwnedKVList) -> String {
-    let fields = Fields::collect(record, values);
-    let _ = write!(line, "\t{}\t", level_name(record.level()));
-    if let Some(name) = &fields.logger {
-        let _ = write!(line, "{}\t", name.trim_matches('"'));
+impl Line {
+    pub(super) fn of(record: &Record<'_>, values: &OwnedKVList) -> Self {
+        let mut fields = Fields::default();
+        // A value that cannot be shown is left out.
+        let _ = record.kv().serialize(record, &mut fields);
+        let _ = values.serialize(record, &mut fields);
+        fields.reversed.reverse();
+        Self {
+            level: record.level(),
+            logger: fields.logger,
+            caller: caller(record),
+            message: record.msg().to_string(),
+            fields: fields.reversed,
+        }
     }
-    let _ = write!(line, "{}\t{}", caller(record), record.msg());
-    let mut separator = "\t{";
-    for (key, value) in fields.in_order() {
-        line.push_str(separator);
-        separator = ", ";
-        json::push_str(&mut line, key);
-        line.push_str(": ");
-        line.push_str(value);
+
+    #[cfg(test)]
+    pub(super) fn plain(level: Level, message: &str, fields: Vec<(Key, String)>) -> Self {
+        Self {
+            level,
+            logger: None,
+            caller: "a/b.rs:1".into(),
+            message: message.into(),
+            fields,
+        }
     }
-    line.push_str(if separator == ", " { "}\n" } else { "\n" });
-    line
+
+    /// The value of a field, as JSON.
+    pub(super) fn field(&self, name: &str) -> Option<&str> {
+        let is_it = |(key, _): &&(Key, String)| AsRef::<str>::as_ref(key) == name;
+        self.fields.iter().find(is_it).map(|(_, value)| &**value)
+    }
+
+    /// Adds a text as the last field.
+    pub(super) fn add_text(&mut self, key: &'static str, text: &str) {
+        let mut value = String::new();
+        json::push_str(&mut value, text);
+        self.fields.push((key.into(), value));
+    }
+
+    /// Adds a number as the last field.
+    pub(super) fn add_number(&mut self, key: &'static str, number: u64) {
+        self.fields.push((key.into(), number.to_string()));
+    }
+
+    pub(super) fn render(&self, format: Format, at: Duration) -> String {
+        match format {
+            Format::Json => self.json(at),
+            Format::Console => self.text(Time(at).to_string()),
+            Format::Tool => self.text(format!("{}Z", Seconds(at))),
+        }
+    }
+
+    fn json(&self, at: Duration) -> String {
+        let mut line = String::with_capacity(256);
+        let level = level_name(self.level);
+        let _ = write!(line, "{{\"level\":\"{level}\",\"ts\":\"{}\"", Time(at));
+        if let Some(name) = &self.logger {
+            line.push_str(",\"logger\":");
+            line.push_str(name);
+        }
+        let _ = write!(line, ",\"caller\":\"{}\",\"msg\":", self.caller);
+        json::push_str(&mut line, &self.message);
+        for (key, value) in &self.fields {
+            line.push(',');
+            json::push_str(&mut line, key.as_ref());
+            line.push(':');
+            line.push_str(value);
+        }
+        line.push_str("}\n");
+        line
+    }
+
+    /// `ts <tab> level <tab> logger <tab> caller <tab> msg <tab> {fields}`, as zap's console encoder has it: the fields
+    /// are JSON with a blank behind each comma and colon.
+    fn text(&self, mut line: String) -> String {
+        let _ = write!(line, "\t{}\t", level_name(self.level));
+        if let Some(name) = &self.logger {
+            let _ = write!(line, "{}\t", name.trim_matches('"'));
+        }
+        let _ = write!(line, "{}\t{}", self.caller, self.message);
+        let mut separator = "\t{";
+        for (key, value) in &self.fields {
+            line.push_str(separator);
+            separator = ", ";
+            json::push_str(&mut line, key.as_ref());
+            line.push_str(": ");
+            json::push_spaced(&mut line, value);
+        }
+        line.push_str(if separator == ", " { "}\n" } else { "\n" });
+        line
+    }
 }
 
-fn level_name(level: Level) -> &'static str {
+/// As zap names it.
+pub(super) fn level_name(level: Level) -> &'static str {
     match level {
         Level::Critical => "fatal",
         Level::Error => "error",
@@ -100,31 +147,32 @@ fn caller(record: &Record<'_>) -> String {
     }
 }
 
-/// A moment as lines begin with it.
-pub(super) fn time(at: Duration) -> String {
-    let mut text = String::with_capacity(27);
-    push_time(&mut text, at);
-    text
+/// A time since 1970 as `2006-01-02T15:04:05.000000Z`.
+pub(super) struct Time(pub(super) Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}Z", Seconds(self.0), self.0.subsec_micros())
+    }
 }
 
-/// `2006-01-02T15:04:05.000000Z`.
-fn push_time(out: &mut String, at: Duration) {
-    push_seconds(out, at);
-    let _ = write!(out, ".{:06}Z", at.subsec_micros());
-}
+/// A time since 1970 as `2006-01-02T15:04:05`.
+struct Seconds(Duration);
 
-fn push_seconds(out: &mut String, at: Duration) {
-    let seconds = at.as_secs();
-    let (year, month, day) = civil(seconds / 86_400);
-    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    let _ = write!(
-        out,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
-    );
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (year, month, day) = civil(seconds / 86_400);
+        let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
+        )
+    }
 }
 
 /// Year, month and day of a day counted from 1970-01-01.
-fn civil(days: u64) -> (u64, u64, u64) {
+pub(super) fn civil(days: u64) -> (u64, u64, u64) {
     // Years begin in March, so that the leap day is the last of its year; eras of 400 years repeat.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
@@ -149,21 +197,6 @@ struct Fields {
 }
 
 impl Fields {
-    fn collect(record: &Record<'_>, values: &OwnedKVList) -> Self {
-        let mut fields = Self::default();
-        // A value that cannot be shown is left out.
-        let _ = record.kv().serialize(record, &mut fields);
-        let _ = values.serialize(record, &mut fields);
-        fields
-    }
-
-    fn in_order(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.reversed
-            .iter()
-            .rev()
-            .map(|(key, value)| (key.as_ref(), value.as_str()))
-    }
-
     fn push(&mut self, key: Key, value: String) -> slog::Result {
         if AsRef::<str>::as_ref(&key) == NAME_KEY {
             self.logger.get_or_insert(value);

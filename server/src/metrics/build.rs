@@ -6,7 +6,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, exponential_buckets,
 };
 
-use super::{ByOp, ClientRequests, Disk, Mvcc, Server, bool_label};
+use super::{ByOp, ClientRequests, Disk, Marked, Mvcc, Scrapes, Server, bool_label, features};
 
 /// Makes and registers.
 pub(super) struct Builder<'a> {
@@ -113,7 +113,30 @@ impl Builder<'_> {
             &["type", "success"],
             (0.001, 2.0, 14),
         )?;
+        features::show_defaults(&self.gauges(
+            "etcd_server_feature_enabled",
+            "1 for a feature gate that is on.",
+            &["name", "stage"],
+        )?);
         Ok(Server {
+            heartbeat_send_failures: self.counter(
+                "etcd_server_heartbeat_send_failures_total",
+                "Heartbeats of this leader that went out late.",
+            )?,
+            auth_revision: self.gauge(
+                "etcd_debugging_auth_revision",
+                "Revision of users and roles.",
+            )?,
+            alarms: Marked::new(self.gauges(
+                "etcd_debugging_server_alarms",
+                "1 for a raised alarm.",
+                &["server_id", "alarm_type"],
+            )?),
+            known_peers: Marked::new(self.gauges(
+                "etcd_network_known_peers",
+                "1 for a member, 0 for one that was removed.",
+                &["Local", "Remote"],
+            )?),
             has_leader: self.gauge("etcd_server_has_leader", "1 while there is a leader.")?,
             is_leader: self.gauge("etcd_server_is_leader", "1 while this member leads.")?,
             is_learner: self.gauge(
@@ -211,6 +234,10 @@ impl Builder<'_> {
                 "etcd_mvcc_db_total_size_in_bytes",
                 "Bytes the database takes on disk.",
             )?,
+            db_size_old_name: self.gauge(
+                "etcd_debugging_mvcc_db_total_size_in_bytes",
+                "etcd_mvcc_db_total_size_in_bytes by its name before etcd 3.4.",
+            )?,
             db_size_in_use: self.gauge(
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
                 "Bytes of the database that hold data.",
@@ -226,6 +253,10 @@ impl Builder<'_> {
             compaction_last: self.gauge(
                 "etcd_debugging_mvcc_db_compaction_last",
                 "Unix time of the last compaction, 0 for none.",
+            )?,
+            compaction_keys: self.counter(
+                "etcd_debugging_mvcc_db_compaction_keys_total",
+                "Revisions of keys that compactions removed.",
             )?,
             compaction_pause: self.histogram(
                 "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
@@ -247,6 +278,24 @@ impl Builder<'_> {
                 "Time to hash the store up to a revision.",
                 (0.01, 2.0, 15),
             )?,
+        })
+    }
+
+    pub(super) fn scrapes(&self) -> Result<Scrapes, prometheus::Error> {
+        let by_code = self.counters(
+            "promhttp_metric_handler_requests_total",
+            "Scrapes answered, by status.",
+            &["code"],
+        )?;
+        for code in Scrapes::CODES {
+            by_code.with_label_values(&[code]);
+        }
+        Ok(Scrapes {
+            in_flight: self.gauge(
+                "promhttp_metric_handler_requests_in_flight",
+                "Scrapes being answered.",
+            )?,
+            by_code,
         })
     }
 

@@ -1,6 +1,11 @@
 //! Counters of gRPC calls, one set per method, found by the request's path.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use std::time::Duration;
+
+use prometheus::{
+    DEFAULT_BUCKETS, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts,
+    Registry,
+};
 use tonic::Code;
 
 use super::Metrics;
@@ -38,6 +43,8 @@ pub(crate) struct Grpc {
     stream_failures: IntCounterVec,
     /// By [`Method`], in its order.
     methods: Vec<Rpc>,
+    /// Seconds of each call, in the same order; none unless metrics are extensive.
+    handling: Vec<Histogram>,
 }
 
 /// Counters of one method.
@@ -54,7 +61,7 @@ struct Rpc {
 }
 
 impl Grpc {
-    pub(super) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+    pub(super) fn new(registry: &Registry, extensive: bool) -> Result<Self, prometheus::Error> {
         const LABELS: [&str; 3] = ["grpc_type", "grpc_service", "grpc_method"];
         let vec =
             |name: &str, help: &str, labels: &[&str]| -> Result<IntCounterVec, prometheus::Error> {
@@ -96,6 +103,19 @@ impl Grpc {
             }
         });
         let methods = methods.collect();
+        let mut handling = Vec::new();
+        if extensive {
+            let options = HistogramOpts::new(
+                "grpc_server_handling_seconds",
+                "Time from the begin of a call to its end.",
+            );
+            let family = HistogramVec::new(options.buckets(DEFAULT_BUCKETS.to_vec()), &LABELS)?;
+            registry.register(Box::new(family.clone()))?;
+            handling.extend(Method::ALL.iter().map(|method| {
+                let labels = [method.kind().label(), method.service(), method.name()];
+                family.with_label_values(&labels)
+            }));
+        }
         let stream_failures = vec(
             "etcd_network_server_stream_failures_total",
             "Streams that failed.",
@@ -112,6 +132,7 @@ impl Grpc {
                 "Bytes to clients.",
             )?,
             methods,
+            handling,
         })
     }
 
@@ -148,5 +169,15 @@ impl CallObserver for Metrics {
 
     fn finished(&self, method: Method, code: Code) {
         self.grpc.rpc(method).handled[code as usize].inc();
+    }
+
+    fn wants_time(&self) -> bool {
+        !self.grpc.handling.is_empty()
+    }
+
+    fn took(&self, method: Method, time: Duration) {
+        if let Some(handling) = self.grpc.handling.get(method as usize) {
+            handling.observe(time.as_secs_f64());
+        }
     }
 }

@@ -20,7 +20,6 @@ pub(crate) struct Network {
     received_failures: IntCounterVec,
     active: GaugeVec,
     disconnected: IntCounterVec,
-    known: GaugeVec,
     round_trip: HistogramVec,
     snapshot_send_inflights: IntGaugeVec,
     snapshot_send_success: IntCounterVec,
@@ -74,7 +73,6 @@ impl Builder<'_> {
                 "Times that a peer became unreachable.",
                 LINK,
             )?,
-            known: self.gauges("etcd_network_known_peers", "1 while a peer is known.", LINK)?,
             round_trip: self.histograms(
                 "etcd_network_peer_round_trip_time_seconds",
                 "Time of a probe to a peer and back.",
@@ -165,12 +163,6 @@ impl TransportObserver for Network {
         if !active {
             self.disconnected.with_label_values(&link).inc();
         }
-    }
-
-    fn known(&self, peer: u64, known: bool) {
-        let link = [&self.local, &hex(peer)];
-        let value = f64::from(u8::from(known));
-        self.known.with_label_values(&link).set(value);
     }
 
     fn round_trip(&self, to: u64, took: Duration) {

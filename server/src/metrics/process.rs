@@ -13,6 +13,8 @@ pub(super) struct Process {
     start_time: Gauge,
     resident: IntGauge,
     virtual_size: IntGauge,
+    virtual_limit: Gauge,
+    network: [Gauge; 2],
     fds: [IntGauge; 2],
     max_fds: [IntGauge; 2],
 }
@@ -40,6 +42,20 @@ impl Process {
             )?,
             resident: int("process_resident_memory_bytes", "Resident memory.")?,
             virtual_size: int("process_virtual_memory_bytes", "Virtual memory.")?,
+            virtual_limit: float(
+                "process_virtual_memory_max_bytes",
+                "Most virtual memory allowed.",
+            )?,
+            network: [
+                float(
+                    "process_network_receive_bytes_total",
+                    "Bytes received by all processes in the network namespace of this one.",
+                )?,
+                float(
+                    "process_network_transmit_bytes_total",
+                    "Bytes sent by all processes in the network namespace of this one.",
+                )?,
+            ],
             fds: [
                 int("process_open_fds", "Open file descriptors.")?,
                 int("os_fd_used", "Open file descriptors.")?,
@@ -75,16 +91,38 @@ impl Process {
         if let Some(kib) = resident {
             self.resident.set(saturating(kib.saturating_mul(1024)));
         }
-        if let Ok(entries) = std::fs::read_dir("/proc/self/fd") {
-            // The listing itself holds one descriptor.
-            let open = saturating(entries.count() as u64) - 1;
-            self.fds.iter().for_each(|gauge| gauge.set(open));
+        let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
+        self.virtual_limit.set(limit.unwrap_or(u64::MAX) as f64);
+        if let Some(octets) = octets(&read("/proc/self/net/netstat")) {
+            for (gauge, octets) in self.network.iter().zip(octets) {
+                gauge.set(octets as f64);
+            }
         }
-        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
-        self.max_fds
-            .iter()
-            .for_each(|gauge| gauge.set(limit.map_or(i64::MAX, saturating)));
+        if let Some((open, limit)) = descriptors() {
+            let (open, limit) = (saturating(open), saturating(limit));
+            self.fds.iter().for_each(|gauge| gauge.set(open));
+            self.max_fds.iter().for_each(|gauge| gauge.set(limit));
+        }
     }
+}
+
+/// How many file descriptors are open, and how many may be.
+pub(crate) fn descriptors() -> Option<(u64, u64)> {
+    // The listing itself holds one.
+    let open = std::fs::read_dir("/proc/self/fd").ok()?.count() as u64;
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    Some((open.saturating_sub(1), limit.unwrap_or(u64::MAX)))
+}
+
+/// Bytes received and sent, from `/proc/*/net/netstat`: a line of names and one of numbers for each protocol.
+fn octets(text: &str) -> Option<[u64; 2]> {
+    let mut lines = text.lines().filter_map(|line| line.strip_prefix("IpExt:"));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let value = |name: &str| {
+        let at = names.split_whitespace().position(|other| other == name)?;
+        values.split_whitespace().nth(at)?.parse::<u64>().ok()
+    };
+    Some([value("InOctets")?, value("OutOctets")?])
 }
 
 struct Stat {
@@ -110,6 +148,15 @@ impl Stat {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn octets_are_found_by_name() {
+        let text =
+            "TcpExt: A InOctets\nTcpExt: 1 2\nIpExt: X InOctets OutOctets\nIpExt: 3 40 500\n";
+        assert_eq!(octets(text), Some([40, 500]));
+        assert_eq!(octets("IpExt: X InOctets OutOctets\nIpExt: 3 40\n"), None);
+        assert_eq!(octets(""), None);
+    }
 
     #[test]
     fn stat_survives_a_strange_name() {

@@ -94,6 +94,31 @@ fn buckets_are_etcds() {
 }
 
 #[test]
+fn calls_are_timed_if_metrics_are_extensive() {
+    let (basic, extensive) = (metrics(), Metrics::with(true).expect("names are unique"));
+    assert_eq!((basic.wants_time(), extensive.wants_time()), (false, true));
+    for metrics in [&basic, &extensive] {
+        metrics.took(Method::Put, std::time::Duration::from_millis(7));
+    }
+    assert!(!basic.render().contains("grpc_server_handling_seconds"));
+    let text = extensive.render();
+    let put = "grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"";
+    for line in [
+        format!("grpc_server_handling_seconds_bucket{{{put},le=\"0.005\"}} 0"),
+        format!("grpc_server_handling_seconds_bucket{{{put},le=\"0.01\"}} 1"),
+        format!("grpc_server_handling_seconds_count{{{put}}} 1"),
+    ] {
+        assert!(text.lines().any(|l| l == line), "missing: {line}");
+    }
+    assert_eq!(
+        bounds(&text, "grpc_server_handling_seconds"),
+        [
+            0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
+        ]
+    );
+}
+
+#[test]
 fn instances_do_not_share() {
     let (one, two) = (metrics(), metrics());
     one.mvcc.puts.inc_by(5);

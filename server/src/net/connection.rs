@@ -331,6 +331,9 @@ fn answer(
         if let Some(later) = later {
             head.extensions.insert(later);
         }
+        if plain::is_for_log_level(&site, &head) {
+            return Ok(plain::log_level(&site, wire.remote, &head, body).await);
+        }
         Ok(plain::serve(&site, &head, body).await)
     })
 }

@@ -2,6 +2,7 @@
 //! at etcd 3.7.1.
 
 mod guard;
+mod level;
 mod target;
 
 use std::fmt::Write as _;
@@ -15,6 +16,7 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::gateway;
 use super::site::{Probe, Site, Surface};
+pub(super) use level::{is_for_it as is_for_log_level, serve as log_level};
 use target::Query;
 
 const PLAIN: &str = "text/plain; charset=utf-8";

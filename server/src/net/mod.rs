@@ -75,6 +75,8 @@ pub(crate) struct Settings {
     pub(crate) observer: Arc<dyn CallObserver>,
     /// Where trouble with accepting connections is reported.
     pub(crate) logger: slog::Logger,
+    /// The log whose level may be changed over HTTP; `None` on ports that are not for that.
+    pub(crate) log: Option<crate::log::Log>,
 }
 
 impl Settings {
@@ -99,6 +101,7 @@ impl Settings {
             gateway: true,
             observer: Arc::new(NoObserver),
             logger,
+            log: None,
         })
     }
 }

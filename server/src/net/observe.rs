@@ -1,5 +1,7 @@
 //! What the listeners tell whoever counts.
 
+use std::time::Duration;
+
 use tonic::Code;
 
 use super::grpc::Method;
@@ -19,6 +21,12 @@ pub(crate) trait CallObserver: Send + Sync + 'static {
     fn sent(&self, _method: Method, _messages: usize, _bytes: usize) {}
     /// A started call ended; `Cancelled` also when the client went away.
     fn finished(&self, _method: Method, _code: Code) {}
+    /// Whether [`CallObserver::took`] is wanted: reading the clock has its price.
+    fn wants_time(&self) -> bool {
+        false
+    }
+    /// A started call ended after so long.
+    fn took(&self, _method: Method, _time: Duration) {}
 }
 
 /// Counts nothing.

@@ -39,6 +39,8 @@ pub enum Compaction {
 #[derive(Default)]
 pub(super) struct Compactions {
     jobs: VecDeque<Job>,
+    /// Revisions removed since somebody last asked.
+    removed: u64,
 }
 
 struct Job {
@@ -107,6 +109,11 @@ impl Store {
         !self.compactions.jobs.is_empty()
     }
 
+    /// How many revisions of keys were removed since this was last asked.
+    pub fn take_compacted(&mut self) -> u64 {
+        std::mem::take(&mut self.compactions.removed)
+    }
+
     /// Does a bounded part of the oldest compaction under way: looks at most at `max_keys` keys and deletes at
     /// most as many records. Publishes what is pending, so it must be called between entries, not within one.
     ///
@@ -170,6 +177,7 @@ impl Store {
             self.dirty = true;
         }
         let rest = job.dropped.len().saturating_sub(max);
+        self.compactions.removed += (job.dropped.len() - rest) as u64;
         for (revision, tombstone) in job.dropped.drain(rest..).rev() {
             if tombstone {
                 self.writer.delete(Bucket::Key, revision.tombstone_key());

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use retcd_tests::binary;
 use retcd_tests::member::{Member, PATIENCE, Setup};
 use retcd_tests::ports::Port;
 use serde_json::Value;
@@ -39,6 +40,10 @@ impl Rig {
                 format!("--initial-advertise-peer-urls={peer_url}"),
                 format!("--initial-cluster=m={peer_url}"),
             ];
+            if program == binary::ours() {
+                // Below it what repeats itself is told once with a count, and here each connection is looked for.
+                flags.push("--log-level=debug".into());
+            }
             flags.extend(client.iter().chain(peer).cloned());
             member.set_flags(flags);
             member.spawn();

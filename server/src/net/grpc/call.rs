@@ -436,6 +436,8 @@ pub(super) struct Progress {
     observer: Arc<dyn CallObserver>,
     method: Method,
     running: bool,
+    /// When it started, if that is wanted.
+    since: Option<std::time::Instant>,
 }
 
 impl Progress {
@@ -444,11 +446,13 @@ impl Progress {
             observer,
             method,
             running: false,
+            since: None,
         }
     }
 
     fn start(&mut self) {
         self.running = true;
+        self.since = self.observer.wants_time().then(std::time::Instant::now);
         self.observer.started(self.method);
     }
 
@@ -465,6 +469,9 @@ impl Progress {
     fn finish(&mut self, code: Code) {
         if std::mem::take(&mut self.running) {
             self.observer.finished(self.method, code);
+            if let Some(since) = self.since {
+                self.observer.took(self.method, since.elapsed());
+            }
         }
     }
 }

@@ -273,3 +273,68 @@ async fn one_connection_serves_many_requests() {
     let answer = String::from_utf8(answer).unwrap();
     assert_eq!(answer.matches("ok\n").count(), 2, "{answer}");
 }
+
+#[tokio::test]
+async fn the_log_level_is_read_and_changed() {
+    let log = crate::log::Log::discard();
+    let handle = log.clone();
+    let server = Server::with(Surface::Client, |settings| settings.log = Some(handle));
+    log.set_level(slog::Level::Info);
+    let ask = async |method: &str, headers: &str, body: &str| {
+        let request = format!(
+            "{method} /config/local/log HTTP/1.1\r\nHost: test\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+            body.len()
+        );
+        let answer = exchange(server.addr, request.as_bytes()).await;
+        let answer = String::from_utf8(answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().to_owned();
+        format!("{status} {body}")
+    };
+    assert_eq!(ask("GET", "", "").await, "200 {\"Level\":\"INFO\"}\n");
+    // As etcd 3.4 took it.
+    assert_eq!(ask("PUT", "", r#"{"Level":"DEBUG"}"#).await, "204 ");
+    assert_eq!(log.level(), slog::Level::Debug);
+    assert_eq!(ask("PUT", "", r#"{"level":"warn"}"#).await, "204 ");
+    assert_eq!(log.level(), slog::Level::Warning);
+    for body in [
+        "",
+        "x",
+        "{}",
+        r#"{"Level":7}"#,
+        r#"{"Level":"loud"}"#,
+        r#"{"Level":""}"#,
+    ] {
+        assert!(
+            ask("PUT", "", body).await.starts_with("400 Invalid "),
+            "{body}"
+        );
+    }
+    let large = format!("{{\"Level\":\"{}\"}}", "x".repeat(2000));
+    assert!(
+        ask("PUT", "", &large)
+            .await
+            .starts_with("400 the body cannot be read")
+    );
+    assert!(
+        ask("POST", "", r#"{"Level":"info"}"#)
+            .await
+            .starts_with("405 ")
+    );
+    // A page in a browser says where it is from.
+    let origin = "Origin: http://example.com\r\n";
+    assert!(
+        ask("PUT", origin, r#"{"Level":"info"}"#)
+            .await
+            .starts_with("403 ")
+    );
+    assert_eq!(log.level(), slog::Level::Warning);
+
+    // Where no log is to be changed there is nothing.
+    let server = Server::start();
+    assert!(
+        get(&server, "/config/local/log")
+            .await
+            .starts_with("HTTP/1.1 404 ")
+    );
+}

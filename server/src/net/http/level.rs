@@ -1,0 +1,134 @@
+//! `/config/local/log`: how much is logged, read and changed while the member runs.
+//!
+//! etcd had this path until 3.4 and has nothing in its place. Path, body and answers are those it had; `GET` is ours. Only
+//! this machine may ask, and no page in a browser: whoever changes the level can hide or flood a log.
+
+use std::net::SocketAddr;
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
+use slog::{Level, info};
+
+use super::{answer, error};
+use crate::log::Log;
+use crate::net::body::Body;
+use crate::net::site::{Site, Surface};
+
+const PATH: &str = "/config/local/log";
+
+/// Bytes of a body: a name and what is around it.
+const MAX_BODY: usize = 1024;
+
+/// Whether a request is for the level.
+pub(in crate::net) fn is_for_it(site: &Site, head: &Parts) -> bool {
+    // What a browser may do here is the same as everywhere.
+    let options = head.method == Method::OPTIONS;
+    site.settings.log.is_some()
+        && site.surface != Surface::Peer
+        && head.uri.path() == PATH
+        && !options
+}
+
+/// Answers such a request.
+pub(in crate::net) async fn serve(
+    site: &Site,
+    remote: SocketAddr,
+    head: &Parts,
+    body: Incoming,
+) -> Response<Body> {
+    let Some(log) = &site.settings.log else {
+        return error(StatusCode::NOT_FOUND, "404 page not found\n");
+    };
+    let foreign = !remote.ip().is_loopback() || head.headers.contains_key(header::ORIGIN);
+    if foreign {
+        return error(
+            StatusCode::FORBIDDEN,
+            "the log level is read and changed from the member's own machine only, e.g. with curl and 127.0.0.1\n",
+        );
+    }
+    match head.method {
+        Method::GET => {
+            let name = name(log.level()).to_ascii_uppercase();
+            answer(
+                StatusCode::OK,
+                "application/json",
+                format!("{{\"Level\":\"{name}\"}}\n"),
+            )
+        }
+        Method::PUT => match Limited::new(body, MAX_BODY).collect().await {
+            Ok(whole) => change(log, &whole.to_bytes()),
+            Err(_) => error(
+                StatusCode::BAD_REQUEST,
+                "the body cannot be read, or is too large\n",
+            ),
+        },
+        _ => {
+            let mut response = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+            let allow = HeaderValue::from_static("GET,PUT");
+            response.headers_mut().insert(header::ALLOW, allow);
+            response
+        }
+    }
+}
+
+fn change(log: &Log, body: &[u8]) -> Response<Body> {
+    let Ok(request) = serde_json::from_slice::<Request>(body) else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            "Invalid json body: {\"Level\": \"debug\"} is one\n",
+        );
+    };
+    let Some(level) = level(&request.level) else {
+        return error(
+            StatusCode::BAD_REQUEST,
+            format!(
+                "Invalid log level {:?}: debug, info, warn, error, panic and fatal are there\n",
+                request.level
+            ),
+        );
+    };
+    let before = log.level();
+    // Said while it is still, or already, heard.
+    let say = || {
+        info!(log.logger(), "log level changed"; "from" => name(before), "to" => name(level));
+    };
+    if before.as_usize() >= Level::Info.as_usize() {
+        say();
+        log.set_level(level);
+    } else {
+        log.set_level(level);
+        say();
+    }
+    let mut response = Response::new(Body::Full(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+#[derive(serde::Deserialize)]
+struct Request {
+    #[serde(alias = "Level", alias = "LEVEL")]
+    level: String,
+}
+
+/// By zap's names; an empty one is none here.
+fn level(text: &str) -> Option<Level> {
+    let settings = crate::log::Settings {
+        level: text.to_owned(),
+        ..Default::default()
+    };
+    settings.level().ok().filter(|_| !text.is_empty())
+}
+
+fn name(level: Level) -> &'static str {
+    match level {
+        Level::Critical => "fatal",
+        Level::Error => "error",
+        Level::Warning => "warn",
+        Level::Info => "info",
+        Level::Debug | Level::Trace => "debug",
+    }
+}
