@@ -3,6 +3,7 @@
 mod bootstrap;
 mod engine;
 mod flags;
+mod listing;
 mod notice;
 mod resolved;
 mod table;
@@ -17,6 +18,7 @@ pub use bootstrap::BootstrapError;
 pub(crate) use bootstrap::{check_cluster, parse_cluster, same_urls};
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
+pub use listing::{FlagInfo, flags};
 pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};
