@@ -26,6 +26,7 @@ mod conf_state;
 pub mod config;
 mod data_dir;
 mod disk;
+pub mod doctor;
 mod duties;
 mod error;
 mod lease;

@@ -55,6 +55,7 @@ pub use self::codec::fuzz_streams;
 pub use self::deadline::WriteDeadline;
 pub use self::peers::Peers;
 pub use self::pool::Pool;
+pub use self::probe::probe_time;
 pub use self::request::{RequestError, request};
 
 /// The oldest cluster version that a member of this version can be in, as etcd says it.
