@@ -221,7 +221,8 @@ pub(crate) fn check_data(
     Ok(run_async(seeker.look())??)
 }
 
-fn introduction(
+/// How the member introduces itself to others.
+pub(crate) fn introduction(
     resolved: &Resolved,
     cluster: BTreeMap<String, Vec<Url>>,
     id: Option<u64>,

@@ -28,6 +28,7 @@ pub mod config;
 mod data_dir;
 mod discovery;
 mod disk;
+pub mod doctor;
 mod duties;
 mod error;
 mod json;

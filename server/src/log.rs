@@ -246,7 +246,7 @@ impl Drop for Writer {
 
 /// When something began that took so long, as the lines show times.
 pub(crate) fn time_ago(took: std::time::Duration) -> String {
-    line::time(line::now().saturating_sub(took))
+    line::Time(line::now().saturating_sub(took)).to_string()
 }
 
 /// The system's words without Rust's error number, in lower case as Go shows them.

@@ -45,7 +45,7 @@ impl Version {
     }
 
     /// The release before.
-    fn previous(self) -> Option<Self> {
+    pub(crate) fn previous(self) -> Option<Self> {
         let minor = self.minor.checked_sub(1)?;
         Some(Self { minor, ..self })
     }

@@ -22,7 +22,7 @@ pub(crate) enum Usage {
 }
 
 impl Usage {
-    fn oid(self) -> ObjectIdentifier {
+    pub(crate) fn oid(self) -> ObjectIdentifier {
         match self {
             Self::Client => ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
             Self::Server => ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),

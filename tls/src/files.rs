@@ -75,6 +75,11 @@ fn read(path: &Path) -> io::Result<Read> {
     Ok(Read { stamp, content })
 }
 
+/// The whole content of a file that may hold certificates.
+pub(crate) fn content(path: &Path) -> io::Result<Vec<u8>> {
+    read(path).map(|read| read.content)
+}
+
 /// How contents become something of use, and why they do not. Handed the contents in the order of the files.
 pub(crate) type Parse<T> = Box<dyn Fn(&[&[u8]]) -> Result<T, SetupError> + Send + Sync>;
 

@@ -50,7 +50,8 @@ pub(crate) fn watch(
     Watched::new(what, paths, logger.clone(), parse)
 }
 
-fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The certificates of a file in PEM, at least one.
+pub(crate) fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     let chain = chain.map_err(|error| format!("not PEM: {error}"))?;
     if chain.is_empty() {

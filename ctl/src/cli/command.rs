@@ -34,6 +34,9 @@ pub enum Action {
     Help,
     /// Something; results go to the writer.
     Run(fn(&Invocation, &mut dyn Write) -> Result<(), Failure>),
+    /// Something that understands the flags of the `etcd` binary beside its own, and reads all of them by itself. It
+    /// returns the exit code.
+    WithServerFlags(fn(&[String], &mut dyn Write) -> Result<u8, Failure>),
     /// Nothing yet. The text says what to use meanwhile. It is understood but not listed.
     Later(&'static str),
 }
@@ -48,7 +51,8 @@ impl Command {
         !matches!(self.action, Action::Group)
     }
 
-    pub(super) fn is_listed(&self) -> bool {
+    /// Whether help and completion name it.
+    pub(crate) fn is_listed(&self) -> bool {
         !matches!(self.action, Action::Later(_))
     }
 }

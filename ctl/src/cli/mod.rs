@@ -43,8 +43,9 @@ pub fn main(root: &'static Command) -> ExitCode {
             }
         }
     }
-    let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
-    ExitCode::from(run(root, &args, &mut stdout.lock(), &mut stderr.lock()))
+    // Not locked: a command may have threads that log.
+    let (mut stdout, mut stderr) = (std::io::stdout(), std::io::stderr());
+    ExitCode::from(run(root, &args, &mut stdout, &mut stderr))
 }
 
 /// Runs a tool and returns its exit code. Only a command that logs writes anywhere else.
@@ -73,7 +74,12 @@ fn execute(
             return Ok(exit::ERROR);
         }
     };
-    let (flags, args) = match parse(&path, &rest) {
+    let command = path.last().copied().unwrap_or(root);
+    let parsed = match command.action {
+        Action::WithServerFlags(_) => Ok(Parsed::raw(rest)),
+        _ => parse(&path, &rest),
+    };
+    let (flags, args) = match parsed {
         Ok(Parsed::Run { flags, args }) => (flags, args),
         Ok(Parsed::Help) => {
             out.write_all(usage(&path, true).as_bytes())?;
@@ -86,11 +92,10 @@ fn execute(
             return Ok(exit::ERROR);
         }
     };
-    let command = path.last().copied().unwrap_or(root);
     let result = match command.action {
         Action::Group => {
             out.write_all(usage(&path, true).as_bytes())?;
-            Ok(())
+            Ok(0)
         }
         Action::Help => {
             match find(root, &args) {
@@ -101,9 +106,10 @@ fn execute(
                     err.write_all(usage(&[root], false).as_bytes())?;
                 }
             }
-            Ok(())
+            Ok(0)
         }
-        Action::Run(run) => run(&Invocation { flags, args }, out),
+        Action::Run(run) => run(&Invocation { flags, args }, out).map(|()| 0),
+        Action::WithServerFlags(run) => run(&args, out),
         Action::Later(instead) => Err(Failure {
             code: exit::ERROR,
             message: format!(
@@ -115,12 +121,22 @@ fn execute(
     };
     out.flush()?;
     Ok(match result {
-        Ok(()) => 0,
+        Ok(code) => code,
         Err(failure) => {
             writeln!(err, "Error: {}", failure.message)?;
             failure.code
         }
     })
+}
+
+/// How a command is called with these arguments.
+#[cfg(test)]
+pub(crate) fn invocation(root: &'static Command, args: &[String]) -> Invocation {
+    let (path, rest) = find(root, args).expect("a command of the tool");
+    match parse(&path, &rest).expect("its flags") {
+        Parsed::Run { flags, args } => Invocation { flags, args },
+        Parsed::Help => panic!("{args:?} asks for help"),
+    }
 }
 
 fn back_quoted(text: &str) -> String {

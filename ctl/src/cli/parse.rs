@@ -27,6 +27,20 @@ pub(super) enum Parsed {
     },
 }
 
+impl Parsed {
+    /// For a command that reads its arguments by itself.
+    pub(super) fn raw(args: Vec<String>) -> Self {
+        let help = |arg: &String| matches!(arg.as_str(), "-h" | "-help" | "--help");
+        match args.iter().take_while(|arg| *arg != "--").any(help) {
+            true => Self::Help,
+            false => Self::Run {
+                flags: BTreeMap::new(),
+                args,
+            },
+        }
+    }
+}
+
 /// Flags may stand anywhere before a `--`.
 ///
 /// # Errors

@@ -220,12 +220,22 @@ fn help_lists_flags_with_types_and_defaults() {
 
 #[test]
 fn commands_that_are_to_come_say_what_to_use_meanwhile() {
-    for args in ["defrag", "hashkv x", "migrate", "completion bash", "d"] {
+    for args in ["defrag", "hashkv x", "migrate", "d"] {
         let (code, out, err) = call(args);
         assert_eq!((code, out.as_str()), (1, ""));
         assert!(err.contains("is not implemented by retcd yet; "), "{err}");
     }
     assert!(!call("help").1.contains("defrag"));
+}
+
+#[test]
+fn completion_is_for_a_shell() {
+    assert!(call("completion bash").1.contains("_retcd_completion"));
+    for args in ["completion", "completion bash zsh", "completion powershell"] {
+        let (code, out, err) = call(args);
+        assert_eq!((code, out.as_str()), (exit::BAD_ARGS, ""), "{args}");
+        assert!(err.contains("bash"), "{err}");
+    }
 }
 
 #[test]

@@ -3,7 +3,10 @@
 mod snapshot;
 mod version;
 
-use crate::cli::{Action, Command, Flag, Kind};
+use std::io::Write;
+
+use crate::cli::{Action, Command, Failure, Flag, Invocation, Kind, exit};
+use crate::completion::{self, Shell};
 
 /// The tool.
 pub static ROOT: Command = Command {
@@ -38,8 +41,12 @@ pub static ROOT: Command = Command {
         },
         version::COMMAND,
         Command {
-            usage: "completion [bash|zsh|fish|powershell]",
-            ..later("the completion script of etcd's own etcdutl fits")
+            usage: "completion <bash|zsh|fish>",
+            short: "Prints a script that makes a shell complete commands and flags",
+            persistent_flags: &[],
+            flags: &[],
+            commands: &[],
+            action: Action::Run(completion),
         },
         Command {
             usage: "migrate",
@@ -56,6 +63,16 @@ pub static ROOT: Command = Command {
     ],
     action: Action::Group,
 };
+
+fn completion(call: &Invocation, out: &mut dyn Write) -> Result<(), Failure> {
+    match call.args.as_slice() {
+        [shell] => completion::write(Shell::parse(shell)?, &[&ROOT], false, out),
+        _ => Err(Failure::new(
+            exit::BAD_ARGS,
+            "completion requires exactly one argument, a shell: bash, zsh or fish",
+        )),
+    }
+}
 
 /// A command of etcd's that is to come.
 const fn later(instead: &'static str) -> Command {

@@ -56,6 +56,7 @@ pub use self::codec::fuzz_streams;
 pub use self::deadline::WriteDeadline;
 pub use self::peers::Peers;
 pub use self::pool::Pool;
+pub use self::probe::probe_time;
 pub use self::request::{RequestError, request};
 pub use self::rfc3339::format as rfc3339;
 

@@ -44,8 +44,8 @@ pub(super) fn answer(now: Duration) -> String {
     text
 }
 
-/// The wall clock of whoever answered.
-fn parse(body: &[u8]) -> Option<Duration> {
+/// The wall clock of whoever answered a probe, since 1970; `None` for what is no answer.
+pub fn probe_time(body: &[u8]) -> Option<Duration> {
     let health: Health<'_> = serde_json::from_slice(body).ok()?;
     health.ok.then(|| rfc3339::parse(&health.now))?
 }
@@ -159,7 +159,7 @@ async fn probe(
             "got unexpected HTTP status code {status} from {url}{PATH}"
         ));
     }
-    let theirs = parse(response.body()).ok_or_else(|| format!("{url}{PATH} gave no time"))?;
+    let theirs = probe_time(response.body()).ok_or_else(|| format!("{url}{PATH} gave no time"))?;
     if way == Way::Pipeline {
         *connection = Some(open);
     }
@@ -197,12 +197,12 @@ mod tests {
             text,
             "{\"OK\":true,\"Now\":\"2000-02-29T00:00:00.197516397Z\"}\n"
         );
-        assert_eq!(parse(text.as_bytes()), Some(at));
+        assert_eq!(probe_time(text.as_bytes()), Some(at));
         assert_eq!(
-            parse(b"{\"OK\":false,\"Now\":\"2000-02-29T00:00:00Z\"}"),
+            probe_time(b"{\"OK\":false,\"Now\":\"2000-02-29T00:00:00Z\"}"),
             None
         );
-        assert_eq!(parse(b"[]"), None);
+        assert_eq!(probe_time(b"[]"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod file;
 mod flags;
 mod gates;
 mod help;
+mod listing;
 mod notice;
 mod old;
 mod remedy;
@@ -29,6 +30,7 @@ pub use discovery::{
 };
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
+pub use listing::{FlagInfo, flags};
 pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Keepalive, Resolved};
 pub use text::{ETCD_VERSION, SERVER_NAME};

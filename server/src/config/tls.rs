@@ -173,6 +173,11 @@ impl SideTls {
         self.info.is_empty() && self.auto.is_none()
     }
 
+    /// The files and rules that were given, whether or not the member makes a certificate itself.
+    pub(crate) fn given(&self) -> &TlsInfo {
+        &self.info
+    }
+
     /// Whether the certificate is one that the member makes itself.
     pub fn is_automatic(&self) -> bool {
         self.auto.is_some()

@@ -46,7 +46,7 @@ impl Scheme {
         matches!(self, Self::Https | Self::Unixs)
     }
 
-    pub(super) fn is_socket(self) -> bool {
+    pub(crate) fn is_socket(self) -> bool {
         matches!(self, Self::Unix | Self::Unixs)
     }
 }

@@ -9,7 +9,7 @@ mod question;
 mod remote;
 mod secure;
 mod strangers;
-mod verdict;
+pub(crate) mod verdict;
 
 pub use join::JoinError;
 
@@ -18,7 +18,7 @@ pub(crate) use door::Door;
 pub(crate) use introduction::Introduction;
 pub(crate) use join::{Seeker, shown_member};
 pub(crate) use leases::LeaderPath;
-pub(crate) use remote::{PromoteError, Remote};
+pub(crate) use remote::{PromoteError, Remote, RemoteCluster};
 pub(crate) use secure::Secure;
 pub(crate) use strangers::Strangers;
 

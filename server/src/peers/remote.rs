@@ -254,7 +254,7 @@ pub(crate) enum PromoteError {
 }
 
 impl RemoteCluster {
-    pub(super) fn new(id: u64, mut members: Vec<Member>) -> Self {
+    pub(crate) fn new(id: u64, mut members: Vec<Member>) -> Self {
         members.sort_by_key(|member| member.id);
         Self { id, members }
     }

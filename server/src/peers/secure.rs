@@ -73,7 +73,8 @@ impl Secure {
         None
     }
 
-    fn connector(&self) -> io::Result<Connector> {
+    /// What dials; made when it is asked for first.
+    pub(crate) fn connector(&self) -> io::Result<Connector> {
         if let Some(connector) = self.connector.get() {
             return Ok(connector.clone());
         }

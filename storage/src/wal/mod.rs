@@ -25,6 +25,8 @@ use bytes::Bytes;
 use retcd_proto::{raftpb, walpb};
 
 use crate::fs::Fs;
+use reader::{Reader, Step};
+use record::Kind;
 
 pub use error::Error;
 pub use options::{Observed, Observer, Options, Prepare, SEGMENT_SIZE};
@@ -66,6 +68,31 @@ pub fn verify(fs: &dyn Fs, dir: &Path, start: &walpb::Snapshot) -> Result<Verifi
         entries: state.entries.len(),
         torn: end.torn,
     })
+}
+
+/// The metadata with which the newest segment begins: whose log it is. Reads no further, and changes nothing.
+///
+/// # Errors
+/// [`Error::FileNotFound`] when there is no log, and what is damaged.
+pub fn metadata(fs: &dyn Fs, dir: &Path) -> Result<Bytes, Error> {
+    let segments = segment::list(fs, dir)?;
+    let Some(newest) = segments.last() else {
+        return Err(Error::FileNotFound {
+            dir: dir.to_owned(),
+            index: 0,
+        });
+    };
+    let mut reader = Reader::new(fs, dir, std::slice::from_ref(newest), false);
+    loop {
+        match reader.next()? {
+            Step::Record {
+                kind: Kind::Metadata,
+                data,
+            } => return Ok(Bytes::copy_from_slice(data)),
+            Step::Record { .. } => {}
+            Step::End(_) => return Err(reader.corrupt("the segment has no metadata")),
+        }
+    }
 }
 
 /// The snapshots that the log has a record of and whose index is committed by its newest hard

@@ -477,3 +477,22 @@ fn entries_that_a_snapshot_replaced_are_left_out() {
     drop(wal);
     assert_eq!(replayed().1, [entry(4, 6, b"new")]);
 }
+
+#[test]
+fn the_newest_segment_tells_whose_log_it_is() {
+    let fs = SimFs::new();
+    assert!(matches!(
+        super::super::metadata(&fs, dir()),
+        Err(super::super::Error::FileNotFound { .. } | super::super::Error::Io { .. })
+    ));
+    let mut wal = create(&fs, 512);
+    for index in 1..=40 {
+        wal.append(Some(&state(1, 0, index)), &[entry(1, index, &[7; 64])])
+            .expect("append");
+    }
+    wal.flush().expect("flush");
+    drop(wal);
+    assert!(fs.read_dir(dir()).expect("list").len() > 2);
+    let metadata = super::super::metadata(&fs, dir()).expect("it has a head");
+    assert_eq!(&metadata[..], b"metadata");
+}

@@ -1,0 +1,282 @@
+//! What a systemd unit starts: flags, variables, user, limit of open files.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::Path;
+
+use super::env_file;
+
+/// systemd's own limit of open files, where a unit says nothing.
+const DEFAULT_FILES: u64 = 1024;
+
+/// A unit that starts etcd.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// The flags of etcd.
+    pub args: Vec<OsString>,
+    /// Its environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// Who runs it; `None`: root.
+    pub user: Option<String>,
+    /// How many files it may have open.
+    pub open_files: u64,
+}
+
+impl Unit {
+    /// Reads a unit's file, and the environment files that it names. Drop-ins are not looked for: `systemctl cat etcd` prints all
+    /// of it, and may be given as a file.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or a unit that starts something else.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let text = std::fs::read_to_string(path)?;
+        Self::parse(&text, &env_file::read)
+    }
+
+    fn parse(
+        text: &str,
+        read: &dyn Fn(&Path) -> io::Result<Vec<(OsString, OsString)>>,
+    ) -> io::Result<Self> {
+        let mut unit = Self {
+            open_files: DEFAULT_FILES,
+            ..Self::default()
+        };
+        let mut variables: Vec<(String, String)> = Vec::new();
+        let mut files: Vec<String> = Vec::new();
+        let mut start = String::new();
+        for (key, value) in settings(text) {
+            match (key.as_str(), value.as_str()) {
+                ("Environment", "") => variables.clear(),
+                ("Environment", value) => {
+                    let pairs = words(value).into_iter();
+                    variables.extend(pairs.filter_map(|pair| {
+                        let (name, value) = pair.split_once('=')?;
+                        Some((name.to_owned(), value.to_owned()))
+                    }));
+                }
+                ("EnvironmentFile", "") => files.clear(),
+                ("EnvironmentFile", value) => files.push(value.to_owned()),
+                ("ExecStart", value) => start = value.to_owned(),
+                ("User", "") => unit.user = None,
+                ("User", value) => unit.user = Some(value.to_owned()),
+                ("LimitNOFILE", value) => unit.open_files = limit(value).unwrap_or(DEFAULT_FILES),
+                _ => {}
+            }
+        }
+        for file in files {
+            let (optional, path) = match file.strip_prefix('-') {
+                Some(path) => (true, path),
+                None => (false, file.as_str()),
+            };
+            match read(Path::new(path)) {
+                Ok(pairs) => variables.extend(pairs.into_iter().map(|(name, value)| {
+                    let text = |text: OsString| text.to_string_lossy().into_owned();
+                    (text(name), text(value))
+                })),
+                Err(error) if optional && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => {
+                    return Err(io::Error::new(
+                        error.kind(),
+                        format!("EnvironmentFile={file}: {error}"),
+                    ));
+                }
+            }
+        }
+        // The last one counts.
+        variables.reverse();
+        let mut seen = std::collections::BTreeSet::new();
+        variables.retain(|(name, _)| seen.insert(name.clone()));
+        unit.args = command(&start, &variables)?;
+        let pairs = variables.into_iter();
+        unit.env = pairs
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect();
+        Ok(unit)
+    }
+}
+
+/// The settings of the section `[Service]`, lines that go on put together.
+fn settings(text: &str) -> Vec<(String, String)> {
+    let mut settings = Vec::new();
+    let mut in_service = false;
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let mut line = line.trim().to_owned();
+        if line.starts_with(['#', ';']) {
+            continue;
+        }
+        while line.ends_with('\\') {
+            line.pop();
+            line.push(' ');
+            match lines.next().map(str::trim) {
+                // Comments within a command are passed over.
+                Some(next) if next.starts_with(['#', ';']) => line.push('\\'),
+                Some(next) => line.push_str(next),
+                None => break,
+            }
+        }
+        if line.starts_with('[') {
+            in_service = line == "[Service]";
+        } else if in_service && let Some((key, value)) = line.split_once('=') {
+            settings.push((key.trim().to_owned(), value.trim().to_owned()));
+        }
+    }
+    settings
+}
+
+/// `soft`, `soft:hard` or `infinity`.
+fn limit(text: &str) -> Option<u64> {
+    let soft = text.split(':').next()?;
+    match soft {
+        "infinity" => Some(u64::MAX),
+        soft => soft.parse().ok(),
+    }
+}
+
+/// The arguments behind `etcd` in a command.
+fn command(start: &str, variables: &[(String, String)]) -> io::Result<Vec<OsString>> {
+    let start = start.trim_start_matches(['-', '@', ':', '+', '!', '|']);
+    let mut words: Vec<String> = words(start)
+        .into_iter()
+        .map(|word| expanded(&word, variables))
+        .collect();
+    let base = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
+    let is_shell = words
+        .first()
+        .is_some_and(|word| matches!(base(word).as_str(), "sh" | "bash"));
+    if is_shell && words.get(1).is_some_and(|word| word == "-c") {
+        let script = words.get(2).cloned().unwrap_or_default();
+        words = self::words(&script);
+        // What a shell makes of `A=b exec program`.
+        let assigns = |word: &String| {
+            let name = word.split('=').next().unwrap_or_default();
+            word.contains('=') && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        };
+        let skipped = words
+            .iter()
+            .take_while(|word| assigns(word) || *word == "exec")
+            .count();
+        words.drain(..skipped);
+    }
+    match words.first() {
+        Some(program) if base(program) == "etcd" => {
+            words.remove(0);
+            Ok(words.into_iter().map(OsString::from).collect())
+        }
+        Some(program) => Err(io::Error::other(format!(
+            "its ExecStart runs {program:?}, and not etcd"
+        ))),
+        None => Err(io::Error::other(
+            "it has no ExecStart in a section [Service]",
+        )),
+    }
+}
+
+/// `${NAME}` and `$NAME`; nothing for a variable that there is not. `$$` is one of them.
+fn expanded(word: &str, variables: &[(String, String)]) -> String {
+    let value = |name: &str| {
+        let mut found = variables.iter().filter(|(own, _)| own == name);
+        found.next().map_or("", |(_, value)| value.as_str())
+    };
+    let mut text = String::new();
+    let mut rest = word;
+    while let Some(at) = rest.find('$') {
+        text.push_str(&rest[..at]);
+        let behind = &rest[at + 1..];
+        let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        if let Some(tail) = behind.strip_prefix('$') {
+            text.push('$');
+            rest = tail;
+        } else if let Some((name, tail)) = behind.strip_prefix('{').and_then(|b| b.split_once('}'))
+        {
+            text.push_str(value(name));
+            rest = tail;
+        } else if behind.starts_with(named) {
+            let end = behind.find(|c| !named(c)).unwrap_or(behind.len());
+            text.push_str(value(&behind[..end]));
+            rest = &behind[end..];
+        } else {
+            text.push('$');
+            rest = behind;
+        }
+    }
+    text.push_str(rest);
+    text
+}
+
+/// Words between blanks; quotes keep blanks, and a backslash takes the next letter as it is.
+fn words(text: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match (quote, letter) {
+            (None, letter) if letter.is_whitespace() => words.extend(word.take()),
+            (None, '"' | '\'') => {
+                quote = Some(letter);
+                word.get_or_insert_default();
+            }
+            (Some(open), letter) if open == letter => quote = None,
+            (None | Some('"'), '\\') => word.get_or_insert_default().extend(letters.next()),
+            _ => word.get_or_insert_default().push(letter),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(path: &Path) -> io::Result<Vec<(OsString, OsString)>> {
+        match path.to_str() {
+            Some("/etc/etcd/etcd.conf") => Ok(vec![
+                ("ETCD_NAME".into(), "n 1".into()),
+                ("ETCD_DATA_DIR".into(), "/var/lib/etcd".into()),
+            ]),
+            _ => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn args(text: &str) -> Vec<OsString> {
+        Unit::parse(text, &read).expect("it starts etcd").args
+    }
+
+    /// The unit of a tutorial, from a package of CentOS.
+    #[test]
+    fn a_shell_in_between_is_seen_through() {
+        let text = "[Unit]\nDescription=Etcd Server\n[Service]\nType=notify\nUser=etcd\nLimitNOFILE=65536\n\
+                    EnvironmentFile=-/etc/etcd/etcd.conf\n# set GOMAXPROCS to number of processors\n\
+                    ExecStart=/bin/bash -c \"GOMAXPROCS=$(nproc) /usr/bin/etcd --name=\\\"${ETCD_NAME}\\\" \
+                    --data-dir=\\\"${ETCD_DATA_DIR}\\\"\"\n[Install]\nUser=nobody\n";
+        let unit = Unit::parse(text, &read).expect("it starts etcd");
+        assert_eq!(unit.args, ["--name=n 1", "--data-dir=/var/lib/etcd"]);
+        assert_eq!(unit.user.as_deref(), Some("etcd"));
+        assert_eq!((unit.open_files, unit.env.len()), (65_536, 2));
+    }
+
+    #[test]
+    fn lines_that_go_on_are_one_command() {
+        let text = "[Service]\nEnvironment=A=1 \"B=x y\"\nEnvironment=A=2\nExecStart=/usr/bin/etcd \\\n  --name  ${B} \\\n  \
+                    --data-dir='a b' $$x\n";
+        assert_eq!(args(text), ["--name", "x y", "--data-dir=a b", "$x"]);
+        let unit = Unit::parse(text, &read).expect("it starts etcd");
+        assert!(unit.env.contains(&("A".into(), "2".into())));
+        assert_eq!(unit.open_files, DEFAULT_FILES);
+    }
+
+    #[test]
+    fn other_units_are_refused() {
+        let error = |text: &str| Unit::parse(text, &read).expect_err("not etcd").to_string();
+        assert!(error("[Service]\nExecStart=/usr/bin/redis\n").contains("/usr/bin/redis"));
+        assert!(error("[Unit]\nExecStart=/usr/bin/etcd\n").contains("no ExecStart"));
+        let missing = "[Service]\nEnvironmentFile=/none\nExecStart=etcd\n";
+        assert!(error(missing).starts_with("EnvironmentFile=/none"));
+        assert_eq!(
+            args("[Service]\nEnvironmentFile=-/none\nExecStart=-etcd\n").len(),
+            0
+        );
+    }
+}
