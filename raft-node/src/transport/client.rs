@@ -3,6 +3,8 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{Builder, SendRequest};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -34,11 +36,11 @@ const MAX_ANSWER: usize = 64 * 1024;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientError {
-    #[error("dial tcp {to}: {source}")]
+    #[error("dial {to}: {source}")]
     Dial { to: String, source: io::Error },
-    #[error("dial tcp {to}: i/o timeout after {after:?}")]
+    #[error("dial {to}: i/o timeout after {after:?}")]
     DialTimeout { to: String, after: Duration },
-    #[error("dial tcp {to}: the URL says https, and this member has no TLS for peers")]
+    #[error("dial {to}: the URL asks for TLS, and this member has none for peers")]
     NoTls { to: String },
     #[error("{}", with_cause(.0))]
     Http(#[from] hyper::Error),
@@ -98,12 +100,11 @@ pub(super) async fn connect(
     url: &PeerUrl,
     within: Duration,
 ) -> Result<Connection, ClientError> {
-    let to = || url.authority.clone();
     let stream = match timeout(within, dial(names, connector, url)).await {
         Ok(stream) => stream?,
         Err(_) => {
             return Err(ClientError::DialTimeout {
-                to: to(),
+                to: url.dialed(),
                 after: within,
             });
         }
@@ -129,22 +130,26 @@ async fn dial(
     url: &PeerUrl,
 ) -> Result<Box<dyn Stream>, ClientError> {
     let failed = |source| ClientError::Dial {
-        to: url.authority.clone(),
+        to: url.dialed(),
         source,
     };
     if url.tls && connector.is_none() {
-        return Err(ClientError::NoTls {
-            to: url.authority.clone(),
-        });
+        return Err(ClientError::NoTls { to: url.dialed() });
     }
-    let addresses = names.addresses(&url.host, url.port).await.map_err(failed)?;
-    let local = connector.and_then(|connector| connector.local_address());
-    let tcp = open(&addresses, local).await.map_err(failed)?;
-    // Messages are small and somebody waits for them.
-    tcp.set_nodelay(true).map_err(failed)?;
+    let stream = match &url.socket {
+        Some(file) => dial_file(file).await.map_err(failed)?,
+        None => {
+            let addresses = names.addresses(&url.host, url.port).await.map_err(failed)?;
+            let local = connector.and_then(|connector| connector.local_address());
+            let tcp = open(&addresses, local).await.map_err(failed)?;
+            // Messages are small and somebody waits for them.
+            tcp.set_nodelay(true).map_err(failed)?;
+            tcp
+        }
+    };
     match connector {
-        Some(connector) if url.tls => connector.connect(tcp, &url.host).await.map_err(failed),
-        _ => Ok(Box::new(tcp)),
+        Some(connector) if url.tls => connector.connect(stream, &url.host).await.map_err(failed),
+        _ => Ok(Box::new(stream)),
     }
 }
 
@@ -167,6 +172,17 @@ async fn open(addresses: &[SocketAddr], local: Option<IpAddr>) -> io::Result<Tcp
         }
     }
     Err(failure)
+}
+
+async fn dial_file(file: &Path) -> io::Result<TcpStream> {
+    let connected = UnixStream::connect(file).await;
+    let stream = connected.map_err(|error| match error.kind() {
+        // A server takes its file away when it ends: nobody listens, as on a port that nobody has.
+        io::ErrorKind::NotFound => io::Error::new(io::ErrorKind::ConnectionRefused, error),
+        _ => error,
+    })?;
+    // What is done with a connection is the same for either kind of socket; only its options differ.
+    TcpStream::from_std(OwnedFd::from(stream.into_std()?).into())
 }
 
 impl Connection {

@@ -59,6 +59,7 @@ pub use self::pool::Pool;
 pub use self::probe::probe_time;
 pub use self::request::{RequestError, request};
 pub use self::rfc3339::format as rfc3339;
+pub use self::url::socket_file;
 
 /// The oldest cluster version that a member of this version can be in, as etcd says it.
 pub const MIN_CLUSTER_VERSION: &str = "3.0.0";
@@ -84,7 +85,7 @@ pub struct Options {
     pub read_timeout: Duration,
     /// A stream that takes nothing for this long is given up. Default: [`DEFAULT_IO_TIMEOUT`].
     pub write_timeout: Duration,
-    /// Opens connections to https URLs; without it they fail.
+    /// Opens connections to https and unixs URLs; without it they fail.
     pub connector: Option<Arc<dyn Connector>>,
     /// For "active since" and for the wall clock that others compare theirs with.
     pub clock: Arc<dyn Clock>,
@@ -116,7 +117,7 @@ pub type Connecting<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>
 /// certificates.
 pub trait Connector: Send + Sync {
     /// Does the handshake. `host` is the host of the URL, without brackets; the certificate must
-    /// be for it.
+    /// be for it. `tcp` may be a Unix socket: it can do all that such a stream can, but for TCP's options.
     fn connect<'a>(&'a self, tcp: TcpStream, host: &'a str) -> Connecting<'a>;
 
     /// The address to dial from, with TLS or without; `None` leaves it to the system.

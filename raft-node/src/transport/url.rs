@@ -1,12 +1,17 @@
 //! The URLs of a peer, and which of them is used.
 
+use std::ffi::OsString;
 use std::fmt;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::PathBuf;
 
 use parking_lot::Mutex;
 
 /// A URL that cannot be dialed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("peer URL {url:?} is unusable: {why}; it has to be http or https, a host and a port")]
+#[error(
+    "peer URL {url:?} is unusable: {why}; it has to be http or https, a host and a port, or unix or unixs and a file"
+)]
 pub struct BadUrl {
     url: String,
     why: &'static str,
@@ -21,12 +26,64 @@ pub(super) struct PeerUrl {
     pub(super) port: u16,
     /// As in the URL, for the header `Host`.
     pub(super) authority: String,
+    /// Of a Unix socket: its file, which is dialed instead of the host.
+    pub(super) socket: Option<PathBuf>,
+    text: String,
+}
+
+/// The host of a Unix socket whose URL names none: what its certificate has to be for.
+const SOCKET_HOST: &str = "localhost";
+
+/// The file of the socket that a URL of scheme `unix` or `unixs` names: all that stands behind the scheme, as in
+/// `unix:///run/etcd/peer.sock`. Without a path, as in `unix://localhost:2380`, it is a file of that name in the current
+/// directory; etcd has no other ones for peers. `None` for other schemes, and without a name.
+pub fn socket_file(url: &str) -> Option<PathBuf> {
+    let (_, authority, path) = socket_parts(url)?;
+    let mut name = authority.as_bytes().to_vec();
+    unescape(path, &mut name);
+    let usable = !name.is_empty() && !name.contains(&0);
+    usable.then(|| OsString::from_vec(name).into())
+}
+
+/// Whether it means TLS, what stands before the path, and the path.
+fn socket_parts(url: &str) -> Option<(bool, &str, &str)> {
+    let (scheme, rest) = url.trim().split_once(':')?;
+    let tls = match scheme.to_ascii_lowercase().as_str() {
+        "unix" => false,
+        "unixs" => true,
+        _ => return None,
+    };
+    let rest = rest.split(['#', '?']).next().unwrap_or(rest);
+    let Some(rest) = rest.strip_prefix("//") else {
+        return Some((tls, "", rest));
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // A user means nothing here.
+    let authority = authority.rsplit('@').next().unwrap_or(authority);
+    Some((tls, authority, path))
+}
+
+/// Appends a path without its escapes. What is no escape stays as it is.
+fn unescape(path: &str, to: &mut Vec<u8>) {
+    let mut rest = path.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let digit = |at: usize| char::from(*tail.get(at)?).to_digit(16);
+        match digit(0).zip(digit(1)) {
+            Some((high, low)) if *first == b'%' => {
+                to.push((high << 4 | low) as u8);
+                rest = &tail[2..];
+            }
+            _ => {
+                to.push(*first);
+                rest = tail;
+            }
+        }
+    }
 }
 
 impl fmt::Display for PeerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority)
+        f.write_str(&self.text)
     }
 }
 
@@ -38,6 +95,22 @@ impl PeerUrl {
             url: text.to_owned(),
             why,
         };
+        if let Some((tls, authority, _)) = socket_parts(text) {
+            let socket = socket_file(text).ok_or_else(|| bad("it names no file"))?;
+            let authority = if authority.is_empty() {
+                SOCKET_HOST
+            } else {
+                authority
+            };
+            return Ok(PeerUrl {
+                tls,
+                host: host_of(authority).to_owned(),
+                port: 0,
+                authority: authority.to_owned(),
+                socket: Some(socket),
+                text: text.trim().to_owned(),
+            });
+        }
         let uri: http::Uri = text
             .trim()
             .parse()
@@ -45,27 +118,33 @@ impl PeerUrl {
         let tls = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
-            _ => return Err(bad("its scheme is neither http nor https")),
+            _ => return Err(bad("its scheme is another one")),
         };
         let authority = uri.authority().ok_or_else(|| bad("it has no host"))?;
         if authority.as_str().contains('@') {
             return Err(bad("it names a user"));
         }
-        let host = authority.host();
-        let host = host
-            .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'))
-            .unwrap_or(host);
+        let host = host_of(authority.as_str());
         if host.is_empty() {
             return Err(bad("it has no host"));
         }
-        let default = if tls { 443 } else { 80 };
+        let (scheme, default) = if tls { ("https", 443) } else { ("http", 80) };
         Ok(PeerUrl {
             tls,
             host: host.to_owned(),
             port: authority.port_u16().unwrap_or(default),
             authority: authority.as_str().to_owned(),
+            socket: None,
+            text: format!("{scheme}://{authority}"),
         })
+    }
+
+    /// Where a connection goes, in Go's words: `tcp 10.0.0.1:2380` or `unix /run/etcd/peer.sock`.
+    pub(super) fn dialed(&self) -> String {
+        match &self.socket {
+            Some(file) => format!("unix {}", file.display()),
+            None => format!("tcp {}", self.authority),
+        }
     }
 
     pub(super) fn parse_all<S: AsRef<str>>(texts: &[S]) -> Result<Vec<PeerUrl>, BadUrl> {
@@ -80,6 +159,19 @@ impl PeerUrl {
             });
         }
         Ok(urls)
+    }
+}
+
+/// Without port, and without brackets.
+fn host_of(authority: &str) -> &str {
+    match authority
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+    {
+        Some((host, _)) => host,
+        None => authority
+            .rsplit_once(':')
+            .map_or(authority, |(host, _)| host),
     }
 }
 
@@ -124,7 +216,10 @@ mod tests {
         assert_eq!((url.tls, url.host.as_str()), (false, "infra0.example"));
         for bad in [
             "",
-            "unix://a:1",
+            "unix:",
+            "unixs://",
+            "unix:///a%00b",
+            "ftp://a:1",
             "http://",
             "10.0.0.1:2380",
             "http://a b:1",
@@ -133,6 +228,39 @@ mod tests {
             assert!(PeerUrl::parse(bad).is_err(), "{bad}");
         }
         assert!(PeerUrl::parse_all::<&str>(&[]).is_err());
+    }
+
+    #[test]
+    fn sockets_are_files() {
+        for (text, file, host) in [
+            // As in etcd: the name has a colon, and is in the current directory.
+            ("unix://localhost:2380", "localhost:2380", "localhost"),
+            ("unixs://127.0.0.1:1", "127.0.0.1:1", "127.0.0.1"),
+            ("unix://m1", "m1", "m1"),
+            (
+                "unix:///run/etcd/a%20b.sock",
+                "/run/etcd/a b.sock",
+                "localhost",
+            ),
+            ("UNIXS:///run/x.sock?a#b", "/run/x.sock", "localhost"),
+            ("unix://run/x.sock", "run/x.sock", "run"),
+            ("unix:x%2", "x%2", "localhost"),
+        ] {
+            let url = PeerUrl::parse(text).expect(text);
+            assert_eq!(
+                url.socket.as_deref(),
+                Some(std::path::Path::new(file)),
+                "{text}"
+            );
+            assert_eq!(url.host, host, "{text}");
+            assert_eq!(url.tls, text.to_lowercase().starts_with("unixs"));
+            assert_eq!(
+                (url.to_string(), url.dialed()),
+                (text.to_owned(), format!("unix {file}"))
+            );
+        }
+        assert_eq!(socket_file("http://localhost:2380"), None);
+        assert_eq!(socket_file("localhost"), None);
     }
 
     #[test]

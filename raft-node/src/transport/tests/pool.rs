@@ -2,6 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -63,6 +65,38 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
         .enable_all()
         .build();
     runtime.unwrap().block_on(future)
+}
+
+#[test]
+fn a_file_is_dialed_as_a_port_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a b.sock");
+    let url = format!("unix://{}/a%20b.sock", dir.path().display());
+    block_on(async {
+        let pool = Pool::new(LONG);
+        let gone = ask(&pool, &url).await.unwrap_err().to_string();
+        let dialed = format!("dial unix {}: No such file", file.display());
+        assert!(gone.contains(&dialed), "{gone}");
+        let listener = UnixListener::bind(&file).unwrap();
+        let server = std::thread::spawn(move || {
+            let (stream, _) = listener.accept().unwrap();
+            let mut stream = TcpStream::from(OwnedFd::from(stream));
+            // Two requests over one connection.
+            for _ in 0..2 {
+                question(&mut stream)?;
+                answer(&mut stream)?;
+            }
+            Some(())
+        });
+        for _ in 0..2 {
+            ask(&pool, &url).await.unwrap();
+        }
+        assert_eq!(server.join().unwrap(), Some(()));
+        // Nobody listens any more, though the file is there.
+        let pool = Pool::new(Duration::ZERO);
+        let gone = ask(&pool, &url).await.unwrap_err().to_string();
+        assert!(gone.contains("Connection refused"), "{gone}");
+    });
 }
 
 #[test]
