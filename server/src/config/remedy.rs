@@ -36,7 +36,10 @@ impl ConfigError {
             }
             Self::Negative { flag, .. } => format!("leave --{flag} out for its default"),
             Self::TooLarge { flag, .. } => format!("give a smaller number with --{flag}"),
-            Self::Socket { flag, .. } => format!("give --{flag} a URL such as http://127.0.0.1:2379"),
+            Self::SocketFile { flag, .. } => format!(
+                "give --{flag} that of a file, as in unix:///run/etcd/peer.sock, or unix://localhost:2380 for a file \
+                 of that name in the current directory"
+            ),
             Self::TlsVersion(_) => "give TLS1.2 or TLS1.3, or leave the flag out".into(),
             Self::TlsVersions { .. } => {
                 "lower --tls-min-version, or leave --tls-max-version out".into()

@@ -250,10 +250,8 @@ pub enum ConfigError {
     Negative { flag: &'static str, value: i64 },
     #[error("--{flag}={value} does not fit this machine")]
     TooLarge { flag: &'static str, value: u64 },
-    #[error(
-        "--{flag}={url} is not implemented by retcd yet: use an http or https URL with an IP address"
-    )]
-    Socket { flag: &'static str, url: Url },
+    #[error("--{flag}={url} names no file of a socket")]
+    SocketFile { flag: &'static str, url: Url },
     #[error("{}", compaction_mode(.0))]
     CompactionMode(String),
     #[error("unexpected TLS version {0:?} (must be one of: TLS1.2, TLS1.3)")]
@@ -286,7 +284,7 @@ impl ConfigError {
     pub fn notices(&self) -> Vec<Notice> {
         let early = matches!(
             self,
-            Self::Log(_) | Self::BindAddress(_) | Self::Socket { .. }
+            Self::Log(_) | Self::BindAddress(_) | Self::SocketFile { .. }
         );
         let mut notices = if early {
             Vec::new()
@@ -324,12 +322,10 @@ impl Config {
     pub fn resolve(&self) -> Result<Resolved, ConfigError> {
         self.log.check()?;
         let mut notices = Vec::new();
-        check_no_sockets("listen-peer-urls", &self.listen_peer_urls)?;
-        check_bind(&self.listen_peer_urls)?;
-        check_bind(&self.listen_client_urls)?;
-        check_bind(&self.listen_client_http_urls)?;
-        check_no_sockets("listen-metrics-urls", &self.listen_metrics_urls)?;
-        check_bind(&self.listen_metrics_urls)?;
+        check_bind("listen-peer-urls", &self.listen_peer_urls)?;
+        check_bind("listen-client-urls", &self.listen_client_urls)?;
+        check_bind("listen-client-http-urls", &self.listen_client_http_urls)?;
+        check_bind("listen-metrics-urls", &self.listen_metrics_urls)?;
         if self.listen_client_http_urls.is_empty() {
             notices.push(single_port());
         }
@@ -738,26 +734,17 @@ fn single_port() -> Notice {
     )
 }
 
-/// Only clients are served on sockets in files.
-fn check_no_sockets(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
-    match urls.iter().find(|url| url.scheme().is_socket()) {
-        Some(url) => Err(ConfigError::Socket {
-            flag,
-            url: url.clone(),
-        }),
-        None => Ok(()),
-    }
-}
-
-fn check_bind(urls: &[Url]) -> Result<(), ConfigError> {
-    for url in urls.iter().filter(|url| !url.scheme().is_socket()) {
+fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
+    for url in urls.iter().filter(|url| url.place().is_none()) {
+        let url = url.clone();
+        if url.scheme().is_socket() {
+            return Err(ConfigError::SocketFile { flag, url });
+        }
         if url.bind_ip().is_none() {
-            return Err(ConfigError::BindAddress(url.clone()));
+            return Err(ConfigError::BindAddress(url));
         }
-        if url.bind_address().is_none() {
-            let port = url.host_port().map_or("", |(_, port)| port).to_owned();
-            return Err(ConfigError::Port(port));
-        }
+        let port = url.host_port().map_or("", |(_, port)| port).to_owned();
+        return Err(ConfigError::Port(port));
     }
     Ok(())
 }

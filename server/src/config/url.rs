@@ -1,11 +1,11 @@
 //! URLs of peers and clients, with etcd's checks and texts.
 
-use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use retcd_raft_node::transport::socket_file;
 
 /// A URL etcd accepts for a peer or client address: `http`, `https`, `unix` or `unixs`.
 ///
@@ -166,35 +166,8 @@ impl Url {
     pub fn place(&self) -> Option<Place> {
         match self.scheme {
             Scheme::Http | Scheme::Https => self.bind_address().map(Place::Tcp),
-            Scheme::Unix | Scheme::Unixs => Some(Place::Unix(self.socket_path())),
+            Scheme::Unix | Scheme::Unixs => socket_file(&self.text).map(Place::Unix),
         }
-    }
-
-    fn socket_path(&self) -> PathBuf {
-        let rest = self.text.split_once(':').map_or("", |(_, rest)| rest);
-        let rest = rest.split(['?', '#']).next().unwrap_or_default();
-        let path = match rest.strip_prefix("//") {
-            Some(hierarchical) => hierarchical.find('/').map_or("", |at| &hierarchical[at..]),
-            None => rest,
-        };
-        let mut bytes = self.authority.clone().into_bytes();
-        let mut left = path.as_bytes();
-        while let Some((byte, after)) = left.split_first() {
-            let digit = |at: usize| {
-                after
-                    .get(at)
-                    .and_then(|byte| char::from(*byte).to_digit(16))
-            };
-            left = after;
-            match (byte, digit(0), digit(1)) {
-                (b'%', Some(high), Some(low)) => {
-                    bytes.push((high << 4 | low) as u8);
-                    left = after.get(2..).unwrap_or_default();
-                }
-                _ => bytes.push(*byte),
-            }
-        }
-        PathBuf::from(OsString::from_vec(bytes))
     }
 
     /// The same URL on another port; sockets stay as they are.

@@ -12,8 +12,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::sleep;
 
 use super::connection;
-use super::listen::{self, Bound, File, Listener};
+use super::listen::{self, Bound, Listener};
 use super::site::Site;
+use super::socket_file::SocketFile;
 use super::threads::{Drain, Threads, Worker};
 
 /// Pauses after a failed accept, as Go's: doubled from the first to the last.
@@ -51,7 +52,7 @@ enum Door {
     Tcp(TcpListener),
     Unix(
         UnixListener,
-        #[expect(dead_code, reason = "removed when it is dropped")] File,
+        #[expect(dead_code, reason = "removed when it is dropped")] SocketFile,
     ),
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -60,8 +60,8 @@ pub(super) async fn serve(stream: Socket, site: Arc<Site>, drain: Drain) {
             Ok(remote) => remote,
             Err(_) => return,
         },
-        // Somebody on this machine.
-        Socket::Unix(_) => SocketAddr::from(([0, 0, 0, 0], 0)),
+        // Whoever opens a file is on this machine.
+        Socket::Unix(_) => SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
     };
     let remote = SocketAddr::new(remote.ip().to_canonical(), remote.port());
     let mut stop = drain.clone();

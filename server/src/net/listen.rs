@@ -1,15 +1,13 @@
 //! Listening sockets: bound early, accepted from later.
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use super::socket_file::{self, SocketFile};
 use crate::config::Place;
 
 /// Connections that the kernel holds for us until they are accepted; more are retried by their
@@ -59,24 +57,14 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 pub(super) enum Bound {
     Tcp(TcpListener),
-    Unix(UnixListener, File),
-}
-
-/// The file of a socket, which goes with it.
-#[derive(Debug)]
-pub(super) struct File(PathBuf);
-
-impl Drop for File {
-    fn drop(&mut self) {
-        // Whoever removed it before had a reason.
-        let _ = fs::remove_file(&self.0);
-    }
+    /// With its file, which goes when it does.
+    Unix(UnixListener, SocketFile),
 }
 
 impl Listener {
     /// Binds a place; port 0 takes a free one. An unspecified address is bound for IPv4 and IPv6
-    /// at once, as Go does, where the machine has IPv6. A socket's file that is there already is replaced, as etcd does;
-    /// any other file is not.
+    /// at once, as Go does, where the machine has IPv6. A socket's file that is there already is replaced if
+    /// nobody listens on it; any other file is not.
     ///
     /// # Errors
     /// [`BindError`], for example `listen tcp 127.0.0.1:2380: bind: address already in use`.
@@ -92,9 +80,9 @@ impl Listener {
     pub(crate) fn bind_shared(place: impl Into<Place>, shared: bool) -> Result<Self, BindError> {
         match place.into() {
             Place::Tcp(addr) => Self::bind_tcp(addr, shared),
-            Place::Unix(path) => match open_file(&path) {
-                Ok(socket) => Ok(Self {
-                    socket: Bound::Unix(socket, File(path.clone())),
+            Place::Unix(path) => match socket_file::bind(&path, BACKLOG) {
+                Ok((socket, file)) => Ok(Self {
+                    socket: Bound::Unix(socket, file),
                     place: Place::Unix(path),
                 }),
                 Err(source) => Err(BindError {
@@ -142,16 +130,6 @@ impl Listener {
     pub(super) fn into_bound(self) -> Bound {
         self.socket
     }
-}
-
-fn open_file(path: &Path) -> io::Result<UnixListener> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.file_type().is_socket() => fs::remove_file(path)?,
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 fn open(addr: SocketAddr, only_v6: bool, shared: bool) -> io::Result<TcpListener> {

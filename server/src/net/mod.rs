@@ -23,6 +23,7 @@ mod observe;
 mod pings;
 mod refused;
 mod site;
+mod socket_file;
 mod table;
 mod threads;
 

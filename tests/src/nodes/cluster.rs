@@ -58,6 +58,12 @@ impl Cluster {
         secrets
     }
 
+    /// From now on they meet over Unix sockets. None of them has run yet.
+    pub fn over_sockets(&mut self) {
+        let dir = self.temp.path();
+        self.nodes.iter_mut().for_each(|node| node.over_socket(dir));
+    }
+
     /// Makes a further member that nobody knows yet, and returns its number.
     pub fn node(&mut self, kind: Kind, place: Place) -> usize {
         self.names += 1;

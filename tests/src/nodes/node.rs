@@ -86,6 +86,8 @@ pub struct Node {
     pub env: Vec<(String, String)>,
     /// Without, it speaks HTTP.
     secrets: Option<Arc<Secrets>>,
+    /// Its current directory; its peers reach it over a file there.
+    sockets: Option<PathBuf>,
     process: Option<Process>,
     paused: bool,
     logs: Vec<(Kind, Log)>,
@@ -105,6 +107,7 @@ impl Node {
             program: None,
             env: Vec::new(),
             secrets: None,
+            sockets: None,
             process: None,
             paused: false,
             logs: Vec::new(),
@@ -135,6 +138,17 @@ impl Node {
         self.secrets = Some(Arc::clone(secrets));
     }
 
+    /// From now on its peers reach it over a file in this directory, in which it runs.
+    pub(super) fn over_socket(&mut self, dir: &Path) {
+        self.sockets = Some(dir.to_owned());
+    }
+
+    /// The file over which its peers reach it, if it is one.
+    #[must_use]
+    pub fn socket(&self) -> Option<PathBuf> {
+        Some(self.sockets.as_ref()?.join(self.peer().to_string()))
+    }
+
     const fn scheme(&self) -> &'static str {
         if self.secrets.is_some() { "https" } else { "http" }
     }
@@ -154,12 +168,19 @@ impl Node {
     /// The same as a URL.
     #[must_use]
     pub fn peer_url(&self) -> String {
-        format!("{}://{}", self.scheme(), self.peer())
+        let scheme = match (&self.sockets, &self.secrets) {
+            (None, _) => self.scheme(),
+            // etcd takes host and port for the name of a file in its current directory.
+            (Some(_), None) => "unix",
+            (Some(_), Some(_)) => "unixs",
+        };
+        format!("{scheme}://{}", self.peer())
     }
 
     /// Its peer port on the loopback address, if it is there.
     pub(super) fn peer_port(&self) -> Option<u16> {
-        matches!(self.place, Place::Loopback).then(|| self.ports[1].number())
+        let reachable = self.sockets.is_none() && matches!(self.place, Place::Loopback);
+        reachable.then(|| self.ports[1].number())
     }
 
     /// Its machine, if it has one.
@@ -202,6 +223,9 @@ impl Node {
             Place::Loopback => Command::new(program),
             Place::Host(host) => host.command(program),
         };
+        if let Some(dir) = &self.sockets {
+            command.current_dir(dir);
+        }
         let (client, peer) = (format!("{}://{}", self.scheme(), self.client()), self.peer_url());
         command.args([
             format!("--name={}", self.name),

@@ -11,6 +11,7 @@ mod complaints;
 mod model;
 mod run;
 mod scenes;
+mod sockets;
 
 use std::env;
 use std::sync::atomic::{AtomicU64, Ordering};

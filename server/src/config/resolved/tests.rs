@@ -310,24 +310,29 @@ fn warnings_have_sizes_for_people() {
 }
 
 #[test]
-fn sockets_are_for_clients() {
+fn sockets_are_files() {
+    let sockets = "unix:///run/etcd/peer.sock,unix://localhost:2380,unixs://m1:1";
     let resolved = Config {
         listen_client_urls: urls("unix://x:1"),
         listen_client_http_urls: urls("unixs:///y"),
+        listen_peer_urls: urls(sockets),
+        initial_advertise_peer_urls: Some(urls(sockets)),
+        initial_cluster: Some("default=unix://localhost:2380".into()),
+        listen_metrics_urls: urls("unix:/run/metrics"),
         ..config()
     };
     let resolved = resolved.resolve().expect("sound");
-    assert_eq!(resolved.listen_clients, [Place::Unix("x:1".into())]);
-    assert_eq!(resolved.listen_clients_http, [Place::Unix("/y".into())]);
-    for refused in [
-        error(|c| c.listen_peer_urls = urls("unix://x:1")),
-        error(|c| c.listen_metrics_urls = urls("unix://x:1")),
-    ] {
-        assert!(
-            refused.contains("not implemented by retcd yet"),
-            "{refused}"
-        );
+    let unix = |path: &str| Place::Unix(path.into());
+    assert_eq!(resolved.listen_clients, [unix("x:1")]);
+    assert_eq!(resolved.listen_clients_http, [unix("/y")]);
+    assert_eq!(resolved.listen_metrics, [unix("/run/metrics")]);
+    for peers in ["/run/etcd/peer.sock", "localhost:2380", "m1:1"] {
+        assert!(resolved.listen_peers.contains(&unix(peers)), "{peers}");
     }
+    assert_eq!(
+        error(|c| c.listen_peer_urls = urls("unix:")),
+        "--listen-peer-urls=unix: names no file of a socket"
+    );
     assert_eq!(
         error(|c| c.listen_client_urls = vec![]),
         "--listen-client-urls is empty: name at least one URL"
