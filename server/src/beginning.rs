@@ -44,7 +44,12 @@ impl Beginning {
             Some(Discovery::Service(service)) => (by_service(resolved, service, logger)?, None),
         };
         let named = peer_name.as_deref().map(|name| {
-            let secure = Secure::new(&resolved.tls.peer.naming(name), true, logger);
+            let secure = Secure::new(
+                &resolved.tls.peer.naming(name),
+                resolved.local_address,
+                true,
+                logger,
+            );
             Remote::new(Some(secure), logger.clone())
         });
         let remote = named.as_ref().unwrap_or(remote);
@@ -90,10 +95,12 @@ fn by_service(
     drop(listeners::bind(
         &resolved.listen_peer_urls,
         &resolved.listen_peers,
+        resolved.socket_reuse_port,
     )?);
     drop(listeners::bind(
         &resolved.listen_client_urls,
         &resolved.listen_clients,
+        resolved.socket_reuse_port,
     )?);
     info!(logger, "Bootstrapping cluster using v3 discovery.");
     let own = ids::member_id(&texts(advertised), &resolved.initial_cluster_token, None);

@@ -93,11 +93,7 @@ pub(crate) struct Sockets {
 ///
 /// # Errors
 /// An address that cannot be had.
-pub(crate) fn bind(
-    urls: &[Url],
-    places: &[Place],
-    shared: bool,
-) -> Result<Vec<Bound>, StartError> {
+pub(crate) fn bind(urls: &[Url], places: &[Place], shared: bool) -> Result<Vec<Bound>, StartError> {
     let mut all: Vec<Bound> = Vec::new();
     for (number, (url, place)) in urls.iter().zip(places).enumerate() {
         let secure = url.scheme().is_secure();

@@ -4,7 +4,7 @@ use super::ConfigError;
 
 impl ConfigError {
     /// The next step, in one sentence.
-    pub(super) fn remedy(&self) -> String {
+    pub(crate) fn remedy(&self) -> String {
         match self {
             Self::BindAddress(url) => format!(
                 "listen on an IP address of this machine, on 0.0.0.0 or on localhost instead of {url}; a name may be \
@@ -40,6 +40,26 @@ impl ConfigError {
                 "give --{flag} that of a file, as in unix:///run/etcd/peer.sock, or unix://localhost:2380 for a file \
                  of that name in the current directory"
             ),
+            Self::ManySources => {
+                "leave two of --initial-cluster, --discovery-endpoints and --discovery-srv out".into()
+            }
+            Self::HalfDiscovery => {
+                "give the missing one of --discovery-token and --discovery-endpoints, or leave both out".into()
+            }
+            Self::EmptyEndpoint => {
+                "take the comma too many out of --discovery-endpoints, or give an endpoint such as 10.0.0.1:2379".into()
+            }
+            Self::Endpoint(_) => "give endpoints such as http://10.0.0.1:2379".into(),
+            Self::SecureSocketEndpoint(_) => {
+                "name the registry's file with unix:, or its address with https:".into()
+            }
+            Self::CompactionMode(_) => {
+                "give periodic or revision with --auto-compaction-mode".into()
+            }
+            Self::SharedWithHttp(_) => {
+                "give --listen-client-http-urls another port, or leave it out to serve both on one".into()
+            }
+            Self::Pprof => "leave --enable-pprof out, and use perf on the process".into(),
             Self::TlsVersion(_) => "give TLS1.2 or TLS1.3, or leave the flag out".into(),
             Self::TlsVersions { .. } => {
                 "lower --tls-min-version, or leave --tls-max-version out".into()

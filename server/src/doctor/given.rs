@@ -7,9 +7,7 @@ use slog::Level;
 use super::Request;
 use super::finding::{Findings, Severity};
 use super::near::nearest;
-use crate::config::{
-    Config, ConfigError, Invocation, Notice, Refusal, Resolved, flags, from_command_line,
-};
+use crate::config::{Config, Invocation, Notice, Refusal, Resolved, flags, from_command_line};
 
 /// Reads it as `etcd` would; `None` when that would not start with it.
 pub(super) fn read(request: &Request, findings: &mut Findings) -> Option<Config> {
@@ -42,7 +40,7 @@ pub(super) fn resolve(config: &Config, findings: &mut Findings) -> Option<Resolv
             Some(resolved)
         }
         Err(error) => {
-            findings.error("config", &error, remedy(&error));
+            findings.error("config", &error, error.remedy());
             findings.skipped("everything else: etcd does not start with these flags");
             None
         }
@@ -200,38 +198,6 @@ fn advice(error: &str) -> String {
         "put the value right; `etcd --help` lists all flags with their defaults"
     };
     fix.to_owned()
-}
-
-/// What to do about values that do not go together.
-fn remedy(error: &ConfigError) -> String {
-    match error {
-        ConfigError::BindAddress(url) => {
-            let host = url.host_port().map_or("", |(host, _)| host);
-            format!(
-                "to listen, an IP address of this machine is needed: put that of {host} (or 0.0.0.0 for all) into the \
-                 --listen flag, and keep the name in the --advertise flag"
-            )
-        }
-        ConfigError::Port(_) => "name a port from 0 to 65535".into(),
-        ConfigError::AdvertisePeer { .. } | ConfigError::AdvertiseClient { .. } => {
-            "put the address of this machine, as others reach it, between // and the port".into()
-        }
-        ConfigError::Heartbeat(_)
-        | ConfigError::Election(_)
-        | ConfigError::Ratio { .. }
-        | ConfigError::ElectionTooLong(_) => {
-            "take the defaults, 100 and 1000 (milliseconds), or an election timeout of ten heartbeats, the same on every member"
-                .into()
-        }
-        ConfigError::AdvertiseClientMissing => {
-            "give --advertise-client-urls the URLs under which clients reach this member".into()
-        }
-        ConfigError::TlsVersion(_) | ConfigError::TlsVersions { .. } | ConfigError::SuitesOfTls13 => {
-            "leave --tls-min-version, --tls-max-version and --cipher-suites out, or make them agree".into()
-        }
-        ConfigError::NoListener(flag) => format!("give --{flag} a URL"),
-        _ => "put the value right; `etcd --help` lists all flags with their defaults".into(),
-    }
 }
 
 #[cfg(test)]

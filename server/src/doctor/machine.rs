@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::Plan;
 use super::access;
 use super::finding::Findings;
-use crate::config::{GoBytes, GoDuration, Resolved};
+use crate::config::{GoBytes, GoDuration, Place, Resolved};
 
 /// A member refuses to start with less.
 const LEAST_FREE: u64 = 16 << 20;
@@ -50,15 +50,17 @@ fn ports(plan: &Plan, findings: &mut Findings) {
     let listeners = [
         ("--listen-peer-urls", &resolved.listen_peers),
         ("--listen-client-urls", &resolved.listen_clients),
+        ("--listen-client-http-urls", &resolved.listen_clients_http),
         ("--listen-metrics-urls", &resolved.listen_metrics),
     ];
-    for (flag, addresses) in listeners {
-        for address in addresses.iter().filter(|address| address.port() != 0) {
+    for (flag, places) in listeners {
+        let addresses = places.iter().filter_map(Place::address);
+        for address in addresses.filter(|address| address.port() != 0) {
             // A member that runs has its ports.
             if plan.data.holder.is_none()
                 && let Err(error) = TcpListener::bind(address)
             {
-                cannot_listen(flag, *address, &error, findings);
+                cannot_listen(flag, address, &error, findings);
             }
         }
     }

@@ -62,7 +62,12 @@ pub(super) struct Asked {
 
 /// Asks all of them at once.
 pub(super) async fn ask(plan: &Plan) -> Vec<Asked> {
-    let secure = Secure::new(&plan.resolved.tls.peer, true, &super::silent());
+    let secure = Secure::new(
+        &plan.resolved.tls.peer,
+        plan.resolved.local_address,
+        true,
+        &super::silent(),
+    );
     let urls = plan
         .others()
         .flat_map(|(name, urls)| urls.iter().map(move |url| (name, url)));

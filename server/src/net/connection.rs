@@ -28,7 +28,7 @@ use super::grpc;
 use super::http as plain;
 use super::pings::{Counted, Frames, Pings};
 use super::refused;
-use super::site::{Boxed, Secure, Site, Surface};
+use super::site::{Boxed, Secure, Sender, Site, Surface};
 use super::threads::Drain;
 
 /// What an HTTP/2 client says first.
@@ -325,14 +325,12 @@ fn answer(
             _ => request,
         };
         let (mut head, body) = request.into_parts();
+        head.extensions.insert(Sender(wire.remote));
         if wire.secure {
             head.extensions.insert(Secure);
         }
         if let Some(later) = later {
             head.extensions.insert(later);
-        }
-        if plain::is_for_log_level(&site, &head) {
-            return Ok(plain::log_level(&site, wire.remote, &head, body).await);
         }
         Ok(plain::serve(&site, &head, body).await)
     })

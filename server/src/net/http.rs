@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use super::body::Body;
 use super::gateway;
 use super::site::{Probe, Site, Surface};
-pub(super) use level::{is_for_it as is_for_log_level, serve as log_level};
 use target::Query;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
@@ -117,6 +116,11 @@ async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
         }
     }
     let path = &*path;
+    if path == level::PATH
+        && let Some(log) = &site.settings.log
+    {
+        return level::serve(log, request, body).await;
+    }
     let endpoint = Endpoint::find(site.surface, path);
     let any_method = matches!(endpoint, Endpoint::Nothing | Endpoint::Metrics);
     if !any_method && request.method != Method::GET {

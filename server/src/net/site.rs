@@ -1,5 +1,6 @@
 //! What the connections of one listener share, and what they ask of the member.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -112,6 +113,18 @@ impl Transport {
             plain: true,
             tls: None,
         }
+    }
+}
+
+/// Who sent a request.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sender(pub(super) SocketAddr);
+
+impl Sender {
+    pub(super) fn of(head: &Parts) -> SocketAddr {
+        let sender = head.extensions.get::<Self>();
+        // Every request that comes over a connection has one.
+        sender.map_or(SocketAddr::from(([0; 4], 0)), |sender| sender.0)
     }
 }
 

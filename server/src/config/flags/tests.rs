@@ -853,6 +853,7 @@ fn falling_back_to_a_proxy_is_refused() {
     );
 }
 
+#[test]
 fn what_has_no_effect_is_said() {
     let (_, notices) = config(&["--downgrade-check-time=1s", "--bcrypt-cost=99"], &[]);
     let said: Vec<_> = notices.iter().map(|notice| notice.message).collect();

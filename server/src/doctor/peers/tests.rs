@@ -157,7 +157,7 @@ fn clocks_versions_and_members_that_never_came_are_found() {
 /// What asking a URL comes to, with a peer of no certificate.
 fn ask_url(url: &str) -> Result<Seen, Trouble> {
     let plan = plan(|_| {});
-    let secure = Secure::new(&plan.resolved.tls.peer, true, &super::super::silent());
+    let secure = Secure::new(&plan.resolved.tls.peer, None, true, &super::super::silent());
     let url: Url = url.parse().expect(url);
     crate::server::run_async(ask_one(&url, &secure)).expect("a runtime")
 }

@@ -15,6 +15,8 @@ mod results;
 mod route;
 mod websocket;
 
+use std::net::SocketAddr;
+
 use bytes::Bytes;
 use futures_util::stream;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -27,7 +29,7 @@ use tonic::Code;
 
 use super::body::Body;
 use super::grpc::{Call, Kind, Local, Method, PREFIX, Status};
-use super::site::Site;
+use super::site::{Sender, Site};
 use crate::json;
 use input::Input;
 use results::{Chunk, Results};
@@ -49,11 +51,18 @@ pub(super) async fn serve(site: &Site, head: &Parts, path: &str, body: Incoming)
     if head.method != Verb::POST {
         return failure::not_allowed();
     }
-    respond(site, method, &head.headers, Input::of_body(body, site)).await
+    let input = Input::of_body(body, site);
+    respond(site, method, Sender::of(head), &head.headers, input).await
 }
 
 /// Answers a call.
-async fn respond(site: &Site, method: Method, headers: &HeaderMap, input: Input) -> Response<Body> {
+async fn respond(
+    site: &Site,
+    method: Method,
+    remote: SocketAddr,
+    headers: &HeaderMap,
+    input: Input,
+) -> Response<Body> {
     let Some(schema) = method.schema() else {
         return failure::not_found();
     };
@@ -68,7 +77,7 @@ async fn respond(site: &Site, method: Method, headers: &HeaderMap, input: Input)
             Err(status) => return failure::response(&status),
         },
     };
-    let call = Call::local(site, method, requests, &metadata, deadline);
+    let call = Call::local(site, method, remote, requests, &metadata, deadline);
     let Ok(answer) = site.services.call(method, call).await;
     match method.kind() {
         Kind::Unary => unary(answer, schema.output).await,

@@ -1,6 +1,7 @@
 //! One call: its request in, its handler run, its reply out.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -43,6 +44,7 @@ impl Call {
     pub(in crate::net) fn local(
         site: &Site,
         method: Method,
+        remote: SocketAddr,
         requests: Local,
         headers: &HeaderMap,
         deadline: Option<Instant>,
@@ -54,6 +56,11 @@ impl Call {
             deadline,
             content_type: HeaderValue::from_static(super::GRPC),
             progress: Progress::new(Arc::clone(&site.settings.observer), method),
+            stats: Stats {
+                settings: Arc::clone(&site.settings),
+                remote,
+                method,
+            },
         }
     }
 

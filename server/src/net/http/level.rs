@@ -3,8 +3,6 @@
 //! etcd had this path until 3.4 and has nothing in its place. Path, body and answers are those it had; `GET` is ours. Only
 //! this machine may ask, and no page in a browser: whoever changes the level can hide or flood a log.
 
-use std::net::SocketAddr;
-
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::request::Parts;
@@ -16,33 +14,16 @@ use slog::{Level, info};
 use super::{answer, error};
 use crate::log::Log;
 use crate::net::body::Body;
-use crate::net::site::{Site, Surface};
+use crate::net::site::Sender;
 
-const PATH: &str = "/config/local/log";
+pub(super) const PATH: &str = "/config/local/log";
 
 /// Bytes of a body: a name and what is around it.
 const MAX_BODY: usize = 1024;
 
-/// Whether a request is for the level.
-pub(in crate::net) fn is_for_it(site: &Site, head: &Parts) -> bool {
-    // What a browser may do here is the same as everywhere.
-    let options = head.method == Method::OPTIONS;
-    site.settings.log.is_some()
-        && site.surface != Surface::Peer
-        && head.uri.path() == PATH
-        && !options
-}
-
-/// Answers such a request.
-pub(in crate::net) async fn serve(
-    site: &Site,
-    remote: SocketAddr,
-    head: &Parts,
-    body: Incoming,
-) -> Response<Body> {
-    let Some(log) = &site.settings.log else {
-        return error(StatusCode::NOT_FOUND, "404 page not found\n");
-    };
+/// Answers a request for the level.
+pub(super) async fn serve(log: &Log, head: &Parts, body: Incoming) -> Response<Body> {
+    let remote = Sender::of(head);
     let foreign = !remote.ip().is_loopback() || head.headers.contains_key(header::ORIGIN);
     if foreign {
         return error(

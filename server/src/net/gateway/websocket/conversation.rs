@@ -1,6 +1,7 @@
 //! What is said over an open websocket.
 
 use std::io;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -23,6 +24,7 @@ const AHEAD: usize = 16;
 
 /// What the request of the websocket said.
 pub(super) struct Request {
+    pub(super) remote: SocketAddr,
     pub(super) path: String,
     pub(super) headers: HeaderMap,
 }
@@ -62,7 +64,7 @@ pub(super) async fn hold(upgrade: OnUpgrade, site: Site, request: Request, mut d
 
 async fn answer(site: &Site, request: &Request, input: Input) -> Response<Body> {
     match route::find(&request.path) {
-        Some(method) => respond(site, method, &request.headers, input.open()).await,
+        Some(method) => respond(site, method, request.remote, &request.headers, input.open()).await,
         None => failure::not_found(),
     }
 }

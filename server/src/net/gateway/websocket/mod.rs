@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use sha1::{Digest as _, Sha1};
 
 use crate::net::body::Body;
-use crate::net::site::{Boxed, Site};
+use crate::net::site::{Boxed, Sender, Site};
 use crate::net::threads::Drain;
 
 /// What RFC 6455 adds to a key.
@@ -71,6 +71,7 @@ pub(super) fn open(site: &Site, head: &Parts, path: &str) -> Response<Body> {
     };
     let protocol = head.headers.get(header::SEC_WEBSOCKET_PROTOCOL);
     let request = conversation::Request {
+        remote: Sender::of(head),
         path: path.to_owned(),
         headers: headers(&head.headers),
     };
