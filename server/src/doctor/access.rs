@@ -169,7 +169,7 @@ mod tests {
         assert!(reason.contains("mode 0600"), "{reason}");
         assert_eq!(check(&key, Wish::Read, None), Ok(()));
         fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("changed");
-        // The directory is its owner's alone.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("changed");
         let reason = check(&key, Wish::Read, Some(&etcd())).expect_err("not reachable");
         assert!(reason.contains("may not enter"), "{reason}");
         let reason = check(&dir.path().join("none"), Wish::Read, None).expect_err("not there");

@@ -360,7 +360,7 @@ pub(super) static ENTRIES: &[Entry] = &[
     entry(
         "alarm raised",
         "",
-        "the cluster refuses writes until the cause is mended and the alarm is disarmed. For NOSPACE: `etcdctl compact REVISION`, `etcdctl defrag --cluster`, perhaps a larger --quota-backend-bytes, then `etcdctl alarm disarm`. For CORRUPT: compare `etcdctl endpoint hashkv --cluster`, and replace the member that differs.",
+        "the cluster refuses writes until the cause is mended and the alarm is disarmed. Next, for NOSPACE: `etcdctl compact REVISION`, `etcdctl defrag --cluster`, perhaps a larger --quota-backend-bytes, then `etcdctl alarm disarm`. for CORRUPT: compare `etcdctl endpoint hashkv --cluster`, and replace the member that differs.",
     ),
     entry(
         "failed to raise alarm",
