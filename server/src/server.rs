@@ -515,6 +515,7 @@ impl Server {
         net_settings.gateway = resolved.enable_grpc_gateway;
         net_settings.cors = resolved.cors.clone();
         net_settings.host_whitelist = resolved.host_whitelist.clone();
+        net_settings.profiles = resolved.enable_pprof;
         net_settings.observer = metrics;
         let v2 = resolved
             .enable_v2

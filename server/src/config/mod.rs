@@ -104,7 +104,7 @@ pub struct Config {
     pub max_concurrent_streams: u32,
     /// `--enable-grpc-gateway`: answer calls that come as JSON.
     pub enable_grpc_gateway: bool,
-    /// `--enable-pprof`: refused, since there is no Go runtime to look into.
+    /// `--enable-pprof`: say under `/debug/pprof` what to use in place of Go's profiles.
     pub enable_pprof: bool,
     /// `--cors`: origins whose pages may read answers; `*` for every one.
     pub cors: Vec<String>,

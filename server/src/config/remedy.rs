@@ -59,7 +59,6 @@ impl ConfigError {
             Self::SharedWithHttp(_) => {
                 "give --listen-client-http-urls another port, or leave it out to serve both on one".into()
             }
-            Self::Pprof => "leave --enable-pprof out, and use perf on the process".into(),
             Self::TlsVersion(_) => "give TLS1.2 or TLS1.3, or leave the flag out".into(),
             Self::TlsVersions { .. } => {
                 "lower --tls-min-version, or leave --tls-max-version out".into()

@@ -79,6 +79,8 @@ pub struct Resolved {
     pub cors: Vec<String>,
     /// Hosts that plain HTTP requests may be for.
     pub host_whitelist: Vec<String>,
+    /// Whether `/debug/pprof` says what to use in place of Go's profiles.
+    pub enable_pprof: bool,
 
     // What follows must be the same on every member of a cluster.
     /// `--initial-cluster` as given or derived; empty with `discovery`.
@@ -264,11 +266,6 @@ pub enum ConfigError {
         "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {0}"
     )]
     SharedWithHttp(Url),
-    #[error(
-        "--enable-pprof is not served: its profiles are those of Go's runtime, which retcd has not; leave the flag out, \
-         and use perf or another profiler of the system on the process"
-    )]
-    Pprof,
     #[error("--{0} is empty: name at least one URL")]
     NoListener(&'static str),
     #[error(
@@ -350,9 +347,6 @@ impl Config {
             return Err(ConfigError::NoListener("listen-client-urls"));
         }
         self.check_http_urls()?;
-        if self.enable_pprof {
-            return Err(ConfigError::Pprof);
-        }
         if !self.backend_engine.is_built() {
             return Err(ConfigError::EngineNotBuilt(self.backend_engine));
         }
@@ -390,6 +384,7 @@ impl Config {
             enable_grpc_gateway: self.enable_grpc_gateway,
             cors: self.cors.clone(),
             host_whitelist: self.host_whitelist.clone(),
+            enable_pprof: self.enable_pprof,
 
             initial_cluster: match (&self.initial_cluster, &discovery) {
                 (Some(given), _) => given.clone(),
@@ -531,6 +526,12 @@ impl Config {
                 Level::Warning,
                 "--metrics is neither basic nor extensive; as in etcd, this stands for basic",
                 vec![("metrics", self.metrics.as_str().into())],
+            ));
+        }
+        if self.enable_pprof {
+            notices.push(Notice::warn(
+                "--enable-pprof has little effect: the profiles are those of Go's runtime, which is not here. \
+                 /debug/pprof says what to use in their place; leave the flag out to be rid of this line",
             ));
         }
         if self.name == DEFAULT_NAME {

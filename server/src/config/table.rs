@@ -363,7 +363,7 @@ pub(super) static FLAGS: &[Flag] = &[
         "enable-pprof",
         Kind::Bool,
         "false",
-        "Go's profiles; refused, since there is no Go runtime here: use perf on the process.",
+        "Answer /debug/pprof: what to use in place of Go's profiles, which are not here.",
     ),
     yes(
         "enable-v2",

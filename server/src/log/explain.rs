@@ -211,6 +211,11 @@ pub(super) static ENTRIES: &[Entry] = &[
     ),
     entry(
         BOOTSTRAP,
+        "cannot assign requested address",
+        "this machine does not have the address that it is to listen on: most often the file or unit is a copy of another member's. Next: `ip -brief address` shows the addresses of this machine; correct --listen-peer-urls, --listen-client-urls and the --advertise ones, and --name with them.",
+    ),
+    entry(
+        BOOTSTRAP,
         "permission denied",
         "the user that this member runs as may not use that file or directory. Next: `ls -ld` the path in the error and each directory above it, then `chown -R etcd: PATH` for the user of the service; data directories are of mode 0700, keys of 0600.",
     ),

@@ -20,6 +20,7 @@ use target::Query;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+const PROFILES: &str = "/debug/pprof/";
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
 /// Answers one request.
@@ -30,10 +31,24 @@ pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Respo
         response.headers_mut().insert(header::CONNECTION, close);
         return response;
     }
-    match site.surface {
+    let mut response = match site.surface {
         Surface::Client | Surface::Grpc | Surface::Http => guard::serve(site, request, body).await,
         Surface::Peer | Surface::Metrics => route(site, request, body).await,
+    };
+    // HTTP/1 has it from hyper. Over HTTP/2 it is for these answers alone: those of gRPC have none.
+    if request.version == Version::HTTP_2
+        && let Some(now) = now()
+    {
+        response.headers_mut().insert(header::DATE, now);
     }
+    response
+}
+
+/// The time as HTTP writes it.
+fn now() -> Option<HeaderValue> {
+    let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+    let text = printer.timestamp_to_rfc9110_string(&jiff::Timestamp::now());
+    HeaderValue::try_from(text.ok()?).ok()
 }
 
 /// What Go says to an HTTP/1 request that does not name one host; it then ends the connection.
@@ -121,6 +136,9 @@ async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
     {
         return level::serve(log, request, body).await;
     }
+    if client && site.settings.profiles && (path == "/debug/pprof" || path.starts_with(PROFILES)) {
+        return no_profile();
+    }
     let endpoint = Endpoint::find(site.surface, path);
     let any_method = matches!(endpoint, Endpoint::Nothing | Endpoint::Metrics);
     if !any_method && request.method != Method::GET {
@@ -160,6 +178,17 @@ fn variables(site: &Site) -> Response<Body> {
         .collect();
     let body = format!("{{\n{}\n}}\n", lines.join(",\n"));
     answer(StatusCode::OK, "application/json; charset=utf-8", body)
+}
+
+/// Where Go's profiles would be.
+fn no_profile() -> Response<Body> {
+    let pid = std::process::id();
+    let body = format!(
+        "this member is not a Go program, so it has no profiles of Go's runtime. On its machine, \
+         `perf record -g -p {pid} -- sleep 30` and `perf report` show where its time goes; \
+         /metrics and /debug/vars have its memory.\n"
+    );
+    error(StatusCode::NOT_IMPLEMENTED, body)
 }
 
 async fn health(site: &Site, query: &Query) -> Response<Body> {

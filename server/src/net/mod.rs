@@ -68,6 +68,8 @@ pub(crate) struct Settings {
     pub(crate) v2: Option<Arc<dyn Legacy>>,
     /// `--enable-grpc-gateway`: whether calls may come as JSON.
     pub(crate) gateway: bool,
+    /// `--enable-pprof`: whether `/debug/pprof` says what there is in place of Go's profiles.
+    pub(crate) profiles: bool,
     /// Time for one write to a peer to make progress.
     pub(crate) peer_write_timeout: Duration,
     /// `--warning-unary-request-duration`: a unary call that takes longer is logged.
@@ -100,6 +102,7 @@ impl Settings {
             v2: None,
             warning_unary_duration: Duration::from_millis(300),
             gateway: true,
+            profiles: false,
             observer: Arc::new(NoObserver),
             logger,
             log: None,

@@ -363,12 +363,20 @@ fn http_may_have_urls_of_its_own() {
 }
 
 #[test]
-fn go_profiles_are_refused() {
-    let refused = error(|c| c.enable_pprof = true);
-    assert!(
-        refused.starts_with("--enable-pprof is not served"),
-        "{refused}"
-    );
+fn go_profiles_are_warned_of() {
+    let told = |wanted: bool| {
+        let mut config = config();
+        config.enable_pprof = wanted;
+        let resolved = config.resolve().expect("sound");
+        assert_eq!(resolved.enable_pprof, wanted);
+        let about = |notice: &Notice| {
+            notice
+                .message
+                .starts_with("--enable-pprof has little effect")
+        };
+        resolved.notices.iter().any(about)
+    };
+    assert!(told(true) && !told(false));
 }
 
 #[test]

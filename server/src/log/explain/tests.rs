@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 /// What our code does not write itself.
-const FROM_ELSEWHERE: [(&str, &str); 5] = [
+const FROM_ELSEWHERE: [(&str, &str); 6] = [
     // Of the system, as Rust and Go show it.
     ("permission denied", "errno 13"),
     ("no such file or directory", "errno 2"),
     ("address already in use", "errno 98"),
+    ("cannot assign requested address", "errno 99"),
     ("refused", "errno 111, connection refused"),
     // Of Go's raft.
     ("is out of range [lastIndex(", "go.etcd.io/raft, log.go"),

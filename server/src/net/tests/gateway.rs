@@ -225,6 +225,15 @@ async fn variables_and_redirects() {
     assert_eq!(variables, format!("{head}{body}"));
     let posted = post(&server, "/debug/vars", "").await;
     assert!(posted.starts_with("HTTP/1.1 405"), "{posted}");
+    let profile = ask(&server, "GET", "/debug/pprof/", "", "").await;
+    assert!(profile.starts_with("HTTP/1.1 404"), "{profile}");
+    let server = Server::with(Surface::Client, |settings| settings.profiles = true);
+    for path in ["/debug/pprof", "/debug/pprof/", "/debug/pprof/profile"] {
+        let profile = ask(&server, "GET", path, "", "").await;
+        let command = format!("perf record -g -p {}", std::process::id());
+        let told = profile.starts_with("HTTP/1.1 501") && profile.contains(&command);
+        assert!(told, "{path}: {profile}");
+    }
     for (path, location) in [
         ("/v3", "/v3/"),
         ("/v3//kv", "/v3/kv"),
