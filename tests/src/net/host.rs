@@ -45,7 +45,7 @@ pub struct Host {
     address: Ipv4Addr,
     files: Files,
     holder: Child,
-    _root: Option<TempDir>,
+    root: Option<TempDir>,
 }
 
 impl Host {
@@ -71,7 +71,7 @@ impl Host {
             let out = holder.wait_with_output().map_err(|e| e.to_string())?;
             return Err(format!("{command:?}: {}", String::from_utf8_lossy(&out.stderr)));
         }
-        Ok(Self { name: name.to_owned(), address, files, holder, _root: root })
+        Ok(Self { name: name.to_owned(), address, files, holder, root })
     }
 
     /// Its name.
@@ -86,7 +86,9 @@ impl Host {
         self.address
     }
 
-    pub(super) fn pid(&self) -> u32 {
+    /// The process that holds it.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
         self.holder.id()
     }
 
@@ -151,6 +153,21 @@ impl Host {
     /// If that fails.
     pub fn install(&self, program: &Path, path: &str) {
         fs::copy(program, self.path(path)).unwrap_or_else(|e| panic!("{} to {path}: {e}", program.display()));
+    }
+
+    /// Shows it a folder of the system, which it cannot change. Only for machines with files of their own.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn share(&self, folder: &Path, path: &str) {
+        let place = self.path(path);
+        fs::create_dir_all(&place).unwrap_or_else(|e| panic!("{}: {e}", place.display()));
+        // Its namespace seen from the root of the system, where both folders are.
+        let root = self.root.as_ref().expect("files of its own").path().join("root");
+        let mut mount = Command::new("nsenter");
+        mount.arg("--target").arg(self.pid().to_string()).args(["--mount", "--", "mount", "--bind", "-o", "ro"]);
+        mount.arg(folder).arg(root.join(path.strip_prefix('/').expect("absolute")));
+        run::stdout(&mut mount).unwrap_or_else(|e| panic!("{path} on {}: {e}", self.name));
     }
 
     /// A way for threads onto this machine.
