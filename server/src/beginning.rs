@@ -92,16 +92,8 @@ fn by_service(
         return Err(BootstrapError::JoinsByDiscovery.into());
     }
     // Who cannot listen takes no place in the registry.
-    drop(listeners::bind(
-        &resolved.listen_peer_urls,
-        &resolved.listen_peers,
-        resolved.socket_reuse_port,
-    )?);
-    drop(listeners::bind(
-        &resolved.listen_client_urls,
-        &resolved.listen_clients,
-        resolved.socket_reuse_port,
-    )?);
+    listeners::check(resolved, &resolved.listen_peers)?;
+    listeners::check(resolved, &resolved.listen_clients)?;
     info!(logger, "Bootstrapping cluster using v3 discovery.");
     let own = ids::member_id(&texts(advertised), &resolved.initial_cluster_token, None);
     let entry = show_cluster(&alone);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use retcd_tls::Acceptor;
-use slog::{Logger, info};
+use slog::{Logger, info, warn};
 
 use crate::config::{BootstrapError, Place, Resolved, SideTls, Url};
 use crate::net::{self, Transport};
@@ -89,11 +89,16 @@ pub(crate) struct Sockets {
 
 /// Binds a list of URLs. Two URLs with one address, http and https, share a socket.
 ///
-/// `shared`: other processes may listen there too.
+/// A socket that a service manager opened already is taken as it is.
 ///
 /// # Errors
 /// An address that cannot be had.
-pub(crate) fn bind(urls: &[Url], places: &[Place], shared: bool) -> Result<Vec<Bound>, StartError> {
+pub(crate) fn bind(
+    urls: &[Url],
+    places: &[Place],
+    resolved: &Resolved,
+    logger: &Logger,
+) -> Result<Vec<Bound>, StartError> {
     let mut all: Vec<Bound> = Vec::new();
     for (number, (url, place)) in urls.iter().zip(places).enumerate() {
         let secure = url.scheme().is_secure();
@@ -102,8 +107,19 @@ pub(crate) fn bind(urls: &[Url], places: &[Place], shared: bool) -> Result<Vec<B
         let bound = match all.iter_mut().find(same) {
             Some(bound) => bound,
             None => {
-                let listener = net::Listener::bind_shared(place.clone(), shared)
-                    .map_err(|error| StartError::Listen(error.to_string()))?;
+                let failed = |error: &dyn ToString| StartError::Listen(error.to_string());
+                let inherited = resolved.inherited.take(place);
+                let listener = match inherited.map_err(|error| failed(&error))? {
+                    Some(listener) => {
+                        info!(logger, "listening on an inherited socket"; "address" => %place);
+                        listener
+                    }
+                    None => {
+                        let shared = resolved.socket_reuse_port;
+                        let bound = net::Listener::bind_shared(place.clone(), shared);
+                        bound.map_err(|error| failed(&error))?
+                    }
+                };
                 all.push(Bound {
                     listener,
                     urls: Vec::new(),
@@ -121,6 +137,27 @@ pub(crate) fn bind(urls: &[Url], places: &[Place], shared: bool) -> Result<Vec<B
         bound.plain |= !secure;
     }
     Ok(all)
+}
+
+/// Whether places could be listened on. Nobody listens there afterwards.
+///
+/// # Errors
+/// An address that cannot be had.
+pub(crate) fn check(resolved: &Resolved, places: &[Place]) -> Result<(), StartError> {
+    for place in places.iter().filter(|place| !resolved.inherited.has(place)) {
+        net::Listener::bind_shared(place.clone(), resolved.socket_reuse_port)
+            .map_err(|error| StartError::Listen(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Closes inherited sockets that no URL is for.
+pub(crate) fn leave_rest(resolved: &Resolved, logger: &Logger) {
+    for socket in resolved.inherited.rest() {
+        warn!(logger, "inherited socket is not used: whoever connects to it is not answered";
+            "address" => socket,
+            "advice" => "give a URL to listen on exactly this address, or take ListenStream= out of the .socket unit");
+    }
 }
 
 impl Bound {
@@ -199,7 +236,9 @@ mod tests {
         .map(|url| url.parse().expect("a URL"))
         .collect();
         let wanted: Vec<_> = urls.iter().filter_map(Url::place).collect();
-        let bound = bind(&urls, &wanted, false).expect("bound");
+        let resolved = crate::Config::new("/nonexistent").resolve().expect("sound");
+        let logger = Logger::root(slog::Discard, slog::o!());
+        let bound = bind(&urls, &wanted, &resolved, &logger).expect("bound");
         let speaks: Vec<_> = bound.iter().map(|b| (b.plain, b.secure)).collect();
         assert_eq!(speaks, [(true, true), (false, true), (true, false)]);
         let addresses = addresses(&bound);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use retcd::config::{self, Config, ConfigError, Invocation, Notice};
 use retcd::log::Log;
-use retcd::{Server, StartError};
+use retcd::{Inherited, Server, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use slog::{Logger, crit, error, info, warn};
 
@@ -17,7 +17,13 @@ fn main() -> ExitCode {
             print!("{stdout}");
             ExitCode::SUCCESS
         }
-        Ok(Invocation::Serve { config, notices }) => serve(*config, &notices),
+        Ok(Invocation::Serve {
+            mut config,
+            notices,
+        }) => {
+            config.inherited = Inherited::from_env();
+            serve(*config, &notices)
+        }
         Err(refusal) => {
             eprint!("{}", refusal.stderr);
             log_all(&refusal.notices, &Log::stderr());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock, Weak};
 use std::thread::{self, JoinHandle};
@@ -31,7 +32,7 @@ use crate::beginning::{self, Beginning};
 use crate::client::Client;
 use crate::config::{
     AutoCompaction, BootstrapError, Config, ConfigError, Discovery, ETCD_VERSION, Engine,
-    GoDuration, Resolved, SERVER_NAME, Url,
+    GoDuration, Place, Resolved, SERVER_NAME, Url,
 };
 use crate::data_dir::{DataDir, DataDirError, DataDirLock};
 use crate::disk::{self, Databases, Disk};
@@ -109,6 +110,22 @@ pub enum StartError {
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
+    /// There is a database, and no log that goes with it.
+    #[error(
+        "{database} holds what a member had applied up to entry {applied} of its log, and there is no log in {wal}, so \
+         it cannot go on; bring the log of the same member there (with a --wal-dir of its own it is not in the data \
+         directory), or make a member of the database: `etcdutl snapshot restore {database} --skip-hash-check \
+         --data-dir DIR`",
+        database = database.display(), wal = wal.display()
+    )]
+    LogMissing {
+        /// The database.
+        database: PathBuf,
+        /// Index of the last entry applied to it.
+        applied: u64,
+        /// Where the log should be.
+        wal: PathBuf,
+    },
     /// The database that goes with the log is not there.
     #[error(transparent)]
     Database(#[from] DatabaseError),
@@ -273,20 +290,17 @@ impl Server {
         if resolved.memory_mlock {
             memory::lock(&logger)?;
         }
-        let shared = resolved.socket_reuse_port;
+        let bind =
+            |urls: &[Url], places: &[Place]| listeners::bind(urls, places, &resolved, &logger);
         info!(logger, "configuring peer listeners"; "listen-peer-urls" => list(&resolved.listen_peer_urls));
-        let peer_sockets =
-            listeners::bind(&resolved.listen_peer_urls, &resolved.listen_peers, shared)?;
+        let peer_sockets = bind(&resolved.listen_peer_urls, &resolved.listen_peers)?;
         info!(logger, "configuring client listeners"; "listen-client-urls" => list(&resolved.listen_client_urls));
-        let clients = listeners::bind(
-            &resolved.listen_client_urls,
-            &resolved.listen_clients,
-            shared,
-        )?;
+        let clients = bind(&resolved.listen_client_urls, &resolved.listen_clients)?;
         let http_urls = &resolved.listen_client_http_urls;
-        let clients_http = listeners::bind(http_urls, &resolved.listen_clients_http, shared)?;
+        let clients_http = bind(http_urls, &resolved.listen_clients_http)?;
         let metrics_urls = &resolved.listen_metrics_urls;
-        let metrics_sockets = listeners::bind(metrics_urls, &resolved.listen_metrics, shared)?;
+        let metrics_sockets = bind(metrics_urls, &resolved.listen_metrics)?;
+        listeners::leave_rest(&resolved, &logger);
         let mut net_settings = net::Settings::new(logger.clone())
             .map_err(|error| StartError::Listen(error.to_string()))?;
         net_settings.log = Some(log.clone());
@@ -354,6 +368,14 @@ impl Server {
                     Some(beginning) => beginning,
                     None => Beginning::find(&resolved, &remote, &logger)?,
                 };
+                // Its entries would be counted anew, and passed over as applied.
+                if disk.applied.0 > 0 {
+                    return Err(StartError::LogMissing {
+                        database: disk::database(&resolved),
+                        applied: disk.applied.0,
+                        wal: resolved.wal_dir.clone(),
+                    });
+                }
                 let opened = raft_node::open(&node_config, beginning.start)?;
                 let cluster =
                     Cluster::load(&disk.backend, opened.cluster_id, resolved.max_learners)?;

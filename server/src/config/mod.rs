@@ -144,6 +144,8 @@ pub struct Config {
     pub grpc_keepalive_timeout: i64,
     /// `--socket-reuse-port`.
     pub socket_reuse_port: bool,
+    /// Sockets that are open already, for URLs with their addresses. No flag of etcd; the binary has them of systemd.
+    pub inherited: crate::Inherited,
     /// `SetMemberLocalAddr` of `--feature-gates`: dial other members from the advertised address.
     pub set_member_local_addr: bool,
     /// `--memory-mlock`.
@@ -235,6 +237,7 @@ impl Config {
             grpc_keepalive_interval: 7_200_000_000_000,
             grpc_keepalive_timeout: 20_000_000_000,
             socket_reuse_port: false,
+            inherited: crate::Inherited::default(),
             set_member_local_addr: false,
             memory_mlock: false,
             bootstrap_defrag_threshold_megabytes: 0,

@@ -153,6 +153,8 @@ pub struct Resolved {
     pub grpc_keepalive: Keepalive,
     /// Listen with `SO_REUSEPORT`.
     pub socket_reuse_port: bool,
+    /// Sockets that are open already.
+    pub inherited: crate::Inherited,
     /// Where to dial other members from; `None` leaves it to the system.
     pub local_address: Option<IpAddr>,
     /// Keep the memory of the process from being swapped.
@@ -466,6 +468,7 @@ impl Config {
                 self.grpc_keepalive_timeout,
             ),
             socket_reuse_port: self.socket_reuse_port,
+            inherited: self.inherited.clone(),
             local_address,
             memory_mlock: self.memory_mlock,
             bootstrap_defrag_threshold: match self.bootstrap_defrag_threshold_megabytes {

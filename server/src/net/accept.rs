@@ -52,7 +52,7 @@ enum Door {
     Tcp(TcpListener),
     Unix(
         UnixListener,
-        #[expect(dead_code, reason = "removed when it is dropped")] SocketFile,
+        #[expect(dead_code, reason = "removed when it is dropped")] Option<SocketFile>,
     ),
 }
 

@@ -57,8 +57,8 @@ pub(crate) struct Listener {
 #[derive(Debug)]
 pub(super) enum Bound {
     Tcp(TcpListener),
-    /// With its file, which goes when it does.
-    Unix(UnixListener, SocketFile),
+    /// With its file, which goes when it does, unless somebody else made it.
+    Unix(UnixListener, Option<SocketFile>),
 }
 
 impl Listener {
@@ -82,7 +82,7 @@ impl Listener {
             Place::Tcp(addr) => Self::bind_tcp(addr, shared),
             Place::Unix(path) => match socket_file::bind(&path, BACKLOG) {
                 Ok((socket, file)) => Ok(Self {
-                    socket: Bound::Unix(socket, file),
+                    socket: Bound::Unix(socket, Some(file)),
                     place: Place::Unix(path),
                 }),
                 Err(source) => Err(BindError {
@@ -114,6 +114,30 @@ impl Listener {
                 source,
             }),
         }
+    }
+
+    /// A socket that listens already.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn adopt_tcp(socket: TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            place: socket.local_addr()?.into(),
+            socket: Bound::Tcp(socket),
+        })
+    }
+
+    /// The same, of a file that stays.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub(crate) fn adopt_unix(socket: UnixListener, place: Place) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            socket: Bound::Unix(socket, None),
+            place,
+        })
     }
 
     /// What is bound, with its real port.
