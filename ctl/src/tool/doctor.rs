@@ -72,7 +72,18 @@ fn run(args: &[String], out: &mut dyn Write) -> Result<u8, Failure> {
         }
         return Ok(0);
     }
-    let report = examine(&arguments.request);
+    // All files that were named to this program are read; what follows is about those of the member.
+    let elsewhere = arguments
+        .working_dir
+        .as_ref()
+        .map(std::env::set_current_dir);
+    let mut report = examine(&arguments.request);
+    if let (Some(Err(error)), Some(dir)) = (elsewhere, &arguments.working_dir) {
+        report.skipped.push(format!(
+            "relative paths: the member is started in {}, which cannot be entered here ({error})",
+            dir.display()
+        ));
+    }
     match arguments.form {
         Form::Text => out.write_all(show::text(&report).as_bytes())?,
         Form::Json => {

@@ -23,24 +23,29 @@ struct Side<'a> {
     prefix: &'static str,
     /// What others dial.
     advertised: &'a [Url],
-    listened: &'a [Url],
+    listened: Vec<&'a Url>,
     is_peer: bool,
 }
 
 pub(super) fn check(plan: &Plan, user: Option<&User>, findings: &mut Findings) {
     let resolved = &plan.resolved;
+    let for_clients = [
+        &resolved.listen_client_urls,
+        &resolved.listen_client_http_urls,
+        &resolved.listen_metrics_urls,
+    ];
     let sides = [
         (
             &resolved.tls.client,
             "--",
             &resolved.advertise_client_urls,
-            &resolved.listen_client_urls,
+            for_clients.into_iter().flatten().collect(),
         ),
         (
             &resolved.tls.peer,
             "--peer-",
             &resolved.initial_advertise_peer_urls,
-            &resolved.listen_peer_urls,
+            resolved.listen_peer_urls.iter().collect(),
         ),
     ];
     for (number, (tls, prefix, advertised, listened)) in sides.into_iter().enumerate() {
@@ -193,12 +198,8 @@ impl Side<'_> {
                 );
             }
         }
-        let local: Vec<&Url> = self
-            .listened
-            .iter()
-            .filter(|url| is_loopback(url))
-            .collect();
-        for url in local.into_iter().filter(|url| url.scheme().is_secure()) {
+        let local = self.listened.iter().filter(|url| is_loopback(url));
+        for url in local.filter(|url| url.scheme().is_secure()) {
             if let Some((host, _)) = url.host_port()
                 && !advertised.iter().any(|advertised| advertised == host)
                 && let Err(reason) = leaf.verify_hostname(host)
@@ -300,7 +301,7 @@ impl Side<'_> {
     }
 }
 
-fn readable(flag: &str, path: &Path, user: Option<&User>, findings: &mut Findings) {
+pub(super) fn readable(flag: &str, path: &Path, user: Option<&User>, findings: &mut Findings) {
     let Err(reason) = access::check(path, Wish::Read, user) else {
         return;
     };

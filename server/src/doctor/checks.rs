@@ -81,6 +81,10 @@ pub const CHECKS: &[(&str, &str)] = &[
         "data-dir-mode",
         "others than the owner can read the data directory",
     ),
+    (
+        "discovery",
+        "no member is found where discovery is told to look",
+    ),
     ("disk-slow", "the disk takes long to store what was written"),
     ("disk-space", "the disk is nearly full"),
     ("endpoint", "a client URL does not answer as it should"),
@@ -99,9 +103,14 @@ pub const CHECKS: &[(&str, &str)] = &[
         "a file cannot be read by the user who runs the member",
     ),
     (
+        "file-alone",
+        "flags and variables beside a configuration file, which do nothing",
+    ),
+    (
         "file-system",
         "the data directory is on a file system that does not suit it",
     ),
+    ("flag-old", "a flag of an earlier release of etcd"),
     ("flag-unknown", "a flag that etcd does not have"),
     (
         "initial-flags-ignored",
@@ -128,12 +137,17 @@ pub const CHECKS: &[(&str, &str)] = &[
         "--initial-cluster gives this member other peer URLs than it advertises",
     ),
     (
+        "peer-url-registered",
+        "the cluster has a peer URL of a member that cannot be right",
+    ),
+    (
         "plain-http",
         "traffic that leaves the machine is not encrypted",
     ),
     ("port-in-use", "another process listens on a port"),
     ("quota", "the quota does not fit the disk"),
     ("reconfig-check", "--strict-reconfig-check is off"),
+    ("socket-file", "the file of a Unix socket cannot be made"),
     ("tls-missing", "an https URL without certificate"),
     (
         "tls-mixed",
@@ -141,6 +155,10 @@ pub const CHECKS: &[(&str, &str)] = &[
     ),
     ("unstarted-member", "a member was added and never came up"),
     ("user", "the user who is to run the member does not exist"),
+    (
+        "v2-open",
+        "the API of etcd 2 is open to whoever reaches a port",
+    ),
     (
         "version",
         "a member whose version does not go with this one",

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 use retcd_proto::etcdserverpb;
@@ -28,11 +28,22 @@ pub(super) struct Data {
 
 impl Data {
     /// Looks, and tells what stands in the way.
-    pub(super) fn find(resolved: &Resolved, user: Option<&User>, findings: &mut Findings) -> Self {
+    /// `made`: directories that a service manager makes, and gives to who runs the member.
+    pub(super) fn find(
+        resolved: &Resolved,
+        made: &[PathBuf],
+        user: Option<&User>,
+        findings: &mut Findings,
+    ) -> Self {
         let mut data = Self::default();
-        usable(&resolved.data_dir, "--data-dir", user, findings);
+        let mut dirs = vec![("--data-dir", &resolved.data_dir)];
         if resolved.wal_dir_dedicated {
-            usable(&resolved.wal_dir, "--wal-dir", user, findings);
+            dirs.push(("--wal-dir", &resolved.wal_dir));
+        }
+        for (flag, dir) in dirs {
+            if dir.exists() || !made.iter().any(|made| dir.starts_with(made)) {
+                usable(dir, flag, user, findings);
+            }
         }
         if !resolved.data_dir.is_dir() {
             return data;
@@ -255,8 +266,22 @@ mod tests {
 
     fn look(resolved: &Resolved) -> (Data, Findings) {
         let mut findings = Findings::default();
-        let data = Data::find(resolved, None, &mut findings);
+        let data = Data::find(resolved, &[], None, &mut findings);
         (data, findings)
+    }
+
+    #[test]
+    fn a_directory_that_is_made_for_the_member_is_fine() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("file");
+        fs::write(&file, "x").expect("written");
+        // Not to be made by anybody, so nothing may be said of it.
+        let resolved = resolved(&file.join("etcd"));
+        let (_, findings) = look(&resolved);
+        assert_eq!(findings.checks(), ["data-dir-access"]);
+        let mut findings = Findings::default();
+        Data::find(&resolved, &[file.join("etcd")], None, &mut findings);
+        assert!(findings.checks().is_empty(), "{findings:?}");
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What was given: flags, environment, configuration file.
 
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use slog::Level;
 
 use super::Request;
+use super::certificates::readable;
 use super::finding::{Findings, Severity};
 use super::near::nearest;
 use crate::config::{Config, Invocation, Notice, Refusal, Resolved, flags, from_command_line};
@@ -12,8 +14,18 @@ use crate::config::{Config, Invocation, Notice, Refusal, Resolved, flags, from_c
 /// Reads it as `etcd` would; `None` when that would not start with it.
 pub(super) fn read(request: &Request, findings: &mut Findings) -> Option<Config> {
     odd_characters(&request.args, findings);
+    odd_values(&request.env, findings);
     etcdctl_variables(&request.env, findings);
-    match from_command_line(request.args.clone(), request.env.clone()) {
+    let invocation = from_command_line(request.args.clone(), request.env.clone());
+    let notices = match &invocation {
+        Ok(Invocation::Serve { notices, .. }) => notices.as_slice(),
+        Ok(Invocation::Print { .. }) => &[],
+        Err(refusal) => &refusal.notices,
+    };
+    if let Some(path) = file_of(notices) {
+        file(&path, request, findings);
+    }
+    match invocation {
         Ok(Invocation::Serve { config, notices }) => {
             notices.iter().for_each(|notice| tell(notice, findings));
             Some(*config)
@@ -47,24 +59,95 @@ pub(super) fn resolve(config: &Config, findings: &mut Findings) -> Option<Resolv
     }
 }
 
+/// The configuration file, if there is one: what was read, or what could not be.
+fn file_of(notices: &[Notice]) -> Option<String> {
+    let fields = notices.iter().flat_map(|notice| {
+        let loaded = notice.message.starts_with("loaded server configuration");
+        let fields = notice.fields.iter();
+        fields.filter(move |(key, _)| *key == "config-file" || (loaded && *key == "path"))
+    });
+    fields.map(|(_, path)| path.to_string()).next()
+}
+
+/// The file itself, and what is given beside it.
+fn file(path: &str, request: &Request, findings: &mut Findings) {
+    readable(
+        "--config-file",
+        Path::new(path),
+        request.user.as_ref(),
+        findings,
+    );
+    if let Ok(text) = std::fs::read_to_string(path) {
+        let lines = text.lines().enumerate();
+        for (number, line) in lines.filter(|(_, line)| !line.trim_start().starts_with('#')) {
+            let setting = line.split(" #").next().unwrap_or(line);
+            odd_character(
+                setting,
+                &format!("line {} of {path}", number + 1),
+                Severity::Warning,
+                findings,
+            );
+        }
+    }
+    let counts = |name: &str| !matches!(name, "config-file" | "version");
+    let given = request.args.iter().filter_map(|arg| {
+        let name = arg.to_str()?.strip_prefix('-')?;
+        let name = name.strip_prefix('-').unwrap_or(name).split('=').next()?;
+        let is_flag = flags().any(|flag| flag.name == name);
+        (is_flag && counts(name)).then(|| format!("--{name}"))
+    });
+    let set = request.env.iter().filter_map(|(name, value)| {
+        let name = name.to_str()?;
+        let mut known = flags().filter(|flag| counts(flag.name));
+        (!value.is_empty() && known.any(|flag| flag.env() == name)).then(|| name.to_owned())
+    });
+    let beside: Vec<String> = given.chain(set).collect();
+    if !beside.is_empty() {
+        findings.warning(
+            "file-alone",
+            format!(
+                "{path} is used alone: {}, given beside it, do nothing",
+                beside.join(", ")
+            ),
+            "put them into the file and take them away here, or leave --config-file out",
+        );
+    }
+}
+
 /// Dashes, quotes and blanks that only look like what they should be.
 fn odd_characters(args: &[OsString], findings: &mut Findings) {
     for arg in args {
         let text = arg.to_string_lossy();
-        let odd = text.chars().find_map(|c| match c {
-            '\u{2010}'..='\u{2015}' | '\u{2212}' => Some((c, "-")),
-            '\u{2018}' | '\u{2019}' => Some((c, "'")),
-            '\u{201c}' | '\u{201d}' => Some((c, "\"")),
-            '\u{a0}' | '\u{3000}' | '\u{200b}' | '\u{feff}' => Some((c, "a blank, or nothing")),
-            _ => None,
-        });
-        if let Some((c, meant)) = odd {
-            findings.error(
-                "odd-character",
-                format!("{text:?} has the character U+{:04X} in it", u32::from(c)),
-                format!("type {meant} in its place: web pages and word processors change it"),
-            );
+        odd_character(&text, &format!("{text:?}"), Severity::Error, findings);
+    }
+}
+
+/// The same in variables, where a value may well mean them.
+fn odd_values(env: &[(OsString, OsString)], findings: &mut Findings) {
+    for (name, value) in env {
+        let (name, value) = (name.to_string_lossy(), value.to_string_lossy());
+        if name.starts_with("ETCD_") {
+            let place = format!("{name}={value:?}");
+            odd_character(&value, &place, Severity::Warning, findings);
         }
+    }
+}
+
+fn odd_character(text: &str, place: &str, severity: Severity, findings: &mut Findings) {
+    let odd = text.chars().find_map(|c| match c {
+        '\u{2010}'..='\u{2015}' | '\u{2212}' => Some((c, "-")),
+        '\u{2018}' | '\u{2019}' => Some((c, "'")),
+        '\u{201c}' | '\u{201d}' => Some((c, "\"")),
+        '\u{a0}' | '\u{3000}' | '\u{200b}' | '\u{feff}' => Some((c, "a blank, or nothing")),
+        _ => None,
+    });
+    if let Some((c, meant)) = odd {
+        findings.add(
+            "odd-character",
+            severity,
+            format!("{place} has the character U+{:04X} in it", u32::from(c)),
+            format!("type {meant} in its place: web pages and word processors change it"),
+        );
     }
 }
 
@@ -102,11 +185,7 @@ fn refused(refusal: &Refusal, findings: &mut Findings) {
         let unknown = text.strip_prefix("flag provided but not defined: -");
         match unknown {
             Some(name) => unknown_flag(name, text, findings),
-            None => findings.error(
-                "config",
-                text,
-                "put the value right; `etcd --help` lists all flags with their defaults",
-            ),
+            None => wrong(text, findings),
         }
     }
     for notice in &refusal.notices {
@@ -120,7 +199,7 @@ fn unknown_flag(name: &str, text: &str, findings: &mut Findings) {
     let renamed = renamed.filter(|name| names.contains(name));
     let fix = match renamed.or_else(|| nearest(name, names.iter().copied())) {
         Some(meant) => format!("write --{meant} if that was meant, or leave the flag out"),
-        None => "leave the flag out: no flag of etcd has a name like it (those of etcd 3.5 and before, such as --proxy, are gone)".into(),
+        None => "leave the flag out: no flag of etcd has a name like it".into(),
     };
     findings.error("flag-unknown", text, fix);
 }
@@ -155,9 +234,35 @@ fn tell(notice: &Notice, findings: &mut Findings) {
             );
         }
         "failed to verify flags" => {
-            let error = field("error").unwrap_or(what);
-            let fix = advice(&error);
-            findings.error("config", error, fix);
+            let mut error = field("error").unwrap_or(what);
+            match field("remedy") {
+                Some(remedy) => findings.error("config", error, remedy),
+                None => {
+                    if let Some((file, line)) = field("config-file").zip(field("line")) {
+                        error = format!("{file}, line {line}: {error}");
+                    }
+                    wrong(&error, findings);
+                }
+            }
+        }
+        message if message.starts_with("flag is of an earlier etcd release") => {
+            let flag = field("flag").unwrap_or_default();
+            let (what, fix) = match (field("replacement"), field("reason")) {
+                (Some(new), _) => (
+                    format!(
+                        "{flag} is a flag of an earlier etcd release, and stands for {new} here"
+                    ),
+                    format!("write {new}: etcd 3.7 does not start with {flag}"),
+                ),
+                (None, reason) => (
+                    format!(
+                        "{flag} is a flag of an earlier etcd release and does nothing: {}",
+                        reason.unwrap_or_default()
+                    ),
+                    format!("leave it out: etcd 3.7 does not start with {flag}"),
+                ),
+            };
+            findings.warning("flag-old", what, fix);
         }
         "found invalid file under data directory" => {}
         _ => {
@@ -166,8 +271,7 @@ fn tell(notice: &Notice, findings: &mut Findings) {
                 Level::Warning => Severity::Warning,
                 _ => return,
             };
-            let fix = "etcd starts and logs this; change the setting if it is not meant";
-            findings.add("config-notice", severity, what, fix);
+            findings.add("config-notice", severity, &what, meaning(notice.message));
         }
     }
 }
@@ -186,18 +290,55 @@ fn unknown_variable(variable: &str, findings: &mut Findings) {
     );
 }
 
-/// For errors that come as a text.
-fn advice(error: &str) -> String {
-    let fix = if error.ends_with("is not a valid flag") {
-        "every flag begins with a dash, values with blanks need quotes, and a boolean takes `=` (--auto-tls=false, not --auto-tls false)"
-    } else if error.contains("is not implemented by retcd yet") {
-        "leave the flag out, or keep the member on etcd until it is"
-    } else if error.starts_with("open ") {
-        "name a file that is there and can be read"
+/// What to do about a setting that draws a warning.
+fn meaning(message: &str) -> &'static str {
+    if message.starts_with("it isn't recommended to use default name") {
+        "give the member a name of its own with --name, and the same one in --initial-cluster"
+    } else if message.starts_with("'data-dir' was empty") {
+        "name a directory with --data-dir: this one lies wherever etcd happens to be started"
+    } else if message.starts_with("--enable-v2 serves") {
+        "leave the flag out as soon as nothing asks for /v2/ any more (docs/v2.md)"
+    } else if message.contains("no effect") || message.contains("no longer supported") {
+        "leave it out"
+    } else if message.contains("key") && message.contains("configuration file") {
+        "put the name of the key right, or take the line out; contrib/etcd.conf.yml.sample has all of them"
     } else {
-        "put the value right; `etcd --help` lists all flags with their defaults"
+        "etcd starts and logs this; change the setting if it is not meant"
+    }
+}
+
+/// An error that comes as a text, perhaps with what to do behind a semicolon or colon.
+fn wrong(error: &str, findings: &mut Findings) {
+    let (what, fix) = if error.ends_with("is not a valid flag") {
+        (
+            error,
+            "every flag begins with a dash, values with blanks need quotes, and a boolean takes `=` (--auto-tls=false, not --auto-tls false)",
+        )
+    } else if error.contains("is not implemented by retcd yet") {
+        (
+            error,
+            "leave the flag out, or keep the member on etcd until it is",
+        )
+    } else if let Some((what, fix)) = error
+        .split_once("; ")
+        .filter(|_| error.contains("is gone since etcd"))
+    {
+        (what, fix)
+    } else if let Some((what, fix)) = error.split_once(", please use ") {
+        (what, fix)
+    } else if error.starts_with("open ") {
+        (error, "name a file that is there and can be read")
+    } else {
+        (
+            error,
+            "put the value right; `etcd --help` lists all flags with their defaults",
+        )
     };
-    fix.to_owned()
+    let fix = match fix.strip_prefix("--") {
+        Some(flag) => format!("use --{flag}"),
+        None => fix.to_owned(),
+    };
+    findings.error("config", what, fix);
 }
 
 #[cfg(test)]
@@ -247,6 +388,82 @@ mod tests {
         let (config, findings) = self::found(&["--name=a"], &[("ETCD_NAME", "a")]);
         assert!(config.is_none());
         assert!(findings.only("config").fix.contains("unset ETCD_NAME"));
+    }
+
+    #[test]
+    fn flags_of_earlier_releases_come_with_what_to_write_today() {
+        let (config, findings) = found(&["--proxy=on"], &[]);
+        assert!(config.is_none());
+        let found = findings.only("config");
+        assert!(found.what.ends_with("is gone since etcd 3.6"), "{found:?}");
+        assert!(found.fix.starts_with("give clients the URLs"), "{found:?}");
+        let (config, findings) =
+            self::found(&["--debug", "--proxy=off", "--log-output=stderr"], &[]);
+        assert!(config.is_some());
+        assert_eq!(findings.checks(), ["flag-old"; 3]);
+        let (_, findings) = self::found(&["--log-output=stderr"], &[]);
+        assert!(
+            findings
+                .only("flag-old")
+                .fix
+                .contains("write --log-outputs")
+        );
+        let (_, findings) = self::found(&["--log-output=stderr", "--log-outputs=stdout"], &[]);
+        assert!(
+            findings.only("config").fix.contains("--log-outputs only"),
+            "{findings:?}"
+        );
+    }
+
+    #[test]
+    fn a_file_is_read_as_the_server_reads_it() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("etcd.yml");
+        let arg = format!("--config-file={}", path.display());
+        let text = "# it\u{2019}s fine here\nname: m1 # \u{201c}and here\u{201d}\ndata-dir: /d\nkeyfile: x\n";
+        std::fs::write(&path, text).expect("written");
+        let (config, findings) = found(
+            &[&arg, "--name=x"],
+            &[("ETCD_DATA_DIR", "/e"), ("ETCD_KEYFILE", "y")],
+        );
+        let config = config.expect("readable");
+        assert_eq!(
+            (config.name.as_str(), config.data_dir.to_str()),
+            ("m1", Some("/d"))
+        );
+        assert_eq!(
+            findings.checks(),
+            ["file-alone", "config-notice"],
+            "{findings:#?}"
+        );
+        let beside = &findings.only("file-alone").what;
+        assert!(beside.contains("--name, ETCD_DATA_DIR,"), "{beside}");
+        assert!(
+            findings
+                .only("config-notice")
+                .fix
+                .contains("etcd.conf.yml.sample")
+        );
+
+        std::fs::write(
+            &path,
+            "name: \u{201c}m1\u{201d}\nheartbeat-interval: soon\n",
+        )
+        .expect("written");
+        let (config, findings) = self::found(&[&arg], &[]);
+        assert!(config.is_none());
+        assert!(
+            findings
+                .only("odd-character")
+                .what
+                .starts_with("line 1 of ")
+        );
+        assert!(
+            findings.only("config").what.contains("etcd.yml, line 2: "),
+            "{findings:#?}"
+        );
+        let (_, findings) = self::found(&["--config-file=/nonexistent/etcd.yml"], &[]);
+        assert!(findings.checks().contains(&"config"), "{findings:#?}");
     }
 
     /// The environment file of a tutorial.

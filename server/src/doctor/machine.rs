@@ -7,9 +7,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Plan;
 use super::access;
 use super::finding::Findings;
+use super::{Plan, Request, sockets};
 use crate::config::{GoBytes, GoDuration, Place, Resolved};
 
 /// A member refuses to start with less.
@@ -37,15 +37,14 @@ pub(super) fn has_address(address: IpAddr) -> bool {
     }
 }
 
-/// `open_files`: the limit of whoever runs the member, if that is known.
-pub(super) fn check(plan: &Plan, open_files: Option<u64>, findings: &mut Findings) {
-    ports(plan, findings);
-    files(open_files, findings);
+pub(super) fn check(plan: &Plan, request: &Request, findings: &mut Findings) {
+    ports(plan, request, findings);
+    files(request.open_files, findings);
     disk(&plan.resolved, findings);
     speed(&plan.resolved, findings);
 }
 
-fn ports(plan: &Plan, findings: &mut Findings) {
+fn ports(plan: &Plan, request: &Request, findings: &mut Findings) {
     let resolved = &plan.resolved;
     let listeners = [
         ("--listen-peer-urls", &resolved.listen_peers),
@@ -54,13 +53,20 @@ fn ports(plan: &Plan, findings: &mut Findings) {
         ("--listen-metrics-urls", &resolved.listen_metrics),
     ];
     for (flag, places) in listeners {
-        let addresses = places.iter().filter_map(Place::address);
-        for address in addresses.filter(|address| address.port() != 0) {
-            // A member that runs has its ports.
-            if plan.data.holder.is_none()
-                && let Err(error) = TcpListener::bind(address)
-            {
-                cannot_listen(flag, address, &error, findings);
+        // A member that runs has its ports.
+        let runs = plan.data.holder.is_some();
+        for place in places {
+            match place {
+                Place::Tcp(address) if address.port() != 0 && !runs => {
+                    if let Err(error) = TcpListener::bind(address) {
+                        cannot_listen(flag, *address, &error, findings);
+                    }
+                }
+                Place::Tcp(_) => {}
+                Place::Unix(path) => {
+                    let (made, user) = (&request.made, request.user.as_ref());
+                    sockets::check(flag, path, runs, made, user, findings);
+                }
             }
         }
     }
@@ -74,7 +80,10 @@ fn cannot_listen(flag: &str, address: SocketAddr, error: &io::Error, findings: &
         io::ErrorKind::AddrInUse => findings.error(
             "port-in-use",
             what,
-            format!("stop who has it (`ss -ltnp 'sport = :{port}'` shows who), or take another port"),
+            format!(
+                "stop who has it (`ss -ltnp 'sport = :{port}'` shows who), or take another port; leave it if it is systemd, by a .socket \
+                 unit for this very member"
+            ),
         ),
         io::ErrorKind::AddrNotAvailable => findings.error(
             "listen-not-local",
@@ -278,7 +287,8 @@ mod tests {
             config.listen_peer_urls = vec![any];
             config.listen_client_urls = vec![crate::config::Url::http(address)];
         });
-        let of_ports = |plan: &Plan| found(|findings| ports(plan, findings)).checks();
+        let of_ports =
+            |plan: &Plan| found(|findings| ports(plan, &Request::default(), findings)).checks();
         assert_eq!(of_ports(&plan), ["port-in-use"]);
         // By itself, in all likelihood.
         plan.data.holder = Some(1);

@@ -32,11 +32,16 @@ pub(super) fn check(plan: &Plan, findings: &mut Findings) {
         return;
     }
     let Some(cluster) = &plan.cluster else {
-        unreadable(&resolved.initial_cluster, findings);
+        // Of discovery, others tell.
+        if resolved.discovery.is_none() {
+            unreadable(&resolved.initial_cluster, findings);
+        }
         return;
     };
-    repeated(&resolved.initial_cluster, cluster, findings);
-    own_entry(plan, cluster, findings);
+    if resolved.discovery.is_none() {
+        repeated(&resolved.initial_cluster, cluster, findings);
+        own_entry(plan, cluster, findings);
+    }
     number(cluster.len(), resolved.initial_cluster_state, findings);
     schemes(cluster, findings);
 }
@@ -206,6 +211,17 @@ mod tests {
         let found = checks("etcd4", "http://10.0.0.2:2380", THREE);
         let found = found.only("name-missing");
         assert!(found.what.contains("is \"etcd1\" meant?"), "{}", found.what);
+    }
+
+    #[test]
+    fn a_registry_has_the_list() {
+        let mut plan = plan(|config| {
+            config.discovery.token = "t".into();
+            config.discovery.endpoints = vec!["127.0.0.1:2379".into()];
+        });
+        plan.cluster = None;
+        let found = found(|findings| check(&plan, findings));
+        assert!(found.checks().is_empty(), "{found:?}");
     }
 
     #[test]

@@ -7,14 +7,18 @@ mod access;
 mod certificates;
 mod checks;
 mod data;
+mod discovery;
 mod endpoints;
 mod env_file;
 mod finding;
 mod given;
 mod machine;
 mod members;
+mod names;
 mod near;
 mod peers;
+mod registered;
+mod sockets;
 #[cfg(test)]
 mod tests;
 mod unit;
@@ -22,6 +26,7 @@ mod urls;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use slog::Logger;
 
@@ -52,6 +57,8 @@ pub struct Request {
     pub missing_user: Option<String>,
     /// How many files it may have open; `None`: as many as whoever asks.
     pub open_files: Option<u64>,
+    /// Directories that the service manager makes before it starts the member.
+    pub made: Vec<PathBuf>,
     /// Ask nobody over the network.
     pub offline: bool,
 }
@@ -84,9 +91,14 @@ fn look(request: &Request, config: Config, findings: &mut Findings) {
             ),
         );
     }
-    let data = Data::find(&resolved, user, findings);
+    let data = Data::find(&resolved, &request.made, user, findings);
+    let cluster = match (&resolved.discovery, data.has_log) {
+        (None, _) => parse_cluster(&resolved.initial_cluster).ok(),
+        (Some(_), false) => discovery::list(&resolved, request.offline, findings),
+        (Some(_), true) => None,
+    };
     let plan = Plan {
-        cluster: parse_cluster(&resolved.initial_cluster).ok(),
+        cluster,
         resolved,
         data,
     };
@@ -94,7 +106,7 @@ fn look(request: &Request, config: Config, findings: &mut Findings) {
     urls::check(&plan, &machine::has_address, findings);
     certificates::check(&plan, user, findings);
     data::check(&plan, findings);
-    machine::check(&plan, request.open_files, findings);
+    machine::check(&plan, request, findings);
     if request.offline {
         findings.skipped("the other members and endpoints: not asked, as wished");
         return;
@@ -102,10 +114,14 @@ fn look(request: &Request, config: Config, findings: &mut Findings) {
     let asked = run_async(async {
         let peers = peers::ask(&plan).await;
         let endpoints = endpoints::ask(&plan, &request.endpoints).await;
-        (peers, endpoints)
+        let names = names::look_up(&plan).await;
+        let registry = discovery::ask(&plan).await;
+        (peers, endpoints, names, registry)
     });
     match asked {
-        Ok((peers, endpoints)) => {
+        Ok((peers, endpoints, names, registry)) => {
+            names::judge(&plan, &names, &machine::has_address, findings);
+            discovery::judge(&registry, findings);
             peers::judge(&plan, &peers, findings);
             endpoints::judge(&endpoints, findings);
         }
@@ -117,7 +133,7 @@ fn look(request: &Request, config: Config, findings: &mut Findings) {
 #[derive(Debug)]
 struct Plan {
     resolved: Resolved,
-    /// `--initial-cluster`, unless it cannot be read.
+    /// `--initial-cluster`, or what the DNS has in its place; `None` if neither can be read, or a registry has it.
     cluster: Option<BTreeMap<String, Vec<Url>>>,
     data: Data,
 }

@@ -1,5 +1,6 @@
 //! The other members: whether they can be asked, and whether what they say goes with the plan.
 
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -7,15 +8,17 @@ use futures_util::future::join_all;
 use http::Request;
 use retcd_raft_node::membership::Member;
 use retcd_raft_node::transport::{self, RequestError};
-use retcd_tls::{Connector, TlsInfo};
+use retcd_tls::{Connector, Socket, TlsInfo};
 use serde::Deserialize;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use super::Plan;
 use super::finding::Findings;
+use super::machine::has_address;
+use super::registered;
 use crate::beginning::introduction;
-use crate::config::{ClusterState, Url};
+use crate::config::{ClusterState, Place, Url};
 use crate::peers::{CLUSTER_ID, RemoteCluster, Secure, verdict};
 
 /// For each step with each member.
@@ -70,18 +73,45 @@ pub(super) async fn ask(plan: &Plan) -> Vec<Asked> {
     );
     let urls = plan
         .others()
-        .flat_map(|(name, urls)| urls.iter().map(move |url| (name, url)));
-    let asked = urls.map(|(name, url)| {
-        let secure = &secure;
-        async move {
-            Asked {
-                name: name.clone(),
-                url: url.clone(),
-                result: ask_one(url, secure).await,
-            }
-        }
+        .flat_map(|(name, urls)| urls.iter().map(move |url| (name.clone(), url.clone())));
+    let mut asked = ask_all(urls.collect(), &secure).await;
+    let Some((own, _)) = plan.data.ids else {
+        return asked;
+    };
+    // After the first start, the members are whom the cluster names.
+    let told = asked
+        .iter()
+        .find_map(|one| Some(one.result.as_ref().ok()?.cluster.members.clone()));
+    let Some(members) = told else {
+        return asked;
+    };
+    let urls = members.iter().filter(|member| member.id != own);
+    let urls: Vec<(String, Url)> = urls
+        .flat_map(|member| member.peer_urls.iter().map(move |url| (member, url)))
+        .filter_map(|(member, url)| {
+            let url: Url = url.parse().ok()?;
+            let name = match member.name.as_str() {
+                "" => format!("member {:x}", member.id),
+                name => name.to_owned(),
+            };
+            Some((name, url))
+        })
+        .collect();
+    asked.retain(|one| one.result.is_ok() || urls.iter().any(|(_, url)| *url == one.url));
+    let new = urls
+        .into_iter()
+        .filter(|(_, url)| asked.iter().all(|one| one.url != *url));
+    let more = ask_all(new.collect(), &secure).await;
+    asked.extend(more);
+    asked
+}
+
+async fn ask_all(urls: Vec<(String, Url)>, secure: &Secure) -> Vec<Asked> {
+    let asked = urls.into_iter().map(|(name, url)| async move {
+        let result = ask_one(&url, secure).await;
+        Asked { name, url, result }
     });
-    join_all(asked.collect::<Vec<_>>()).await
+    join_all(asked).await
 }
 
 async fn ask_one(url: &Url, secure: &Secure) -> Result<Seen, Trouble> {
@@ -124,7 +154,24 @@ async fn ask_one(url: &Url, secure: &Secure) -> Result<Seen, Trouble> {
 
 /// Whether anybody takes a connection.
 pub(super) async fn reach(url: &Url) -> Result<(), Trouble> {
-    let authority = url.authority();
+    match url.place() {
+        Some(Place::Unix(path)) => reach_socket(&path).await,
+        _ => reach_host(url.authority()).await,
+    }
+}
+
+pub(super) async fn reach_socket(path: &Path) -> Result<(), Trouble> {
+    let connected = UnixStream::connect(path).await;
+    connected.map(drop).map_err(|error| {
+        Trouble::Connection(format!(
+            "{}: {}",
+            path.display(),
+            crate::log::reason(&error)
+        ))
+    })
+}
+
+pub(super) async fn reach_host(authority: &str) -> Result<(), Trouble> {
     let addresses = tokio::net::lookup_host(authority);
     let addresses: Vec<_> = match timeout(PATIENCE, addresses).await {
         Ok(Ok(addresses)) => addresses.collect(),
@@ -140,9 +187,12 @@ pub(super) async fn reach(url: &Url) -> Result<(), Trouble> {
     }
 }
 
-async fn connection(url: &Url) -> Option<TcpStream> {
+async fn connection(url: &Url) -> Option<Socket> {
+    if let Some(Place::Unix(path)) = url.place() {
+        return Some(UnixStream::connect(path).await.ok()?.into());
+    }
     let connect = TcpStream::connect(url.authority());
-    timeout(PATIENCE, connect).await.ok()?.ok()
+    Some(timeout(PATIENCE, connect).await.ok()?.ok()?.into())
 }
 
 async fn shake_hands(url: &Url, secure: &Secure) -> Result<(), Trouble> {
@@ -155,7 +205,16 @@ async fn shake_hands(url: &Url, secure: &Secure) -> Result<(), Trouble> {
 
 /// A handshake, and nothing else.
 pub(super) async fn tls(url: &Url, connector: &Connector) -> Result<(), Trouble> {
-    let host = url.host_port().map_or("", |(host, _)| host);
+    let host = match url.host_port() {
+        Some((host, _)) => host,
+        // As members dial sockets.
+        None => url
+            .authority()
+            .split(':')
+            .next()
+            .filter(|host| !host.is_empty())
+            .unwrap_or("localhost"),
+    };
     let Some(stream) = connection(url).await else {
         return Err(Trouble::Connection(
             "it does not answer any more".to_owned(),
@@ -181,7 +240,11 @@ pub(super) async fn tls(url: &Url, connector: &Connector) -> Result<(), Trouble>
 
 /// Whether http is spoken where TLS was expected: some servers hang up on what is no http, and say nothing.
 async fn speaks_plain(url: &Url) -> bool {
-    let Ok(plain) = format!("http://{}", url.authority()).parse::<Url>() else {
+    let plain = match url.scheme().is_socket() {
+        true => url.as_str().replacen("unixs:", "unix:", 1),
+        false => format!("http://{}", url.authority()),
+    };
+    let Ok(plain) = plain.parse::<Url>() else {
         return false;
     };
     let answer = get(None, &plain, "/version").await;
@@ -257,6 +320,7 @@ pub(super) fn judge(plan: &Plan, asked: &[Asked], findings: &mut Findings) {
     if let Some((_, first)) = seen.first() {
         state(plan, &first.cluster, findings);
         unstarted(plan, &first.cluster, findings);
+        registered::check(plan, &first.cluster, &has_address, findings);
     } else if plan.is_first_start()
         && plan.resolved.initial_cluster_state == ClusterState::Existing
         && !asked.is_empty()

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::env_file;
 
@@ -20,6 +20,10 @@ pub struct Unit {
     pub user: Option<String>,
     /// How many files it may have open.
     pub open_files: u64,
+    /// Directories that systemd makes for it.
+    pub made: Vec<PathBuf>,
+    /// Where it is started.
+    pub working_dir: Option<PathBuf>,
 }
 
 impl Unit {
@@ -59,6 +63,13 @@ impl Unit {
                 ("ExecStart", value) => start = value.to_owned(),
                 ("User", "") => unit.user = None,
                 ("User", value) => unit.user = Some(value.to_owned()),
+                ("StateDirectory", value) => unit.makes("/var/lib", value),
+                ("RuntimeDirectory", value) => unit.makes("/run", value),
+                ("LogsDirectory", value) => unit.makes("/var/log", value),
+                ("WorkingDirectory", value) => {
+                    let value = value.trim_start_matches('-');
+                    unit.working_dir = value.starts_with('/').then(|| value.into());
+                }
                 ("LimitNOFILE", value) => unit.open_files = limit(value).unwrap_or(DEFAULT_FILES),
                 _ => {}
             }
@@ -92,6 +103,16 @@ impl Unit {
             .map(|(name, value)| (name.into(), value.into()))
             .collect();
         Ok(unit)
+    }
+}
+
+impl Unit {
+    /// A setting such as `StateDirectory=etcd etcd/wal:link`.
+    fn makes(&mut self, root: &str, value: &str) {
+        for word in words(value) {
+            let name = word.split(':').next().unwrap_or_default();
+            self.made.push(Path::new(root).join(name));
+        }
     }
 }
 
@@ -265,6 +286,15 @@ mod tests {
         let unit = Unit::parse(text, &read).expect("it starts etcd");
         assert!(unit.env.contains(&("A".into(), "2".into())));
         assert_eq!(unit.open_files, DEFAULT_FILES);
+    }
+
+    #[test]
+    fn directories_that_systemd_makes_are_known() {
+        let text = "[Service]\nStateDirectory=etcd\nRuntimeDirectory=etcd a:b\nWorkingDirectory=-/srv\nExecStart=etcd\n";
+        let unit = Unit::parse(text, &read).expect("it starts etcd");
+        let made: Vec<_> = unit.made.iter().filter_map(|dir| dir.to_str()).collect();
+        assert_eq!(made, ["/var/lib/etcd", "/run/etcd", "/run/a"]);
+        assert_eq!(unit.working_dir.as_deref(), Some(Path::new("/srv")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::Plan;
 use super::finding::Findings;
-use crate::config::Url;
+use crate::config::{Resolved, Url};
 
 /// One kind of URLs.
 struct Kind<'a> {
@@ -38,9 +38,10 @@ pub(super) fn check(plan: &Plan, is_own: &dyn Fn(IpAddr) -> bool, findings: &mut
             is_peer: false,
         },
     ];
-    let elsewhere = plan
-        .others()
-        .any(|(_, urls)| urls.iter().any(|url| !is_loopback(url)));
+    let elsewhere = plan.others().any(|(_, urls)| {
+        urls.iter()
+            .any(|url| !is_loopback(url) && !url.scheme().is_socket())
+    });
     for kind in &kinds {
         // What was advertised to peers once is in the data of the cluster.
         let counts = !kind.is_peer || plan.is_first_start();
@@ -48,9 +49,13 @@ pub(super) fn check(plan: &Plan, is_own: &dyn Fn(IpAddr) -> bool, findings: &mut
             advertised(kind, url, elsewhere, is_own, findings);
         }
         for url in kind.listened {
-            plain(kind, url, findings);
+            plain(kind.listen_flag, url, kind.is_peer, findings);
         }
     }
+    for url in &resolved.listen_client_http_urls {
+        plain("--listen-client-http-urls", url, false, findings);
+    }
+    v2(resolved, findings);
     certificates(plan, findings);
 }
 
@@ -86,7 +91,8 @@ fn advertised(
         );
         return;
     }
-    let far = kind.listened.iter().any(|listened| !is_loopback(listened));
+    let is_near = |url: &Url| is_loopback(url) || url.scheme().is_socket();
+    let far = kind.listened.iter().any(|listened| !is_near(listened));
     if is_loopback(url) && (elsewhere || far) {
         let what = format!("{flag}={url}: on every other machine that is the other machine itself");
         let fix = format!("advertise the address under which {readers} reach this machine");
@@ -98,6 +104,7 @@ fn advertised(
         return;
     }
     let Some((_, port)) = url.host_port() else {
+        socket(kind, url, elsewhere, far, findings);
         return;
     };
     let same_port = |listened: &&Url| {
@@ -163,19 +170,67 @@ fn advertised(
     }
 }
 
-fn plain(kind: &Kind<'_>, url: &Url, findings: &mut Findings) {
+/// A file is of one machine.
+fn socket(kind: &Kind<'_>, url: &Url, elsewhere: bool, far: bool, findings: &mut Findings) {
+    let (flag, readers) = (kind.advertise_flag, kind.readers);
+    if !kind.listened.contains(url) {
+        findings.warning(
+            "advertise-not-listened",
+            format!(
+                "{flag}={url}: the member does not listen there ({}={})",
+                kind.listen_flag,
+                join(kind.listened)
+            ),
+            "make both the same, letter by letter",
+        );
+    }
+    let far = far && kind.advertised.iter().all(|url| url.scheme().is_socket());
+    if elsewhere || far {
+        let what = format!("{flag}={url}: no other machine has the file of that socket");
+        let fix = format!("advertise an address under which {readers} reach this machine");
+        match elsewhere && kind.is_peer {
+            true => findings.error("advertise-loopback", what, fix),
+            false if far => findings.warning("advertise-loopback", what, fix),
+            false => {}
+        }
+    }
+}
+
+fn plain(flag: &str, url: &Url, is_peer: bool, findings: &mut Findings) {
     if url.scheme().is_secure() || url.scheme().is_socket() || is_loopback(url) {
         return;
     }
-    let who = match kind.is_peer {
+    let who = match is_peer {
         true => "whoever reaches it can be a member, and read and change everything",
         false => "whoever reaches it can read and change everything, and listen",
     };
     findings.warning(
         "plain-http",
-        format!("{}={url}: {who}", kind.listen_flag),
+        format!("{flag}={url}: {who}"),
         "use https with certificates that both sides have to show (docs/secure.md), or keep the port to machines that you trust",
     );
+}
+
+/// The API of etcd 2 asks for no password.
+fn v2(resolved: &Resolved, findings: &mut Findings) {
+    if !resolved.enable_v2 || resolved.tls.client.given().client_cert_auth {
+        return;
+    }
+    let all = [
+        &resolved.listen_client_urls,
+        &resolved.listen_client_http_urls,
+    ];
+    let mut far = all
+        .into_iter()
+        .flatten()
+        .filter(|url| !url.scheme().is_socket());
+    if let Some(url) = far.find(|url| !is_loopback(url)) {
+        findings.warning(
+            "v2-open",
+            format!("--enable-v2, and {url} asks for no client certificate: the API of etcd 2 knows no users, so whoever reaches the port reads and writes its keys"),
+            "demand certificates (https, --client-cert-auth and --trusted-ca-file), or leave --enable-v2 out",
+        );
+    }
 }
 
 /// Whether each https URL has a certificate.
@@ -271,6 +326,38 @@ mod tests {
         let plan = plan(|_| {});
         let found = found(|findings| check(&plan, &|ip| ip.is_loopback(), findings));
         assert!(found.checks().is_empty(), "{found:?}");
+    }
+
+    #[test]
+    fn sockets_are_for_one_machine() {
+        let of = |listen: &str, advertise: &str, list: &str| {
+            let plan = plan(|config| {
+                config.listen_peer_urls = urls(listen);
+                config.initial_advertise_peer_urls = Some(urls(advertise));
+                config.initial_cluster = Some(list.into());
+                config.listen_client_urls = urls("unix:///run/etcd/c.sock");
+                config.advertise_client_urls = Some(urls("unix:///run/etcd/c.sock"));
+            });
+            found(|findings| check(&plan, &|ip| ip.is_loopback(), findings)).checks()
+        };
+        let (a, b) = ("unix:///run/etcd/a.sock", "unix:///run/etcd/b.sock");
+        assert!(of(a, a, &format!("default={a},b={b}")).is_empty());
+        assert_eq!(
+            of(a, b, &format!("default={b}")),
+            ["advertise-not-listened"]
+        );
+        let far = format!("default={a},b=http://10.0.0.2:2380");
+        assert_eq!(of(a, a, &far), ["advertise-loopback"]);
+    }
+
+    #[test]
+    fn ports_for_http_and_the_old_api_are_looked_at() {
+        let plan = plan(|config| {
+            config.listen_client_http_urls = urls("http://10.0.0.1:8080");
+            config.enable_v2 = true;
+        });
+        let found = found(|findings| check(&plan, &|_| true, findings));
+        assert_eq!(found.checks(), ["plain-http", "v2-open"]);
     }
 
     #[test]
