@@ -20,6 +20,9 @@ use target::Query;
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores";
+/// What old tools and tutorials ask for; etcd's words first.
+const NO_V2: &str = "404 page not found: the API of etcd 2 is not served here; start every member with --enable-v2 to have \
+                     it, or use the API of version 3 (etcdctl with ETCDCTL_API=3)\n";
 const PROFILES: &str = "/debug/pprof/";
 const NOSNIFF: HeaderName = HeaderName::from_static("x-content-type-options");
 
@@ -135,6 +138,9 @@ async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
         && let Some(log) = &site.settings.log
     {
         return level::serve(log, request, body).await;
+    }
+    if client && path.starts_with("/v2/") {
+        return error(StatusCode::NOT_FOUND, NO_V2);
     }
     if client && site.settings.profiles && (path == "/debug/pprof" || path.starts_with(PROFILES)) {
         return no_profile();
