@@ -108,7 +108,12 @@ pub fn from_command_line(
     }
     let env: Vec<_> = env.into_iter().collect();
     if let Some(path) = reader.config_file(&env) {
+        let beside = reader.named.iter().filter(|name| **name != "config-file");
+        let beside: Vec<_> = beside.map(|name| format!("--{name}")).collect();
         let (reader, mut notices) = file::read(&path)?;
+        if !beside.is_empty() {
+            notices.insert(0, Notice::beside_the_file(&beside, &path));
+        }
         notices.insert(0, Notice::file_loaded(&path));
         let invocation = reader.finish_file(notices);
         return invocation.map_err(|refusal| refusal.with("config-file", path));

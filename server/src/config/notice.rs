@@ -87,6 +87,19 @@ impl Notice {
         )
     }
 
+    /// What was said beside a configuration file, for nothing.
+    pub(super) fn beside_the_file(flags: &[String], path: &str) -> Self {
+        Self::new(
+            Level::Warning,
+            "flags beside a configuration file have no effect: write them into the file, without the dashes, or leave \
+             --config-file out",
+            vec![
+                ("flags", flags.join(" ").into()),
+                ("config-file", path.into()),
+            ],
+        )
+    }
+
     /// Writes the line.
     pub fn log(&self, logger: &Logger) {
         let Self {

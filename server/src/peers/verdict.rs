@@ -126,7 +126,7 @@ impl Obstacle {
     /// One sentence with the reason and the next command, for both sides.
     pub(crate) fn explain(&self, who: &Introduction, cluster: &RemoteCluster) -> String {
         let (name, urls) = (&who.name, who.peer_urls.join(","));
-        let ctl = etcdctl(cluster);
+        let ctl = etcdctl(who, cluster);
         let list = initial_cluster(who, cluster);
         let start =
             format!("start it with --initial-cluster-state=existing and --initial-cluster={list}");
@@ -180,12 +180,14 @@ impl Obstacle {
     }
 }
 
-/// How to reach the cluster with the client's tool.
-fn etcdctl(cluster: &RemoteCluster) -> String {
-    let mut urls = cluster
-        .members
-        .iter()
-        .flat_map(|member| &member.client_urls);
+/// How to reach the cluster with the client's tool: by another member, since this one does not run.
+fn etcdctl(who: &Introduction, cluster: &RemoteCluster) -> String {
+    let own = |member: &Member| {
+        let mut urls = member.peer_urls.iter();
+        urls.any(|url| who.peer_urls.contains(url))
+    };
+    let others = cluster.members.iter().filter(|member| !own(member));
+    let mut urls = others.flat_map(|member| &member.client_urls);
     match urls.next() {
         Some(url) => format!("etcdctl --endpoints={url}"),
         None => "etcdctl".to_owned(),
@@ -312,6 +314,12 @@ mod tests {
             text.contains("member remove 3`") && text.ends_with("on an empty data directory"),
             "{text}"
         );
+        // Whichever comes first in the list, the one that does not run is not asked.
+        running.members.reverse();
+        let text = sentence(&who, &running);
+        let asked = "`etcdctl --endpoints=http://127.0.0.1:20 member remove 3`";
+        assert!(text.contains(asked), "{text}");
+        running.members.reverse();
 
         // It wants to found the cluster again: as one of its founders, and as one that was added later.
         let founder = Introduction {
