@@ -320,7 +320,8 @@ impl Member {
                 Err(_) => return Err(Error::NoLeader),
             };
         }
-        if new == self.id {
+        // To itself is done at once.
+        if new == self.id && target != self.id {
             return Err(Error::TimeoutLeaderTransfer);
         }
         info!(self.logger, "leadership transfer finished";

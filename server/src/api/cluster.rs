@@ -72,7 +72,14 @@ impl Api {
     ) -> Result<pb::MemberUpdateResponse, Error> {
         self.admit(caller)?;
         // Where etcd takes any text, all members of the cluster would fail on it.
-        peer_urls(&r.peer_ur_ls)?;
+        if let Err(refused) = peer_urls(&r.peer_ur_ls) {
+            let known = self.member.cluster.load().member(r.id).is_some();
+            return Err(if known {
+                refused
+            } else {
+                Error::MemberNotFound
+            });
+        }
         let members = self.member.update_member(r.id, r.peer_ur_ls).await?;
         Ok(pb::MemberUpdateResponse {
             header: Some(self.member.header_at(0)),

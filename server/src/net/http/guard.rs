@@ -24,7 +24,9 @@ pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Respo
         Method::OPTIONS => Response::new(Body::Full(Bytes::new())),
         _ => super::route(site, request, body).await,
     };
-    if let Some(origin) = origin(&settings.cors, &request.headers) {
+    // Browsers ask for no leave to open a websocket, and etcd's answer to one has no such headers.
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if !upgraded && let Some(origin) = origin(&settings.cors, &request.headers) {
         let headers = response.headers_mut();
         headers.insert(
             header::ACCESS_CONTROL_ALLOW_METHODS,
