@@ -13,10 +13,8 @@ use slog::warn;
 
 use super::{Method, frame};
 use crate::config::GoDuration;
-use crate::log;
 use crate::net::Settings;
-
-mod text;
+use crate::{log, loggable};
 
 /// Who calls what.
 pub(super) struct Stats {
@@ -94,17 +92,17 @@ fn measure(method: Method, request: &Bytes, reply: Option<&Bytes>) -> Measures {
     match method {
         Method::Range => {
             let count = reply.and_then(|reply| pb::RangeResponse::decode(reply.clone()).ok());
-            let content = pb::RangeRequest::decode(request.clone()).map(|r| text::range(&r));
+            let content = pb::RangeRequest::decode(request.clone()).map(|r| loggable::range(&r));
             answered(0, count.map_or(0, |r| r.count), content.unwrap_or_default())
         }
         Method::Put => {
-            let content = pb::PutRequest::decode(request.clone()).map(|r| text::put(&r));
+            let content = pb::PutRequest::decode(request.clone()).map(|r| loggable::put(&r));
             answered(1, 0, content.unwrap_or_default())
         }
         Method::DeleteRange => {
             let count = reply.and_then(|reply| pb::DeleteRangeResponse::decode(reply.clone()).ok());
             let content =
-                pb::DeleteRangeRequest::decode(request.clone()).map(|r| text::delete_range(&r));
+                pb::DeleteRangeRequest::decode(request.clone()).map(|r| loggable::delete_range(&r));
             let count = count.map_or(0, |r| r.deleted);
             answered(0, count, content.unwrap_or_default())
         }
@@ -124,7 +122,7 @@ fn measure(method: Method, request: &Bytes, reply: Option<&Bytes>) -> Measures {
             };
             Measures {
                 request_size: size(operations.iter().map(|op| op.encoded_len()).sum()),
-                ..answered(size(operations.len()), 0, text::txn(&request))
+                ..answered(size(operations.len()), 0, loggable::txn(&request))
             }
         }
         _ => Measures {
