@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
@@ -317,21 +317,35 @@ fn answer(
     request: Request<Incoming>,
 ) -> Boxed<'static, Result<Response<Body>, Infallible>> {
     Box::pin(async move {
-        let request = match site.surface {
-            Surface::Peer => match site.services.peer(request).await {
-                Ok(response) => return Ok(response),
-                Err(other) => other,
-            },
-            _ => request,
-        };
-        let (mut head, body) = request.into_parts();
-        head.extensions.insert(Sender(wire.remote));
-        if wire.secure {
-            head.extensions.insert(Secure);
+        let (method, version) = (request.method().clone(), request.version());
+        let mut response = respond(&site, wire, later, request).await;
+        if version == Version::HTTP_2 {
+            plain::complete(&method, &mut response);
         }
-        if let Some(later) = later {
-            head.extensions.insert(later);
-        }
-        Ok(plain::serve(&site, &head, body).await)
+        Ok(response)
     })
+}
+
+async fn respond(
+    site: &Site,
+    wire: Wire,
+    later: Option<Later>,
+    request: Request<Incoming>,
+) -> Response<Body> {
+    let request = match site.surface {
+        Surface::Peer => match site.services.peer(request).await {
+            Ok(response) => return response,
+            Err(other) => other,
+        },
+        _ => request,
+    };
+    let (mut head, body) = request.into_parts();
+    head.extensions.insert(Sender(wire.remote));
+    if wire.secure {
+        head.extensions.insert(Secure);
+    }
+    if let Some(later) = later {
+        head.extensions.insert(later);
+    }
+    plain::serve(site, &head, body).await
 }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 
 use super::body::Body;
 use super::gateway;
@@ -34,17 +34,26 @@ pub(super) async fn serve(site: &Site, request: &Parts, body: Incoming) -> Respo
         response.headers_mut().insert(header::CONNECTION, close);
         return response;
     }
-    let mut response = match site.surface {
+    match site.surface {
         Surface::Client | Surface::Grpc | Surface::Http => guard::serve(site, request, body).await,
         Surface::Peer | Surface::Metrics => route(site, request, body).await,
-    };
-    // HTTP/1 has it from hyper. Over HTTP/2 it is for these answers alone: those of gRPC have none.
-    if request.version == Version::HTTP_2
-        && let Some(now) = now()
-    {
+    }
+}
+
+/// What hyper does over HTTP/1 alone: an answer has a date, which those of gRPC have not, and one to `HEAD` has no body.
+pub(super) fn complete(method: &Method, response: &mut Response<Body>) {
+    if let Some(now) = now() {
         response.headers_mut().insert(header::DATE, now);
     }
-    response
+    if method == Method::HEAD {
+        let body = std::mem::replace(response.body_mut(), Body::Empty);
+        if let Some(length) = body.size_hint().exact() {
+            let length = HeaderValue::from(length);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_LENGTH, length);
+        }
+    }
 }
 
 /// The time as HTTP writes it.

@@ -262,6 +262,16 @@ async fn a_peer_url_serves_less() {
     let (response, _) = client.send_request(request, true).unwrap();
     let response = receive(response).await.unwrap();
     assert_eq!((response.http, &response.data[..]), (200, body.as_bytes()));
+
+    // Over HTTP/2 nobody else sees to it that `HEAD` has no body, and that there is a date.
+    let request = http::Request::head("http://test/version").body(()).unwrap();
+    let (response, _) = client.send_request(request, true).unwrap();
+    let response = response.await.unwrap();
+    assert_eq!(response.status(), 405);
+    assert_eq!(response.headers()["content-length"], "19");
+    let date = response.headers()["date"].to_str().unwrap();
+    assert!(date.len() == 29 && date.ends_with(" GMT"), "{date}");
+    assert!(response.into_body().is_end_stream());
 }
 
 #[tokio::test]
