@@ -103,6 +103,20 @@ pub fn node_etcd3() -> Option<Interpreted> {
     Some(Interpreted { program: "node".into(), script: dir.join("client.js") })
 }
 
+/// jetcd, `peers/jetcd`: arguments for `java` up to its main class; says `SKIPPED` and how to get it when it is not there.
+#[must_use]
+pub fn jetcd() -> Option<Vec<String>> {
+    let built = peers_dir().join("jetcd/target");
+    let found = built.join("classes/Client.class").is_file() && built.join("lib").is_dir();
+    if !found || !loads(Command::new("java").arg("-version")) {
+        skipped("jetcd", "in tests/peers/jetcd: mvn compiler:compile dependency:copy-dependencies");
+        return None;
+    }
+    let path = format!("{0}/classes:{0}/lib/*", built.display());
+    // It lives for seconds: what makes a long life quick only takes time.
+    Some(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", &path, "Client"].map(str::to_owned).to_vec())
+}
+
 /// Whether a command that loads a library works.
 fn loads(command: &mut Command) -> bool {
     command.output().is_ok_and(|out| out.status.success())

@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"flag"
 	"fmt"
 	"os"
@@ -16,7 +17,11 @@ import (
 	"go.uber.org/zap"
 )
 
+// secure is how to speak TLS; without it, in plain text.
+var secure *tls.Config
+
 var commands = map[string]func(context.Context, *clientv3.Client) error{
+	"basics":        basics,
 	"session":       session,
 	"mutex":         mutex,
 	"mutex-service": mutexAndService,
@@ -32,7 +37,15 @@ var commands = map[string]func(context.Context, *clientv3.Client) error{
 
 func main() {
 	endpoint := flag.String("endpoint", "127.0.0.1:2379", "the server")
+	authorities := flag.String("cacert", "", "whom to trust; the server speaks TLS")
 	flag.Parse()
+	if *authorities != "" {
+		var err error
+		if secure, err = trusting(*authorities); err != nil {
+			fmt.Fprintf(os.Stderr, "clients: %v\n", err)
+			os.Exit(1)
+		}
+	}
 	if err := run(*endpoint, flag.Arg(0)); err != nil {
 		fmt.Fprintf(os.Stderr, "clients %s: %v\n", flag.Arg(0), err)
 		os.Exit(1)
@@ -65,6 +78,7 @@ func connect(endpoint string) (*clientv3.Client, error) {
 	return clientv3.New(clientv3.Config{
 		Endpoints:   []string{endpoint},
 		DialTimeout: 10 * time.Second,
+		TLS:         secure,
 		Logger:      zap.NewNop(),
 	})
 }

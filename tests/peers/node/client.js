@@ -1,9 +1,10 @@
-// What users of the Node client etcd3 do, against one server: put, txn, watch, lease, lock, election.
+// What users of the Node client etcd3 do, against one server: put, get, txn, watch, lease, lock, election.
 //
-// Prints "ok" and ends with 0, or says what went wrong.
+// Prints "ok" and ends with 0, or says what went wrong. Arguments: the endpoint, and a file of authorities for TLS.
 'use strict';
 
 const assert = require('node:assert/strict');
+const fs = require('node:fs');
 const { Etcd3 } = require('etcd3');
 
 async function puts(client) {
@@ -107,8 +108,13 @@ async function elections(client) {
   await second.resign();
 }
 
-async function main(endpoint) {
-  const client = new Etcd3({ hosts: `http://${endpoint}` });
+function connect(endpoint, authorities) {
+  if (!authorities) return new Etcd3({ hosts: `http://${endpoint}` });
+  return new Etcd3({ hosts: `https://${endpoint}`, credentials: { rootCertificate: fs.readFileSync(authorities) } });
+}
+
+async function main(endpoint, authorities) {
+  const client = connect(endpoint, authorities);
   await puts(client);
   await txns(client);
   await watches(client);
@@ -119,7 +125,7 @@ async function main(endpoint) {
   console.log('ok');
 }
 
-main(process.argv[2]).then(
+main(...process.argv.slice(2)).then(
   () => process.exit(0),
   error => {
     console.error(error);

@@ -1,6 +1,6 @@
-"""What users of the Python client etcd3 do, against one server: put, txn, watch, lease, lock.
+"""What users of the Python client etcd3 do, against one server: put, get, txn, watch, lease, lock.
 
-Prints "ok" and ends with 0, or says what went wrong.
+Prints "ok" and ends with 0, or says what went wrong. Arguments: the endpoint, and a file of authorities for TLS.
 """
 
 import sys
@@ -99,11 +99,11 @@ def locks(client, connect):
     assert not failures, failures
 
 
-def main(endpoint):
+def main(endpoint, authorities=None):
     host, port = endpoint.rsplit(":", 1)
 
     def connect():
-        return etcd3.client(host=host, port=int(port), timeout=60)
+        return etcd3.client(host=host, port=int(port), ca_cert=authorities, timeout=60)
 
     client = connect()
     puts(client)
@@ -117,4 +117,4 @@ def main(endpoint):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
