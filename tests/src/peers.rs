@@ -62,6 +62,21 @@ pub fn debian_etcdctl() -> Option<PathBuf> {
     None
 }
 
+/// Prometheus and its promtool, from Debian's package; says `SKIPPED` and how to get them when they are not there.
+#[must_use]
+pub fn prometheus() -> Option<(PathBuf, PathBuf)> {
+    let either =
+        |name: &str| find(name).or_else(|| Some(Path::new("/usr/bin").join(name)).filter(|path| path.is_file()));
+    let found = either("prometheus").zip(either("promtool"));
+    if found.is_none() {
+        skipped(
+            "Prometheus (Debian)",
+            "in tests/peers: apt-get download prometheus, and unpack its programs into bin/",
+        );
+    }
+    found
+}
+
 /// The official Go client's packages at work, `peers/clients`; says `SKIPPED` and how to get it when it is not there.
 #[must_use]
 pub fn go_clients() -> Option<PathBuf> {

@@ -21,22 +21,13 @@ use server::Prometheus;
 /// `--quota-backend-bytes` of the members.
 const QUOTA: usize = 24 << 20;
 
-fn programs() -> Option<(PathBuf, PathBuf)> {
-    let find = |name: &str| Some(Path::new("/usr/bin").join(name)).filter(|path| path.is_file());
-    let found = find("prometheus").zip(find("promtool"));
-    if found.is_none() {
-        peers::skipped("Prometheus (Debian)", "apt-get install --no-install-recommends prometheus");
-    }
-    found
-}
-
 fn rules_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib/prometheus")
 }
 
 #[test]
 fn each_rule_fires_when_it_should_and_not_before() {
-    let Some((_, promtool)) = programs() else { return };
+    let Some((_, promtool)) = peers::prometheus() else { return };
     for args in [&["check", "rules", "etcd-rules.yml"], &["test", "rules", "etcd-rules-test.yml"]] {
         let mut command = Command::new(&promtool);
         command.args(args).current_dir(rules_dir());
@@ -48,7 +39,7 @@ fn each_rule_fires_when_it_should_and_not_before() {
 
 #[test]
 fn rules_fire_on_what_members_export() {
-    let Some((prometheus, _)) = programs() else { return };
+    let Some((prometheus, _)) = peers::prometheus() else { return };
     let ours = binary::ours();
     let flags = [&*format!("--quota-backend-bytes={QUOTA}"), "--metrics=extensive"];
     // Nobody needs etcdctl here.
