@@ -6,7 +6,6 @@
 
 mod build;
 mod clients;
-mod features;
 mod grpc;
 mod lease;
 mod marked;
@@ -19,6 +18,7 @@ mod watch;
 
 use std::sync::Arc;
 
+use crate::config::Feature;
 use crate::txn::Tally;
 use prometheus::{
     Encoder, GaugeVec, Histogram, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder,
@@ -29,7 +29,7 @@ pub(crate) use grpc::Grpc;
 pub(crate) use lease::Lease as LeaseMetrics;
 use marked::Marked;
 pub(crate) use network::Network;
-pub(crate) use op::{ByOp, Op};
+pub(crate) use op::{ByOp, ByOutcome, Op};
 pub(crate) use traffic::Traffic;
 pub(crate) use watch::Watch as WatchMetrics;
 
@@ -88,8 +88,10 @@ pub(crate) struct Server {
     pub(crate) health_failures: IntCounter,
     /// Applying a request.
     pub(crate) apply_duration: ByOp,
-    /// A request from its proposal to its answer.
+    /// A request from its begin to its answer.
     pub(crate) request_duration: ByOp,
+    /// Of ranges, the reading alone.
+    pub(crate) range_duration: ByOutcome,
     /// Learners that became voters at this member's word.
     pub(crate) learner_promote_successes: IntCounter,
     /// Learners that did not, by reason.
@@ -106,7 +108,6 @@ pub(crate) struct Server {
     pub(crate) known_peers: Marked,
     healthcheck: GaugeVec,
     healthchecks_total: IntCounterVec,
-    range_duration: [Histogram; 2],
     client_requests: ClientRequests,
     client_streams: ClientRequests,
     cluster_version: GaugeVec,
@@ -195,14 +196,15 @@ impl Metrics {
     /// [`Metrics::with`] what `--metrics=basic` asks for.
     #[cfg(test)]
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
-        Self::with(false)
+        Self::with(false, &[])
     }
 
     /// A registry with everything at zero. `extensive`: with the time that calls take (`--metrics=extensive`).
+    /// `features`: the feature gates as they are.
     ///
     /// # Errors
     /// Only if two metrics had the same name, which the tests exclude.
-    pub(crate) fn with(extensive: bool) -> Result<Self, prometheus::Error> {
+    pub(crate) fn with(extensive: bool, features: &[Feature]) -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
         let new = build::Builder {
             registry: &registry,
@@ -219,6 +221,16 @@ impl Metrics {
             "server_go_version",
             "none (Rust)",
         )?;
+        let enabled = new.gauges(
+            "etcd_server_feature_enabled",
+            "1 for a feature gate that is on.",
+            &["name", "stage"],
+        )?;
+        for feature in features {
+            enabled
+                .with_label_values(&[feature.name, feature.stage])
+                .set(f64::from(u8::from(feature.open)));
+        }
         Ok(Self {
             server: new.server()?,
             mvcc: new.mvcc()?,
@@ -282,11 +294,6 @@ impl Metrics {
 }
 
 impl Server {
-    /// Seconds to answer one range.
-    pub(crate) fn range_duration(&self, success: bool) -> &Histogram {
-        &self.range_duration[usize::from(success)]
-    }
-
     /// Counts a call by the client's API version.
     pub(crate) fn count_request(&self, api_version: Option<&str>) {
         self.client_requests.count(api_version.unwrap_or("unknown"));
@@ -315,10 +322,6 @@ impl Server {
             .with_label_values(&[endpoint, check, status])
             .inc();
     }
-}
-
-fn bool_label(value: bool) -> &'static str {
-    if value { "true" } else { "false" }
 }
 
 /// A gauge's value of something counted without sign.

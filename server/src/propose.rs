@@ -33,17 +33,22 @@ impl Member {
         let op = Op::of(&request);
         let result = self.propose_until(request, started).await;
         let server = &self.metrics.server;
-        if matches!(
+        let failed = matches!(
             result,
             Err(Error::Timeout
                 | Error::TimeoutDueToLeaderFail
                 | Error::TimeoutDueToConnectionLost
                 | Error::NeverProposed)
-        ) {
+        );
+        if failed {
             server.proposals_failed.inc();
         }
-        let took = started.elapsed().as_secs_f64();
-        server.request_duration.observe(op, result.is_ok(), took);
+        // As in etcd, success means that it was applied, whatever came of that; what is turned away does not count.
+        let applied = !failed && !matches!(result, Err(Error::RequestTooLarge | Error::Stopped));
+        if !matches!(result, Err(Error::TooManyRequests)) {
+            let took = started.elapsed().as_secs_f64();
+            server.request_duration.observe(op, applied, took);
+        }
         result
     }
 

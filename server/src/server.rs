@@ -310,7 +310,7 @@ impl Server {
         acceptors.add(&resolved, true, &logger)?;
         announce(&config, &resolved, initialized, &logger);
 
-        let metrics = Metrics::with(resolved.extensive_metrics);
+        let metrics = Metrics::with(resolved.extensive_metrics, &resolved.features);
         let metrics = Arc::new(metrics.map_err(|e| StartError::NotReady(e.to_string()))?);
         let events = Arc::new(Events::default());
         let node_config = raft_node::Config {

@@ -146,7 +146,7 @@ pub(crate) fn delete_range(
     r: &DeleteRangeRequest,
 ) -> Result<DeleteRangeReply, Failure> {
     let deleted = txn.delete_range(&r.key, &r.range_end, r.prev_kv)?;
-    add(&env.tally.deletes, deleted.len());
+    add(&env.tally.deletes, 1);
     for kv in &deleted {
         env.leases.attach(&kv.key, 0);
     }

@@ -109,7 +109,7 @@ impl Api {
             serializable,
             ..Default::default()
         };
-        self.admit_anywhere(&Caller::default())?;
+        self.check_state(&Caller::default())?;
         self.admitted_range(request).await.map(|_| ())
     }
 }

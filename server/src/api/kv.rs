@@ -15,10 +15,11 @@ use super::{Api, Caller, blocking, check, unexpected};
 use crate::error::Error;
 use crate::loggable;
 use crate::member::Member;
+use crate::metrics::Op;
 use crate::quota;
 use crate::range;
 use crate::slow;
-use crate::txn::{self, Failure};
+use crate::txn::{self, Failure, Tally};
 use crate::wait::Reply;
 
 /// Reads of more keys than this run beside the connection threads, so that they delay nobody.
@@ -45,12 +46,8 @@ impl Api {
         check::range(&r)?;
         let reply = self.confirm_and_read(r.clone()).await;
         let took = started.elapsed();
-        let metrics = &self.member.metrics;
-        metrics.mvcc.ranges.inc();
-        metrics
-            .server
-            .range_duration(reply.is_ok())
-            .observe(took.as_secs_f64());
+        let durations = &self.member.metrics.server.request_duration;
+        durations.observe(Some(Op::Range), reply.is_ok(), took.as_secs_f64());
         let member = &self.member;
         if took > member.limits.warning_apply {
             let outcome = reply.as_ref().map(slow::ranged);
@@ -63,7 +60,13 @@ impl Api {
         if !r.serializable {
             self.member.linearizable().await?;
         }
-        let mut reply = self.read_range(r).await?;
+        let started = Instant::now();
+        let reply = self.read_range(r).await;
+        let metrics = &self.member.metrics;
+        metrics.mvcc.ranges.inc();
+        let took = started.elapsed().as_secs_f64();
+        metrics.server.range_duration.observe(reply.is_ok(), took);
+        let mut reply = reply?;
         self.complete(&mut reply.header);
         Ok(reply)
     }
@@ -165,13 +168,22 @@ impl Api {
     }
 
     async fn confirm_and_read_txn(&self, r: pb::TxnRequest) -> Result<TxnReply, Error> {
-        let started = Instant::now();
         if !txn::is_serializable(&r) {
             self.member.linearizable().await?;
         }
+        // As in etcd, waiting for the others is no part of it.
+        let started = Instant::now();
         let r = Arc::new(r);
         let reply = self.read_txn(r.clone()).await;
         let took = started.elapsed();
+        let metrics = &self.member.metrics;
+        let durations = &metrics.server.request_duration;
+        durations.observe(Some(Op::ReadonlyTxn), reply.is_ok(), took.as_secs_f64());
+        if let Ok(reply) = &reply {
+            let ranges = Tally::default();
+            ranges.ranges.set(reply.responses.len() as u64);
+            metrics.count(&ranges);
+        }
         if took > self.member.limits.warning_apply {
             let outcome = reply
                 .as_ref()

@@ -75,6 +75,11 @@ impl Api {
         if self.member.is_learner() {
             return Err(Error::NotSupportedForLearner);
         }
+        self.admit_stream_anywhere(caller)
+    }
+
+    /// The same for the few calls that learners serve.
+    fn admit_stream_anywhere(&self, caller: &Caller) -> Result<(), Error> {
         let version = caller.api_version.as_deref();
         self.member.metrics.server.count_stream(version);
         self.check_state(caller)

@@ -41,7 +41,7 @@ impl Api {
         caller: &Caller,
         _: pb::SnapshotRequest,
     ) -> Result<impl Stream<Item = Result<pb::SnapshotResponse, Error>> + Send + use<>, Error> {
-        self.admit_anywhere(caller)?;
+        self.admit_stream_anywhere(caller)?;
         let member = self.member.clone();
         let version = member.storage_version();
         let backend = member.backend();

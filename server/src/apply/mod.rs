@@ -249,10 +249,10 @@ impl Applier {
         self.applied = (index, term);
         let took = started.elapsed();
         if let Some((_, result)) = &done {
-            let server = &self.member.metrics.server;
-            server
-                .apply_duration
-                .observe(op, result.is_ok(), took.as_secs_f64());
+            let durations = &self.member.metrics.server.apply_duration;
+            // As in etcd, to compact what is compacted is no failure.
+            let success = matches!(result, Ok(_) | Err(Error::Compacted));
+            durations.observe(op, success, took.as_secs_f64());
         }
         if took > self.member.limits.warning_apply {
             let outcome = done.as_ref().map(|(_, result)| result.as_ref());

@@ -94,6 +94,15 @@ pub(super) fn find(name: &str) -> Option<&'static Gate> {
     GATES.iter().find(|gate| gate.name == name)
 }
 
+/// A gate as it is, for those who watch the member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Feature {
+    pub(crate) name: &'static str,
+    /// `ALPHA` or `BETA`.
+    pub(crate) stage: &'static str,
+    pub(crate) open: bool,
+}
+
 /// What was switched, by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Gates(BTreeMap<&'static str, bool>);
@@ -152,6 +161,19 @@ impl Gates {
         named.copied().unwrap_or(gate.default)
     }
 
+    /// All gates as they are.
+    pub(super) fn features(&self) -> Vec<Feature> {
+        let feature = |gate: &Gate| Feature {
+            name: gate.name,
+            stage: match (gate.class, gate.name) {
+                (Class::Beta, _) | (Class::All, "AllBeta") => "BETA",
+                _ => "ALPHA",
+            },
+            open: self.is_open(gate.name),
+        };
+        GATES.iter().map(feature).collect()
+    }
+
     /// Whether a gate was named.
     pub(super) fn names(&self, name: &str) -> bool {
         self.0.contains_key(name)
@@ -164,10 +186,7 @@ impl Gates {
     pub(super) fn check(&self, notices: &mut Vec<Notice>) -> Result<(), String> {
         let persist = self.is_open("LeaseCheckpointPersist");
         if persist && !self.is_open("LeaseCheckpoint") {
-            return Err(
-                "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint"
-                    .into(),
-            );
+            return Err(PERSIST_ALONE.into());
         }
         for gate in GATES {
             let open = self.is_open(gate.name);
@@ -202,6 +221,13 @@ impl Gates {
         Ok(())
     }
 }
+
+/// etcd's text for a gate that needs another one.
+pub(super) const PERSIST_ALONE: &str =
+    "enabling feature gate LeaseCheckpointPersist requires enabling feature gate LeaseCheckpoint";
+/// What to do about it.
+pub(super) const PERSIST_REMEDY: &str = "add LeaseCheckpoint=true to --feature-gates, or leave \
+     LeaseCheckpointPersist=true out: what both stand for is always on here";
 
 /// For the help: what the gates are by default.
 pub(super) fn list() -> String {

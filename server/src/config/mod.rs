@@ -30,6 +30,7 @@ pub use discovery::{
 };
 pub use engine::Engine;
 pub use flags::{Invocation, Refusal, from_command_line};
+pub(crate) use gates::Feature;
 pub use listing::{FlagInfo, flags};
 pub use notice::{Field, Notice};
 pub use resolved::{ConfigError, Keepalive, Resolved};
@@ -164,6 +165,8 @@ pub struct Config {
     pub log: crate::log::Settings,
     /// Set by the command line: whoever says where to listen must say what to advertise.
     advertise_or_fail: bool,
+    /// `--feature-gates`, to be told; what a gate switches has a field of its own.
+    gates: gates::Gates,
 }
 
 /// `--initial-cluster-state`.
@@ -247,6 +250,7 @@ impl Config {
             metrics: "basic".into(),
             log: crate::log::Settings::default(),
             advertise_or_fail: false,
+            gates: gates::Gates::default(),
         }
     }
 

@@ -10,7 +10,9 @@ use super::compaction::Mode;
 use super::notice::Notice;
 use super::url::{self, Place, Url};
 use super::value::{GoBytes, GoDuration};
-use super::{AutoCompaction, BootstrapError, ClusterState, Config, Discovery, Engine, ResolvedTls};
+use super::{
+    AutoCompaction, BootstrapError, ClusterState, Config, Discovery, Engine, Feature, ResolvedTls,
+};
 
 pub(super) const DEFAULT_NAME: &str = "default";
 /// Longest `--election-timeout` in milliseconds.
@@ -167,6 +169,8 @@ pub struct Resolved {
     pub enable_v2: bool,
     /// Measure the time of each call.
     pub extensive_metrics: bool,
+    /// The feature gates, to be told.
+    pub(crate) features: Vec<Feature>,
 
     /// Warnings to be logged at start.
     pub notices: Vec<Notice>,
@@ -250,8 +254,8 @@ pub enum ConfigError {
     ElectionTooLong(u64),
     #[error("--advertise-client-urls is required when --listen-client-urls is set explicitly")]
     AdvertiseClientMissing,
-    #[error("--{flag}={value} is below 0: give a value of 0 (the default) or more")]
-    Negative { flag: &'static str, value: i64 },
+    #[error("--{flag}={value} is below 0: give 0 or more")]
+    Negative { flag: &'static str, value: String },
     #[error("--{flag}={value} does not fit this machine")]
     TooLarge { flag: &'static str, value: u64 },
     #[error("--{flag}={url} names no file of a socket")]
@@ -408,8 +412,7 @@ impl Config {
             )?,
             initial_election_tick_advance: self.initial_election_tick_advance,
             pre_vote: self.pre_vote,
-            // Below 0 no learner fits either.
-            max_learners: usize::try_from(self.max_learners).unwrap_or(0),
+            max_learners: learners(self.max_learners)?,
             strict_reconfig_check: self.strict_reconfig_check,
             force_new_cluster: self.force_new_cluster,
             raft_read_timeout: peer_timeout(self.raft_read_timeout),
@@ -478,6 +481,7 @@ impl Config {
             unsafe_no_fsync: self.unsafe_no_fsync,
             enable_v2: self.enable_v2,
             extensive_metrics: self.metrics == "extensive",
+            features: self.gates.features(),
             notices,
         })
     }
@@ -784,7 +788,11 @@ pub(super) fn duration(
     match u64::try_from(nanos) {
         Ok(0) => Ok(Duration::from_millis(default_ms)),
         Ok(nanos) => Ok(Duration::from_nanos(nanos)),
-        Err(_) => Err(ConfigError::Negative { flag, value: nanos }),
+        Err(_) => {
+            let magnitude = GoDuration(Duration::from_nanos(nanos.unsigned_abs()));
+            let value = format!("-{magnitude}");
+            Err(ConfigError::Negative { flag, value })
+        }
     }
 }
 
@@ -815,8 +823,18 @@ fn count(flag: &'static str, value: i64, default: usize) -> Result<usize, Config
     match u64::try_from(value) {
         Ok(0) => Ok(default),
         Ok(value) => to_usize(flag, value),
-        Err(_) => Err(ConfigError::Negative { flag, value }),
+        Err(_) => Err(negative(flag, value)),
     }
+}
+
+/// 0 stands for none; etcd does not start for the first time with less.
+fn learners(value: i64) -> Result<usize, ConfigError> {
+    usize::try_from(value).map_err(|_| negative("max-learners", value))
+}
+
+fn negative(flag: &'static str, value: i64) -> ConfigError {
+    let value = value.to_string();
+    ConfigError::Negative { flag, value }
 }
 
 #[cfg(test)]

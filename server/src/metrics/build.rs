@@ -6,7 +6,7 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, exponential_buckets,
 };
 
-use super::{ByOp, ClientRequests, Disk, Marked, Mvcc, Scrapes, Server, bool_label, features};
+use super::{ByOp, ByOutcome, ClientRequests, Disk, Marked, Mvcc, Scrapes, Server};
 
 /// Makes and registers.
 pub(super) struct Builder<'a> {
@@ -97,7 +97,7 @@ impl Builder<'_> {
         )?;
         let ranges = self.histograms(
             "etcd_server_range_duration_seconds",
-            "Time to answer a range.",
+            "Time to read a range.",
             &["success"],
             (0.0001, 2.0, 20),
         )?;
@@ -109,15 +109,10 @@ impl Builder<'_> {
         )?;
         let requests = self.histograms(
             "etcd_server_request_duration_seconds",
-            "Time from a proposal to its answer.",
+            "Time from the begin of a request to its answer.",
             &["type", "success"],
             (0.001, 2.0, 14),
         )?;
-        features::show_defaults(&self.gauges(
-            "etcd_server_feature_enabled",
-            "1 for a feature gate that is on.",
-            &["name", "stage"],
-        )?);
         Ok(Server {
             heartbeat_send_failures: self.counter(
                 "etcd_server_heartbeat_send_failures_total",
@@ -198,12 +193,9 @@ impl Builder<'_> {
                 "Checks by outcome.",
                 &["type", "name", "status"],
             )?,
-            apply_duration: ByOp::new(&applies, |op, success| vec!["v3", op, success]),
-            range_duration: [
-                ranges.with_label_values(&[bool_label(false)]),
-                ranges.with_label_values(&[bool_label(true)]),
-            ],
-            request_duration: ByOp::new(&requests, |op, success| vec![op, success]),
+            apply_duration: ByOp::new(applies, |op, success| vec!["v3", op, success]),
+            range_duration: ByOutcome::new(ranges),
+            request_duration: ByOp::new(requests, |op, success| vec![op, success]),
             client_streams: ClientRequests::new(client_requests.clone(), "stream"),
             client_requests: ClientRequests::new(client_requests, "unary"),
             cluster_version: self.gauges(

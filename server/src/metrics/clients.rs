@@ -19,11 +19,10 @@ pub(crate) struct ClientRequests {
 
 impl ClientRequests {
     pub(super) fn new(family: IntCounterVec, kind: &'static str) -> Self {
-        let unknown = family.with_label_values(&[kind, "unknown"]);
         Self {
             family,
             kind,
-            versions: RwLock::new(HashMap::from([("unknown".to_owned(), unknown)])),
+            versions: RwLock::default(),
         }
     }
 
@@ -33,7 +32,7 @@ impl ClientRequests {
             return;
         }
         let mut versions = self.versions.write();
-        let version = if versions.len() < MAX_VERSIONS {
+        let version = if versions.len() < MAX_VERSIONS - 1 {
             version
         } else {
             "unknown"

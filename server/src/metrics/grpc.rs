@@ -1,5 +1,6 @@
 //! Counters of gRPC calls, one set per method, found by the request's path.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::{
@@ -41,10 +42,38 @@ pub(crate) struct Grpc {
     pub(crate) sent_bytes: IntCounter,
     /// Streams of requests that could not be read.
     stream_failures: IntCounterVec,
+    families: Families,
     /// By [`Method`], in its order.
-    methods: Vec<Rpc>,
-    /// Seconds of each call, in the same order; none unless metrics are extensive.
-    handling: Vec<Histogram>,
+    methods: Vec<OnceLock<Rpc>>,
+}
+
+/// What each method has a share of.
+#[derive(Debug)]
+struct Families {
+    started: IntCounterVec,
+    received: IntCounterVec,
+    sent: IntCounterVec,
+    handled: IntCounterVec,
+    /// Seconds of each call, if metrics are extensive.
+    handling: Option<HistogramVec>,
+}
+
+impl Families {
+    fn rpc(&self, method: Method) -> Rpc {
+        let (kind, service, name) = (method.kind().label(), method.service(), method.name());
+        let labels = [kind, service, name];
+        let handled = |code| self.handled.with_label_values(&[kind, service, name, code]);
+        Rpc {
+            started: self.started.with_label_values(&labels),
+            received: self.received.with_label_values(&labels),
+            sent: self.sent.with_label_values(&labels),
+            handled: CODES.map(handled),
+            handling: self
+                .handling
+                .as_ref()
+                .map(|family| family.with_label_values(&labels)),
+        }
+    }
 }
 
 /// Counters of one method.
@@ -58,6 +87,13 @@ struct Rpc {
     pub(crate) sent: IntCounter,
     /// Calls ended, by code.
     handled: [IntCounter; CODES.len()],
+    /// Seconds from begin to end.
+    handling: Option<Histogram>,
+}
+
+/// Whether a method is shown before somebody calls it. As in etcd, where these two services join the server later.
+fn shown_unused(method: Method) -> bool {
+    !matches!(method.service(), "v3lockpb.Lock" | "v3electionpb.Election")
 }
 
 impl Grpc {
@@ -92,18 +128,7 @@ impl Grpc {
             "Calls ended, by code.",
             &labels,
         )?;
-        let methods = Method::ALL.iter().map(|method| {
-            let (kind, service, name) = (method.kind().label(), method.service(), method.name());
-            let labels = [kind, service, name];
-            Rpc {
-                started: started.with_label_values(&labels),
-                received: received.with_label_values(&labels),
-                sent: sent.with_label_values(&labels),
-                handled: CODES.map(|code| handled.with_label_values(&[kind, service, name, code])),
-            }
-        });
-        let methods = methods.collect();
-        let mut handling = Vec::new();
+        let mut handling = None;
         if extensive {
             let options = HistogramOpts::new(
                 "grpc_server_handling_seconds",
@@ -111,11 +136,22 @@ impl Grpc {
             );
             let family = HistogramVec::new(options.buckets(DEFAULT_BUCKETS.to_vec()), &LABELS)?;
             registry.register(Box::new(family.clone()))?;
-            handling.extend(Method::ALL.iter().map(|method| {
-                let labels = [method.kind().label(), method.service(), method.name()];
-                family.with_label_values(&labels)
-            }));
+            handling = Some(family);
         }
+        let families = Families {
+            started,
+            received,
+            sent,
+            handled,
+            handling,
+        };
+        let methods = Method::ALL
+            .iter()
+            .map(|method| match shown_unused(*method) {
+                true => OnceLock::from(families.rpc(*method)),
+                false => OnceLock::new(),
+            });
+        let methods = methods.collect();
         let stream_failures = vec(
             "etcd_network_server_stream_failures_total",
             "Streams that failed.",
@@ -132,13 +168,13 @@ impl Grpc {
                 "Bytes to clients.",
             )?,
             methods,
-            handling,
+            families,
         })
     }
 
     /// The counters of a method.
     fn rpc(&self, method: Method) -> &Rpc {
-        &self.methods[method as usize]
+        self.methods[method as usize].get_or_init(|| self.families.rpc(method))
     }
 }
 
@@ -172,11 +208,11 @@ impl CallObserver for Metrics {
     }
 
     fn wants_time(&self) -> bool {
-        !self.grpc.handling.is_empty()
+        self.grpc.families.handling.is_some()
     }
 
     fn took(&self, method: Method, time: Duration) {
-        if let Some(handling) = self.grpc.handling.get(method as usize) {
+        if let Some(handling) = &self.grpc.rpc(method).handling {
             handling.observe(time.as_secs_f64());
         }
     }

@@ -1,91 +1,147 @@
-//! Durations by the kind of request that went through the log.
+//! Durations by the kind of a request.
+
+use std::sync::OnceLock;
 
 use prometheus::{Histogram, HistogramVec};
 use retcd_proto::etcdserverpb::InternalRaftRequest;
 
-/// Kinds of requests, by etcd's names for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Op {
-    /// A range that was proposed.
-    Range,
-    /// A put.
-    Put,
-    /// A deletion.
-    DeleteRange,
-    /// A transaction.
-    Txn,
-    /// A compaction.
-    Compaction,
-    /// A new lease.
-    LeaseGrant,
-    /// The end of a lease.
-    LeaseRevoke,
-    /// What is left of leases.
-    LeaseCheckpoint,
-    /// Something about alarms.
-    Alarm,
-    /// The cluster's version.
-    ClusterVersionSet,
-    /// A member's name and client URLs.
-    ClusterMemberAttrSet,
+/// Defines [`Op`] with etcd's names, and how a request of the log is told apart by its fields. The first fit counts.
+macro_rules! ops {
+    ($($field:ident $op:ident,)+) => {
+        /// Kinds of requests, by etcd's names for them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Op {
+            $(
+                #[doc = stringify!($op)]
+                $op,
+            )+
+            /// A transaction that only reads, and is not in the log.
+            ReadonlyTxn,
+        }
+
+        impl Op {
+            const NAMES: [&str; [$(stringify!($op)),+].len() + 1] = [$(stringify!($op),)+ "ReadonlyTxn"];
+
+            /// The kind of a request of the log; `None` for one that etcd 3.7 does not know.
+            pub(crate) fn of(r: &InternalRaftRequest) -> Option<Self> {
+                $(
+                    if r.$field.is_some() {
+                        return Some(Self::$op);
+                    }
+                )+
+                None
+            }
+        }
+    };
 }
 
-impl Op {
-    const ALL: [(Self, &'static str); 11] = [
-        (Self::Range, "Range"),
-        (Self::Put, "Put"),
-        (Self::DeleteRange, "DeleteRange"),
-        (Self::Txn, "Txn"),
-        (Self::Compaction, "Compaction"),
-        (Self::LeaseGrant, "LeaseGrant"),
-        (Self::LeaseRevoke, "LeaseRevoke"),
-        (Self::LeaseCheckpoint, "LeaseCheckpoint"),
-        (Self::Alarm, "Alarm"),
-        (Self::ClusterVersionSet, "ClusterVersionSet"),
-        (Self::ClusterMemberAttrSet, "ClusterMemberAttrSet"),
-    ];
-
-    /// The kind of a request; `None` for one that this release does not serve.
-    pub(crate) fn of(r: &InternalRaftRequest) -> Option<Self> {
-        let kinds = [
-            (r.put.is_some(), Self::Put),
-            (r.txn.is_some(), Self::Txn),
-            (r.delete_range.is_some(), Self::DeleteRange),
-            (r.range.is_some(), Self::Range),
-            (r.compaction.is_some(), Self::Compaction),
-            (r.lease_grant.is_some(), Self::LeaseGrant),
-            (r.lease_revoke.is_some(), Self::LeaseRevoke),
-            (r.lease_checkpoint.is_some(), Self::LeaseCheckpoint),
-            (r.alarm.is_some(), Self::Alarm),
-            (r.cluster_version_set.is_some(), Self::ClusterVersionSet),
-            (
-                r.cluster_member_attr_set.is_some(),
-                Self::ClusterMemberAttrSet,
-            ),
-        ];
-        kinds.into_iter().find_map(|(is, op)| is.then_some(op))
-    }
+ops! {
+    range Range,
+    put Put,
+    delete_range DeleteRange,
+    txn Txn,
+    compaction Compaction,
+    lease_grant LeaseGrant,
+    lease_revoke LeaseRevoke,
+    lease_checkpoint LeaseCheckpoint,
+    alarm Alarm,
+    authenticate Authenticate,
+    auth_enable AuthEnable,
+    auth_disable AuthDisable,
+    auth_status AuthStatus,
+    auth_user_add AuthUserAdd,
+    auth_user_delete AuthUserDelete,
+    auth_user_change_password AuthUserChangePassword,
+    auth_user_grant_role AuthUserGrantRole,
+    auth_user_get AuthUserGet,
+    auth_user_revoke_role AuthUserRevokeRole,
+    auth_role_add AuthRoleAdd,
+    auth_role_grant_permission AuthRoleGrantPermission,
+    auth_role_get AuthRoleGet,
+    auth_role_revoke_permission AuthRoleRevokePermission,
+    auth_role_delete AuthRoleDelete,
+    auth_user_list AuthUserList,
+    auth_role_list AuthRoleList,
+    cluster_version_set ClusterVersionSet,
+    cluster_member_attr_set ClusterMemberAttrSet,
+    downgrade_info_set DowngradeInfoSet,
+    downgrade_version_test DowngradeVersionTest,
 }
 
-/// One histogram for each kind and outcome, found without hashing.
+/// One histogram for each kind and outcome that there was, found without hashing. As in etcd, what never happened is not
+/// shown.
 #[derive(Debug)]
-pub(crate) struct ByOp([[Histogram; 2]; Op::ALL.len()]);
+pub(crate) struct ByOp {
+    family: HistogramVec,
+    /// Puts a kind's name and an outcome into the order of the family's labels.
+    labels: fn(&'static str, &'static str) -> Vec<&'static str>,
+    /// By kind, then failures and successes.
+    seen: [[OnceLock<Histogram>; 2]; Op::NAMES.len()],
+}
 
 impl ByOp {
     /// `labels` puts a kind's name and an outcome into the order of the family's labels.
     pub(super) fn new(
-        family: &HistogramVec,
+        family: HistogramVec,
         labels: fn(&'static str, &'static str) -> Vec<&'static str>,
     ) -> Self {
-        Self(Op::ALL.map(|(_, name)| {
-            ["false", "true"].map(|success| family.with_label_values(&labels(name, success)))
-        }))
+        Self {
+            family,
+            labels,
+            seen: std::array::from_fn(|_| Default::default()),
+        }
     }
 
     /// Adds one duration in seconds.
     pub(crate) fn observe(&self, op: Option<Op>, success: bool, seconds: f64) {
-        if let Some(op) = op {
-            self.0[op as usize][usize::from(success)].observe(seconds);
+        let Some(op) = op else { return };
+        let (number, outcome) = (op as usize, usize::from(success));
+        let histogram = self.seen[number][outcome].get_or_init(|| {
+            let labels = (self.labels)(Op::NAMES[number], ["false", "true"][outcome]);
+            self.family.with_label_values(&labels)
+        });
+        histogram.observe(seconds);
+    }
+}
+
+/// A histogram for failures and one for successes, shown once there was one.
+#[derive(Debug)]
+pub(crate) struct ByOutcome {
+    family: HistogramVec,
+    seen: [OnceLock<Histogram>; 2],
+}
+
+impl ByOutcome {
+    /// Of a family with the one label `success`.
+    pub(super) fn new(family: HistogramVec) -> Self {
+        Self {
+            family,
+            seen: Default::default(),
         }
+    }
+
+    /// Adds one duration in seconds.
+    pub(crate) fn observe(&self, success: bool, seconds: f64) {
+        let outcome = usize::from(success);
+        let new = || self.family.with_label_values(&[["false", "true"][outcome]]);
+        self.seen[outcome].get_or_init(new).observe(seconds);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_have_etcds_names() {
+        assert_eq!(Op::NAMES[Op::Range as usize], "Range");
+        assert_eq!(Op::NAMES[Op::ReadonlyTxn as usize], "ReadonlyTxn");
+        let request = InternalRaftRequest {
+            downgrade_info_set: Some(Default::default()),
+            ..Default::default()
+        };
+        let op = Op::of(&request).expect("known");
+        assert_eq!(Op::NAMES[op as usize], "DowngradeInfoSet");
+        assert_eq!(Op::of(&InternalRaftRequest::default()), None);
     }
 }

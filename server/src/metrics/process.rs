@@ -1,6 +1,7 @@
 //! `process_*` and `os_fd_*`: facts about the whole process, read when somebody asks.
 
-use prometheus::{Gauge, IntGauge, Registry};
+use parking_lot::Mutex;
+use prometheus::{Counter, Gauge, IntGauge, Registry};
 
 use super::saturating;
 
@@ -9,14 +10,16 @@ const TICKS: f64 = 100.0;
 
 #[derive(Debug)]
 pub(super) struct Process {
-    cpu_seconds: Gauge,
+    cpu_seconds: Counter,
     start_time: Gauge,
     resident: IntGauge,
     virtual_size: IntGauge,
     virtual_limit: Gauge,
-    network: [Gauge; 2],
+    network: [Counter; 2],
     fds: [IntGauge; 2],
     max_fds: [IntGauge; 2],
+    /// Held by whoever raises counters to what the system says.
+    updating: Mutex<()>,
 }
 
 impl Process {
@@ -26,13 +29,18 @@ impl Process {
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
+        let counter = |name: &str, help: &str| -> Result<Counter, prometheus::Error> {
+            let counter = Counter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok(counter)
+        };
         let int = |name: &str, help: &str| -> Result<IntGauge, prometheus::Error> {
             let gauge = IntGauge::new(name, help)?;
             registry.register(Box::new(gauge.clone()))?;
             Ok(gauge)
         };
         Ok(Self {
-            cpu_seconds: float(
+            cpu_seconds: counter(
                 "process_cpu_seconds_total",
                 "CPU time of the process in seconds.",
             )?,
@@ -47,11 +55,11 @@ impl Process {
                 "Most virtual memory allowed.",
             )?,
             network: [
-                float(
+                counter(
                     "process_network_receive_bytes_total",
                     "Bytes received by all processes in the network namespace of this one.",
                 )?,
-                float(
+                counter(
                     "process_network_transmit_bytes_total",
                     "Bytes sent by all processes in the network namespace of this one.",
                 )?,
@@ -64,14 +72,16 @@ impl Process {
                 int("process_max_fds", "Most file descriptors allowed.")?,
                 int("os_fd_limit", "Most file descriptors allowed.")?,
             ],
+            updating: Mutex::default(),
         })
     }
 
     /// Reads `/proc/self`. Where there is none, values stay at 0.
     pub(super) fn update(&self) {
+        let _guard = self.updating.lock();
         let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
         if let Some(stat) = Stat::parse(&read("/proc/self/stat")) {
-            self.cpu_seconds.set(stat.cpu_ticks / TICKS);
+            raise(&self.cpu_seconds, stat.cpu_ticks / TICKS);
             self.virtual_size.set(saturating(stat.virtual_bytes));
             let booted = read("/proc/stat")
                 .lines()
@@ -94,8 +104,8 @@ impl Process {
         let limit = rustix::process::getrlimit(rustix::process::Resource::As).current;
         self.virtual_limit.set(limit.unwrap_or(u64::MAX) as f64);
         if let Some(octets) = octets(&read("/proc/self/net/netstat")) {
-            for (gauge, octets) in self.network.iter().zip(octets) {
-                gauge.set(octets as f64);
+            for (counter, octets) in self.network.iter().zip(octets) {
+                raise(counter, octets as f64);
             }
         }
         if let Some((open, limit)) = descriptors() {
@@ -104,6 +114,11 @@ impl Process {
             self.max_fds.iter().for_each(|gauge| gauge.set(limit));
         }
     }
+}
+
+/// Brings a counter up to a number that somebody else counts.
+fn raise(counter: &Counter, to: f64) {
+    counter.inc_by((to - counter.get()).max(0.0));
 }
 
 /// How many file descriptors are open, and how many may be.

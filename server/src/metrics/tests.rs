@@ -95,7 +95,10 @@ fn buckets_are_etcds() {
 
 #[test]
 fn calls_are_timed_if_metrics_are_extensive() {
-    let (basic, extensive) = (metrics(), Metrics::with(true).expect("names are unique"));
+    let (basic, extensive) = (
+        metrics(),
+        Metrics::with(true, &[]).expect("names are unique"),
+    );
     assert_eq!((basic.wants_time(), extensive.wants_time()), (false, true));
     for metrics in [&basic, &extensive] {
         metrics.took(Method::Put, std::time::Duration::from_millis(7));

@@ -61,6 +61,7 @@ impl Reader {
         }
         self.gates.check(notices)?;
         self.config.set_member_local_addr = self.gates.is_open("SetMemberLocalAddr");
+        self.config.gates = self.gates.clone();
         if self.debug && !self.set.contains("log-level") {
             self.config.log.level = "debug".into();
         }
