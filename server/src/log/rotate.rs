@@ -105,7 +105,7 @@ fn switch(key: &str, value: &Value, before: bool) -> Result<bool, SettingsError>
 
 fn mismatch(key: &str, found: &str, wanted: &str) -> SettingsError {
     SettingsError::RotationValue(format!(
-        "json: cannot unmarshal {found} into Go struct field logRotationConfig.{key} of type {wanted}"
+        "json: cannot unmarshal {found} into Go struct field logRotationConfig.Logger.{key} of type {wanted}"
     ))
 }
 
@@ -296,15 +296,21 @@ mod tests {
         let value = "invalid log rotation config: json: cannot unmarshal ";
         assert_eq!(
             refusal(r#"{"maxsize": "1"}"#),
-            format!("{value}string into Go struct field logRotationConfig.maxsize of type int")
+            format!(
+                "{value}string into Go struct field logRotationConfig.Logger.maxsize of type int"
+            )
         );
         assert_eq!(
             refusal(r#"{"maxage": 1.5}"#),
-            format!("{value}number 1.5 into Go struct field logRotationConfig.maxage of type int")
+            format!(
+                "{value}number 1.5 into Go struct field logRotationConfig.Logger.maxage of type int"
+            )
         );
         assert_eq!(
             refusal(r#"{"compress": 1}"#),
-            format!("{value}number into Go struct field logRotationConfig.compress of type bool")
+            format!(
+                "{value}number into Go struct field logRotationConfig.Logger.compress of type bool"
+            )
         );
         assert_eq!(
             refusal("[]"),
