@@ -33,8 +33,10 @@ impl Member {
             true => ConfChangeType::ConfChangeAddLearnerNode,
             false => ConfChangeType::ConfChangeAddNode,
         };
-        self.configure(kind, member.id, Some(member.to_json()))
+        let added = self.configure(kind, member.id, Some(member.to_json()));
+        added
             .await
+            .inspect_err(|error| self.tell_owner(error, member))
     }
 
     /// Removes a member for ever; returns the rest.
@@ -56,7 +58,36 @@ impl Member {
             ..membership::Member::default()
         };
         let kind = ConfChangeType::ConfChangeUpdateNode;
-        self.configure(kind, id, Some(member.to_json())).await
+        let updated = self.configure(kind, id, Some(member.to_json()));
+        updated
+            .await
+            .inspect_err(|error| self.tell_owner(error, &member))
+    }
+
+    /// A URL was refused because a member has it: says which one, and what to do.
+    fn tell_owner(&self, error: &Error, refused: &membership::Member) {
+        if !matches!(error, Error::PeerUrlExist) {
+            return;
+        }
+        let cluster = self.cluster.load();
+        for owner in cluster.members().filter(|owner| owner.id != refused.id) {
+            if let Some(url) = owner
+                .peer_urls
+                .iter()
+                .find(|url| refused.peer_urls.contains(url))
+            {
+                let id = format!("{:x}", owner.id);
+                let name = if owner.name.is_empty() {
+                    "not started yet"
+                } else {
+                    &owner.name
+                };
+                warn!(self.logger, "rejecting member request; peer URL {} belongs to member {} ({}): give this member \
+                        another one, or correct that one first with `etcdctl member update {} --peer-urls=...`, or \
+                        remove it with `etcdctl member remove {}`", url, id, name, id, id;
+                    "requested-member-id" => format!("{:x}", refused.id));
+            }
+        }
     }
 
     /// Makes a voter of a learner; returns all members. Only the leader knows whether it may, so others ask it.

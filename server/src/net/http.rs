@@ -12,6 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
 use hyper::body::{Body as _, Incoming};
+use slog::warn;
 
 use super::body::Body;
 use super::gateway;
@@ -149,6 +150,9 @@ async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
         return level::serve(log, request, body).await;
     }
     if client && path.starts_with("/v2/") {
+        // Clients of that API show the status alone.
+        let why = NO_V2.trim_end().trim_start_matches("404 page not found: ");
+        warn!(site.settings.logger, "refused a request: {}", why; "path" => path);
         return error(StatusCode::NOT_FOUND, NO_V2);
     }
     if client && site.settings.profiles && (path == "/debug/pprof" || path.starts_with(PROFILES)) {
