@@ -6,9 +6,12 @@
 
 mod beyond;
 mod calls;
+mod curl;
 mod flags;
+mod page;
 mod plan;
 mod shown;
+mod split;
 mod streams;
 
 use plan::Plan;

@@ -24,11 +24,26 @@ pub(crate) struct Server<'a> {
     pub(crate) member: &'a Member,
     /// Its id, in decimal.
     pub(crate) id: String,
+    port: u16,
 }
 
-impl Server<'_> {
-    pub(crate) fn port(&self) -> u16 {
-        self.member.port()
+impl<'a> Server<'a> {
+    /// A member on its client port.
+    pub(crate) fn of(member: &'a Member) -> Self {
+        Self::at(member, member.port())
+    }
+
+    /// A member that speaks HTTP on this port.
+    pub(crate) fn at(member: &'a Member, port: u16) -> Self {
+        let id = http1::get(port, "/debug/vars").ok();
+        let id: Option<Value> = id.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+        let id = id.and_then(|vars| u64::from_str_radix(vars["raft.status"]["id"].as_str()?, 16).ok());
+        Self { member, id: id.unwrap_or_default().to_string(), port }
+    }
+
+    /// Where it speaks HTTP.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
     }
 
     /// A text with `{member}` replaced by its id.
@@ -141,10 +156,7 @@ impl Plan {
 
     fn run(&self, program: &Path) -> Vec<String> {
         let member = Member::start(Setup::new(PathBuf::from(program)).flags(self.flags.iter().cloned()));
-        let id = http1::get(member.port(), "/debug/vars").ok();
-        let id: Option<Value> = id.and_then(|answer| serde_json::from_slice(&answer.body).ok());
-        let id = id.and_then(|vars| u64::from_str_radix(vars["raft.status"]["id"].as_str()?, 16).ok());
-        let server = Server { member: &member, id: id.unwrap_or_default().to_string() };
+        let server = Server::of(&member);
         self.steps.iter().map(|step| (step.act)(&server).replace('\n', "\\n")).collect()
     }
 }

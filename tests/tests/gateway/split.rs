@@ -42,7 +42,7 @@ fn talk(program: PathBuf) -> Vec<String> {
         ("POST", "/v3/lease/keepalive", r#"{"ID":7}"#),
         ("GET", "/v3/kv/range", ""),
         ("GET", "/health", ""),
-        ("GET", "/readyz?verbose", ""),
+        ("GET", "/readyz", ""),
         ("GET", "/version", ""),
         ("GET", "/metrics", ""),
         ("GET", "/debug/vars", ""),

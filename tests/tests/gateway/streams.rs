@@ -99,7 +99,7 @@ fn watches(plan: &mut Plan) {
             {"create_request":{"key":"Yg==","watch_id":9}}{"cancel_request":{"watch_id":"9"}}{"progress_request":{}}"#;
         let (head, mut lines) = lines(server, "/v3/watch", body, |lines| lines.len() >= 4);
         // When the progress is told is a matter of chance.
-        lines[1..].sort();
+        lines.sort();
         format!("{head} {}", lines.join("\n"))
     });
     for body in [
@@ -113,6 +113,7 @@ fn watches(plan: &mut Plan) {
     }
     plan.request("GET", "/v3/watch", &[], "", &[]);
     plan.request("POST", "/v3/watch", &[("Grpc-Timeout", "soon")], "{}", &[]);
+    plan.request("POST", "/v3/watch", &[("Grpc-Timeout", "-1S")], "{}", &[]);
 }
 
 fn others(plan: &mut Plan) {
@@ -120,6 +121,7 @@ fn others(plan: &mut Plan) {
         plan.post("/v3/lease/keepalive", body);
     }
     plan.request("GET", "/v3/lease/keepalive", &[], "", &[]);
+    plan.request("POST", "/v3/lease/keepalive", &[("Grpc-Timeout", "1n")], "{}", &[]);
     plan.act("a snapshot", |server| {
         let mut stream = http1::stream(server.port(), "/v3/maintenance/snapshot", &[], b"{}").expect("an answer");
         let head = shown::head(&stream.head);
