@@ -187,6 +187,19 @@ fn the_unit_starts_the_server_with_the_sample_where_it_looks_for_it() {
 }
 
 #[test]
+fn the_sockets_are_those_of_the_defaults() {
+    let text = read("systemd/etcd.socket");
+    let sockets = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("ListenStream="));
+    let defaults = ["listen-client-urls", "listen-peer-urls"].map(|name| {
+        let url = all()[name].default;
+        url.replace("http://localhost", "127.0.0.1")
+    });
+    assert_eq!(sockets.collect::<Vec<_>>(), defaults);
+}
+
+#[test]
 fn the_container_has_what_is_built() {
     let file = read("Containerfile");
     let copied = file

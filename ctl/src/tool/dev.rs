@@ -232,7 +232,7 @@ fn banner(layout: &Layout, place: &Place) -> String {
         "{}: {members}; {} {fate}\n\n\
          \x20 endpoint  {endpoints}\n\
          \x20 try       etcdctl --endpoints={endpoints} put greeting hello\n\
-         \x20 or        export ETCDCTL_API=3 ETCDCTL_ENDPOINTS={endpoints}\n\
+         \x20 or        export ETCDCTL_ENDPOINTS={endpoints}\n\
          \x20 stop      Ctrl-C\n",
         retcd::config::SERVER_NAME,
         shown(place.dir()),

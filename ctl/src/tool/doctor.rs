@@ -72,18 +72,12 @@ fn run(args: &[String], out: &mut dyn Write) -> Result<u8, Failure> {
         }
         return Ok(0);
     }
-    // All files that were named to this program are read; what follows is about those of the member.
-    let elsewhere = arguments
-        .working_dir
-        .as_ref()
-        .map(std::env::set_current_dir);
-    let mut report = examine(&arguments.request);
-    if let (Some(Err(error)), Some(dir)) = (elsewhere, &arguments.working_dir) {
-        report.skipped.push(format!(
-            "relative paths: the member is started in {}, which cannot be entered here ({error})",
-            dir.display()
-        ));
+    // All files that were named to this program are read; relative paths in what follows are of the member. Where the
+    // directory is still to be made, there is nothing in it.
+    if let Some(dir) = &arguments.request.working_dir {
+        let _ = std::env::set_current_dir(dir);
     }
+    let report = examine(&arguments.request);
     match arguments.form {
         Form::Text => out.write_all(show::text(&report).as_bytes())?,
         Form::Json => {

@@ -95,7 +95,8 @@ fn usable(dir: &Path, flag: &str, user: Option<&User>, findings: &mut Findings) 
             "data-dir-access",
             format!("{what}: {}: {reason}", existing.display()),
             format!(
-                "give it to the user who runs the member: mkdir -p {0} && chown -R {who}: {0} && chmod 700 {0}",
+                "give it to the user who runs the member: mkdir -p {0} && chown -R {who}: {0} && chmod 700 {0}; a unit does so with \
+                 StateDirectory= (name it with --unit, so that it is looked at)",
                 dir.display()
             ),
         );

@@ -89,7 +89,8 @@ impl Findings {
         let finding = Finding {
             check,
             severity,
-            what: what.to_string(),
+            // Each finding has one line.
+            what: what.to_string().replace('\n', "; "),
             fix: fix.to_string(),
         };
         if !self.report.findings.contains(&finding) {

@@ -264,7 +264,9 @@ fn tell(notice: &Notice, findings: &mut Findings) {
             };
             findings.warning("flag-old", what, fix);
         }
+        // Told with more to it.
         "found invalid file under data directory" => {}
+        message if message.starts_with("flags beside a configuration file") => {}
         _ => {
             let severity = match notice.level {
                 Level::Critical | Level::Error => Severity::Error,

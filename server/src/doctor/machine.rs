@@ -121,8 +121,9 @@ fn descriptors(limit: u64, certain: bool, findings: &mut Findings) {
 
 /// Where data and log are, or will be.
 fn places(resolved: &Resolved) -> Vec<std::path::PathBuf> {
-    let mut dirs: Vec<_> = [&resolved.data_dir, &resolved.wal_dir]
-        .into_iter()
+    let wal = Some(&resolved.wal_dir).filter(|_| resolved.wal_dir_dedicated);
+    let mut dirs: Vec<_> = std::iter::once(&resolved.data_dir)
+        .chain(wal)
         .filter_map(|dir| access::existing(dir))
         .filter(|dir| dir.is_dir())
         .collect();

@@ -57,6 +57,8 @@ pub struct Request {
     pub missing_user: Option<String>,
     /// How many files it may have open; `None`: as many as whoever asks.
     pub open_files: Option<u64>,
+    /// Where the member is started, if not where this is called: its data may lie below.
+    pub working_dir: Option<PathBuf>,
     /// Directories that the service manager makes before it starts the member.
     pub made: Vec<PathBuf>,
     /// Ask nobody over the network.
@@ -77,9 +79,20 @@ pub fn examine(request: &Request) -> Report {
 }
 
 fn look(request: &Request, config: Config, findings: &mut Findings) {
-    let Some(resolved) = given::resolve(&config, findings) else {
+    let Some(mut resolved) = given::resolve(&config, findings) else {
         return;
     };
+    if let Some(start) = &request.working_dir {
+        let dirs = [
+            &mut resolved.data_dir,
+            &mut resolved.member_dir,
+            &mut resolved.snap_dir,
+            &mut resolved.wal_dir,
+        ];
+        for dir in dirs {
+            *dir = start.join(&*dir);
+        }
+    }
     let user = request.user.as_ref();
     if let Some(name) = &request.missing_user {
         findings.error(

@@ -1,7 +1,7 @@
 //! Which of the arguments are for `doctor`, and which are flags of the member.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use retcd::config::{flags, parse_bool};
 use retcd::doctor::{Request, Unit, User, read_env_file};
@@ -21,8 +21,6 @@ pub(super) struct Arguments {
     pub(super) form: Form,
     pub(super) strict: bool,
     pub(super) list: bool,
-    /// Where the member is started, if a unit says so: relative paths begin there.
-    pub(super) working_dir: Option<PathBuf>,
 }
 
 impl Arguments {
@@ -36,7 +34,6 @@ impl Arguments {
             form: Form::Text,
             strict: false,
             list: false,
-            working_dir: None,
         };
         let mut env_file = None;
         let mut unit_given: Option<Unit> = None;
@@ -106,7 +103,7 @@ impl Arguments {
             request.args.splice(..0, unit.args);
             request.open_files = Some(unit.open_files);
             request.made = unit.made;
-            arguments.working_dir = unit.working_dir;
+            request.working_dir = unit.working_dir;
             if request.user.is_none()
                 && let Some(name) = unit.user
             {
