@@ -27,14 +27,23 @@ impl Process {
     /// # Panics
     /// If the program cannot be run.
     #[must_use]
-    pub fn start(mut command: Command) -> Self {
+    pub fn start(command: Command) -> Self {
+        Self::start_with(command, Stdio::null())
+    }
+
+    /// The same, with what it is to have as its standard input.
+    ///
+    /// # Panics
+    /// If the program cannot be run.
+    #[must_use]
+    pub fn start_with(mut command: Command, stdin: impl Into<Stdio>) -> Self {
         let given: Vec<_> = command.get_envs().map(|(name, _)| name.to_owned()).collect();
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("ETCD") && !given.contains(&name) {
                 command.env_remove(name);
             }
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = format!("{command:?}");
         let mut child = command.spawn().unwrap_or_else(|e| panic!("{what} does not start: {e}"));
         let log = Log::default();
