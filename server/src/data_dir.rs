@@ -27,7 +27,7 @@ pub(crate) struct DataDir {
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// It cannot be created, listed or written.
-    #[error("cannot write to {what} directory {path}: {source}; give the user that runs the member read and write permission there, on a file system with free space that is not mounted read-only", path = path.display())]
+    #[error("cannot write to {what} directory {path}: {source}; give the user that runs the member read and write permission there, on a file system with free space that is not mounted read-only, or name another directory with --data-dir or --wal-dir", path = path.display())]
     Access {
         /// Which directory: data, member, WAL or snapshot.
         what: &'static str,

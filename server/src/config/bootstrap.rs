@@ -142,7 +142,36 @@ impl BootstrapError {
                 "--auto-compaction-retention={retention} says neither how long nor how many: give a duration with a unit \
                  (30m, 12h), a plain number of hours, or with --auto-compaction-mode=revision a number of revisions"
             )),
-            _ => None,
+            Self::Url(_) => Some(
+                "--initial-cluster takes name=url[,name=url...], such as m1=http://10.0.0.1:2380,m2=http://10.0.0.2:2380: \
+                 each part needs a name, = and a URL with a port"
+                    .to_owned(),
+            ),
+            Self::Unresolved { .. } => Some(
+                "write the same hosts in --initial-advertise-peer-urls and in --initial-cluster, letter by letter, or see \
+                 that their names resolve on this machine"
+                    .to_owned(),
+            ),
+            Self::DuplicateUrl(_) => {
+                Some("give each member of --initial-cluster peer URLs of its own".to_owned())
+            }
+            Self::PeerTls(_) => Some(missing_pair("peer-", "--listen-peer-urls")),
+            Self::ClientTls(_) => Some(missing_pair("", "--listen-client-urls")),
+            Self::MetricsTls => Some(missing_pair("", "--listen-metrics-urls")),
+            Self::CipherSuite(_) => Some(
+                "--cipher-suites takes Go's names separated by commas, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256: \
+                 correct the name, or leave the flag out for all that are safe"
+                    .to_owned(),
+            ),
+            Self::PeerCertificate(_) => Some(wrong_files("peer-")),
+            Self::ClientCertificate(_) => Some(wrong_files("")),
+            Self::SelfSigned { peer, .. } => {
+                let prefix = if *peer { "peer-" } else { "" };
+                Some(format!(
+                    "--{prefix}auto-tls writes a certificate to the data directory: see that the user of the member may \
+                     write there, or name one with --{prefix}cert-file and --{prefix}key-file"
+                ))
+            }
         }
     }
 
@@ -198,6 +227,21 @@ impl BootstrapError {
         notices.push(Notice::new(Level::Critical, message, error()));
         notices
     }
+}
+
+fn missing_pair(prefix: &str, urls: &str) -> String {
+    format!(
+        "name a certificate and its key with --{prefix}cert-file and --{prefix}key-file, let the member make one that \
+         authenticates nobody with --{prefix}auto-tls, or write http:// in {urls}"
+    )
+}
+
+fn wrong_files(prefix: &str) -> String {
+    format!(
+        "--{prefix}cert-file, --{prefix}key-file and --{prefix}trusted-ca-file (and --{prefix}client-cert-file with \
+         --{prefix}client-key-file) are to name PEM files that belong together and that the user of the member can read; \
+         `retcd doctor` looks at them"
+    )
 }
 
 impl Resolved {

@@ -12,6 +12,7 @@ use std::io::{self, Read as _};
 use slog::Level;
 
 use super::flags::{Reader, Refusal};
+use super::help;
 use super::notice::Notice;
 use super::old;
 use super::table::{self, Flag, Kind};
@@ -67,6 +68,21 @@ impl Type {
             Self::List => "[]string",
         }
     }
+
+    /// How to write a value of it.
+    fn remedy(self) -> String {
+        match self {
+            Self::Text => "put the value in quotes".into(),
+            Self::Bool => "write true or false, without quotes".into(),
+            Self::Number("time.Duration", ..) => {
+                "write a whole number of nanoseconds, without quotes: 5s is 5000000000".into()
+            }
+            Self::Number(_, min, max) => {
+                format!("write a whole number from {min} to {max}, without quotes and units")
+            }
+            Self::List => "write a list, as in [one, two]".into(),
+        }
+    }
 }
 
 /// A file beyond this is no configuration.
@@ -87,7 +103,10 @@ pub(super) fn read(path: &str) -> Result<(Reader, Vec<Notice>), Refusal> {
         notices: Vec::new(),
         warnings: 0,
     };
-    let text = bytes(path).map_err(|error| file.refusal(error, None::<usize>))?;
+    let text = bytes(path).map_err(|error| {
+        let remedy = "name a file that the user of the member can read, with --config-file or ETCD_CONFIG_FILE";
+        file.refusal(error, None, remedy)
+    })?;
     file.read(&text)?;
     file.assign_all()?;
     file.count_warnings();
@@ -142,20 +161,29 @@ impl File<'_> {
                 .filter(|b| **b == b'\n')
                 .count()
                 + 1;
-            self.refusal("error converting YAML to JSON: yaml: invalid UTF-8", line)
+            let error = "error converting YAML to JSON: yaml: invalid UTF-8";
+            self.refusal(error, line, "save the file in UTF-8")
         })?;
         let document = yaml::parse(text).map_err(|error| {
-            self.refusal(
-                format!("error converting YAML to JSON: {error}"),
-                error.line(),
-            )
+            let text = format!("error converting YAML to JSON: {error}");
+            let remedy = match text.contains("cannot start any token") {
+                true => "indent with spaces, since YAML takes no tabs, and put texts with special signs in quotes",
+                false => {
+                    "write `key: value`, with a space after the colon and texts with special signs in quotes"
+                }
+            };
+            self.refusal(text, error.line(), remedy)
         })?;
         match &document.value {
             Value::Null => Ok(()),
             Value::Map(_) => self.section(&ROOT, &document),
             other => {
                 let error = unsuited(other, "Go value", "embed.configYAML");
-                Err(self.refusal(error, document.line))
+                Err(self.refusal(
+                    error,
+                    document.line,
+                    "write keys with values, such as `name: m1`",
+                ))
             }
         }
     }
@@ -182,9 +210,11 @@ impl File<'_> {
                     _ => {
                         let place =
                             format!("Go struct field {}.{}", section.of_its_fields, inner.path);
-                        return Err(
-                            self.refusal(unsuited(&node.value, &place, inner.kind), node.line)
+                        let error = unsuited(&node.value, &place, inner.kind);
+                        let remedy = format!(
+                            "write the keys of {key} in lines of their own below it, indented"
                         );
+                        return Err(self.refusal(error, node.line, &remedy));
                     }
                 }
             } else if let Some(flag) = section.flag(&name) {
@@ -221,7 +251,7 @@ impl File<'_> {
                     let error = format!(
                         "{DECODING} cannot unmarshal number {text} into {place} of type {kind}"
                     );
-                    return Err(self.refusal(error, node.line));
+                    return Err(self.refusal(error, node.line, &wanted.remedy()));
                 }
             },
             (Type::List, Value::List(items)) => {
@@ -231,7 +261,8 @@ impl File<'_> {
                         Value::Text(text) => list.push(text.clone()),
                         Value::Null => list.push(String::new()),
                         other => {
-                            return Err(self.refusal(unsuited(other, &place, "string"), item.line));
+                            let error = unsuited(other, &place, "string");
+                            return Err(self.refusal(error, item.line, &Type::Text.remedy()));
                         }
                     }
                 }
@@ -239,7 +270,8 @@ impl File<'_> {
                 return Ok(());
             }
             (_, other) => {
-                return Err(self.refusal(unsuited(other, &place, wanted.name()), node.line));
+                let error = unsuited(other, &place, wanted.name());
+                return Err(self.refusal(error, node.line, &wanted.remedy()));
             }
         };
         self.given.push((name, Given::Text(text), node.line));
@@ -281,16 +313,19 @@ impl File<'_> {
             (name, None) => self.reader.assign_unflagged(name, text),
         };
         let is_urls = table::find(name).is_some_and(|flag| flag.kind == Kind::Urls);
-        result.map_err(|error| match is_urls {
-            true => Refusal {
-                stderr: format!(
-                    "unexpected error setting up {name}: {error} ({}, line {line})\n",
-                    self.path
-                ),
-                notices: Vec::new(),
-                code: 1,
-            },
-            false => self.refusal(error, line),
+        result.map_err(|error| {
+            let remedy = old::find_any(name).map_or_else(String::new, help::remedy);
+            match is_urls {
+                true => Refusal {
+                    stderr: format!(
+                        "unexpected error setting up {name}: {error} ({}, line {line})\n{remedy}\n",
+                        self.path
+                    ),
+                    notices: Vec::new(),
+                    code: 1,
+                },
+                false => self.refusal(error, line, &remedy),
+            }
         })
     }
 
@@ -320,13 +355,21 @@ impl File<'_> {
         }
     }
 
-    /// etcd's text, and where to look.
-    fn refusal(&self, error: impl ToString, line: impl Into<Option<usize>>) -> Refusal {
+    /// etcd's text, where to look, and what to do.
+    fn refusal(
+        &self,
+        error: impl ToString,
+        line: impl Into<Option<usize>>,
+        remedy: &str,
+    ) -> Refusal {
         let mut refusal = Refusal::unverified(Vec::new(), error);
         if let Some(notice) = refusal.notices.last_mut() {
             notice.fields.push(("config-file", self.path.into()));
             if let Some(line) = line.into() {
                 notice.fields.push(("line", (line as u64).into()));
+            }
+            if !remedy.is_empty() {
+                notice.fields.push(("remedy", remedy.into()));
             }
         }
         refusal

@@ -9,7 +9,7 @@ use slog::Level;
 
 use super::auth;
 use super::file;
-use super::gates::Gates;
+use super::gates::{self, Gates};
 use super::help;
 use super::notice::{Field, Notice};
 use super::old::{self, Fate, OLD};
@@ -67,7 +67,7 @@ impl Refusal {
     }
 
     /// Adds a field to the last log line.
-    fn with(mut self, key: &'static str, value: impl Into<Field>) -> Self {
+    pub(super) fn with(mut self, key: &'static str, value: impl Into<Field>) -> Self {
         if let Some(notice) = self.notices.last_mut() {
             notice.fields.push((key, value.into()));
         }
@@ -93,10 +93,9 @@ pub fn from_command_line(
             });
         }
         Outcome::Positional(extra) => {
-            return Err(Refusal::unverified(
-                Vec::new(),
-                format!("{extra:?} is not a valid flag"),
-            ));
+            let error = format!("{extra:?} is not a valid flag");
+            let refusal = Refusal::unverified(Vec::new(), error);
+            return Err(refusal.with("remedy", help::no_flag(&extra)));
         }
         Outcome::Flags => {}
     }
@@ -472,7 +471,11 @@ impl Reader {
             "socket-reuse-address" => {
                 flag.is_default(text)?;
             }
-            "downgrade-check-time" => {
+            "downgrade-check-time"
+            | "distributed-tracing-address"
+            | "distributed-tracing-instance-id"
+            | "distributed-tracing-sampling-rate"
+            | "distributed-tracing-service-name" => {
                 match flag.is_default(text)? {
                     true => self.useless.remove(flag.name),
                     false => self.useless.insert(flag.name),
@@ -530,7 +533,8 @@ impl Reader {
         if self.falls_back_to_proxy {
             let error =
                 "v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"";
-            return Err(Refusal::unverified(notices, error));
+            let remedy = "leave --discovery-fallback out, and give clients the URLs of all members";
+            return Err(Refusal::unverified(notices, error).with("remedy", remedy));
         }
         if let Err(error) = auth::check(&mut self.unimplemented, &mut notices) {
             return Err(Refusal::unverified(notices, error));
@@ -539,7 +543,12 @@ impl Reader {
             return Err(Refusal::unverified(notices, refuse(name, &value)));
         }
         if let Err(error) = self.finish_old(&mut notices) {
-            return Err(Refusal::unverified(notices, error));
+            let half = error.ends_with(gates::PERSIST_ALONE);
+            let refusal = Refusal::unverified(notices, error);
+            return Err(match half {
+                true => refusal.with("remedy", gates::PERSIST_REMEDY),
+                false => refusal,
+            });
         }
         if self.set.contains("max-snapshots") {
             notices.push(Notice::warn(
@@ -563,7 +572,7 @@ impl Reader {
             let flag = ("flag", format!("--{name}").into());
             notices.push(Notice::new(
                 Level::Warning,
-                "flag has no effect here: its default holds",
+                "flag has no effect: its default holds",
                 vec![flag],
             ));
         }
@@ -601,6 +610,11 @@ fn known() -> impl Iterator<Item = &'static Flag> {
 fn origins(text: &str) -> Result<Vec<String>, ValueError> {
     if text == "*" {
         return Ok(vec![text.to_owned()]);
+    }
+    // Unlike other lists of URLs it cannot be empty.
+    if text.is_empty() {
+        let url = text.parse::<super::Url>();
+        url.map_err(|error| ValueError::Other(error.to_string()))?;
     }
     let urls = table::parse_urls(text)?;
     Ok(urls.iter().map(ToString::to_string).collect())

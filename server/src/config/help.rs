@@ -235,6 +235,23 @@ pub(super) fn remedy(flag: &Flag) -> String {
     )
 }
 
+/// What to do about an argument that is no flag.
+pub(super) fn no_flag(argument: &str) -> String {
+    match argument {
+        "gateway" => "this program has no `gateway`: put a TCP load balancer in front of the members, or give clients the \
+             URLs of all of them"
+            .into(),
+        "grpc-proxy" => {
+            "this program has no `grpc-proxy`: give clients the URLs of all members".into()
+        }
+        _ if argument.starts_with(['\u{2013}', '\u{2014}']) => {
+            "its dash is a long one, as word processors make it: write --".into()
+        }
+        _ => "take it out, or write it as --flag=value; truth values need the =, as in --auto-tls=false"
+            .into(),
+    }
+}
+
 /// What to do about a flag that there is not.
 pub(super) fn unknown(name: &str) -> String {
     let near = FLAGS

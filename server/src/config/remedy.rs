@@ -6,8 +6,8 @@ impl ConfigError {
     /// The next step, in one sentence.
     pub(crate) fn remedy(&self) -> String {
         match self {
-            Self::BindAddress(url) => format!(
-                "listen on an IP address of this machine, on 0.0.0.0 or on localhost instead of {url}; a name may be \
+            Self::BindAddress { flag, url } => format!(
+                "give --{flag} an IP address of this machine, 0.0.0.0 or localhost instead of {url}; a name may be \
                  advertised, with --advertise-client-urls or --initial-advertise-peer-urls"
             ),
             Self::Port(port) => format!("give a port from 0 to 65535 in place of {port:?}"),
@@ -59,7 +59,9 @@ impl ConfigError {
             Self::SharedWithHttp(_) => {
                 "give --listen-client-http-urls another port, or leave it out to serve both on one".into()
             }
-            Self::TlsVersion(_) => "give TLS1.2 or TLS1.3, or leave the flag out".into(),
+            Self::TlsVersion(_) => {
+                "give TLS1.2 or TLS1.3 with --tls-min-version and --tls-max-version, or leave them out".into()
+            }
             Self::TlsVersions { .. } => {
                 "lower --tls-min-version, or leave --tls-max-version out".into()
             }
@@ -67,10 +69,10 @@ impl ConfigError {
                 "leave --cipher-suites out, or set --tls-min-version to TLS1.2".into()
             }
             Self::NoListener(flag) => format!("give --{flag} a URL such as http://127.0.0.1:2379"),
-            Self::EngineNotBuilt(_) => "leave the flag out to use the engine bolt".into(),
-            Self::Log(_) => {
-                "see --logger, --log-level, --log-format and --log-outputs in `etcd --help`".into()
+            Self::EngineNotBuilt(_) => {
+                "leave --experimental-backend-engine out to use the engine bolt".into()
             }
+            Self::Log(error) => error.remedy().into(),
         }
     }
 }

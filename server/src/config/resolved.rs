@@ -209,8 +209,8 @@ impl Keepalive {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the message of each variant says what it is")]
 pub enum ConfigError {
-    #[error("expected IP in URL for binding ({0})")]
-    BindAddress(Url),
+    #[error("expected IP in URL for binding ({url})")]
+    BindAddress { flag: &'static str, url: Url },
     #[error("listen tcp: address {0}: invalid port")]
     Port(String),
     #[error(
@@ -287,7 +287,7 @@ impl ConfigError {
     pub fn notices(&self) -> Vec<Notice> {
         let early = matches!(
             self,
-            Self::Log(_) | Self::BindAddress(_) | Self::SocketFile { .. }
+            Self::Log(_) | Self::BindAddress { .. } | Self::SocketFile { .. }
         );
         let mut notices = if early {
             Vec::new()
@@ -749,7 +749,7 @@ fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
             return Err(ConfigError::SocketFile { flag, url });
         }
         if url.bind_ip().is_none() {
-            return Err(ConfigError::BindAddress(url));
+            return Err(ConfigError::BindAddress { flag, url });
         }
         let port = url.host_port().map_or("", |(_, port)| port).to_owned();
         return Err(ConfigError::Port(port));

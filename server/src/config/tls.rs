@@ -183,6 +183,16 @@ impl SideTls {
         self.auto.is_some()
     }
 
+    /// Whether files were named that dialing needs. They are none of those of a certificate that the member makes itself.
+    pub(crate) fn dials_with_files(&self) -> bool {
+        let named = [
+            &self.info.cert_file,
+            &self.info.key_file,
+            &self.info.trusted_ca_file,
+        ];
+        self.auto.is_none() && named.into_iter().any(Option::is_some)
+    }
+
     /// Whether others are verified by the system's authorities.
     pub(crate) fn trusts_the_system(&self) -> bool {
         self.info.trusted_ca_file.is_none()

@@ -93,6 +93,14 @@ pub enum SettingsError {
     /// `--log-rotation-config-json` has a value that cannot be one.
     #[error("invalid log rotation config: {0}")]
     RotationValue(String),
+    /// A URL that names no file of this machine.
+    #[error("open sink {path:?}: {reason}")]
+    Sink {
+        /// As given.
+        path: String,
+        /// In the words of etcd's logger.
+        reason: String,
+    },
     /// A file that cannot be opened.
     #[error("open sink {path:?}: open {path}: {reason}")]
     Open {
@@ -101,6 +109,38 @@ pub enum SettingsError {
         /// From the system.
         reason: String,
     },
+}
+
+impl SettingsError {
+    /// What to do about it, in one sentence.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Level(_) => {
+                "give debug, info, warn, error, panic or fatal with --log-level, or leave it out"
+            }
+            Self::Format(_) => "give json or console with --log-format, or leave it out",
+            Self::Capnslog | Self::Logger(_) => "leave --logger out, or give zap",
+            Self::Default => {
+                "leave default out of --log-outputs, or name nothing else: it stands for stderr"
+            }
+            Self::JournalAmongOthers(_) => "name systemd/journal alone with --log-outputs",
+            Self::NoJournal { .. } => {
+                "give stderr with --log-outputs where there is no journal of systemd"
+            }
+            Self::RotationOutput => {
+                "name one file with --log-outputs, or leave --enable-log-rotation out"
+            }
+            Self::RotationSyntax(_) | Self::RotationValue(_) => {
+                "give --log-rotation-config-json a map with maxsize (MB), maxage (days), maxbackups, localtime and compress"
+            }
+            Self::Sink { .. } => {
+                "give --log-outputs stderr, stdout, systemd/journal or the path of a file, separated by commas"
+            }
+            Self::Open { .. } => {
+                "give --log-outputs a file in a directory that is there and that the user of the member may write to"
+            }
+        }
+    }
 }
 
 /// Settings that make sense.
@@ -161,6 +201,9 @@ impl Settings {
             "console" => Format::Console,
             other => return Err(SettingsError::Format(other.into())),
         };
+        if rotation.is_none() {
+            outputs.iter().try_for_each(|output| is_file(output))?;
+        }
         if has(NOWHERE) {
             outputs = vec![NOWHERE.into()];
         }
@@ -195,6 +238,36 @@ impl Settings {
             sinks.push(open(output, plan.rotation)?);
         }
         Ok(Log::new(plan.level, plan.format, sinks))
+    }
+}
+
+/// Whether an output that looks like a URL is one of a file here, as zap asks before it opens any.
+fn is_file(output: &str) -> Result<(), SettingsError> {
+    let refuse = |reason| {
+        let path = output.to_owned();
+        Err(SettingsError::Sink { path, reason })
+    };
+    let Some((scheme, rest)) = output.split_once(':') else {
+        return Ok(());
+    };
+    let mut letters = scheme.chars();
+    let is_scheme = letters.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'));
+    if !is_scheme {
+        return Ok(());
+    }
+    let scheme = scheme.to_ascii_lowercase();
+    if scheme != "file" {
+        return refuse(format!("no sink found for scheme {scheme:?}"));
+    }
+    let host = rest
+        .strip_prefix("//")
+        .and_then(|rest| rest.split('/').next());
+    match host {
+        None | Some("" | "localhost") => Ok(()),
+        Some(_) => refuse(format!(
+            "file URLs must leave host empty or use localhost: got {output}"
+        )),
     }
 }
 

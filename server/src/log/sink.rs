@@ -23,7 +23,10 @@ pub(super) enum Sink {
 
 impl Sink {
     pub(super) fn file(path: &str) -> io::Result<Self> {
-        let path = path.strip_prefix("file://").unwrap_or(path);
+        let path = match path.strip_prefix("file://") {
+            Some(path) => path.strip_prefix("localhost").unwrap_or(path),
+            None => path,
+        };
         Ok(Self::File(
             OpenOptions::new().append(true).create(true).open(path)?,
         ))

@@ -30,7 +30,7 @@ const fn case(file: &'static str, says: &'static str) -> Case {
 const CASES: &[Case] = &[
     case("name: a\n\tdata-dir: b\n", "error converting YAML to JSON: yaml: line "),
     case("name: \"a\n", "error converting YAML to JSON: yaml: line "),
-    case("name: x: y\n", "error converting YAML to JSON: yaml: line "),
+    case("name: x: y\n", "mapping values are not allowed in this context"),
     case("name: a\nname\n", "error converting YAML to JSON: yaml: line "),
     case("{\"name\": \"a\",\n\"data-dir\" \"b\"}\n", "error converting YAML to JSON: yaml: line "),
     case("x: *nope\n", "error converting YAML to JSON: yaml: "),
@@ -100,6 +100,11 @@ fn check(program: &Path, ours: bool) {
         if got != Some(*code) || !said.contains(says) || said.contains("panicked") {
             let said: String = said.chars().take(600).collect();
             wrong.push(format!("{text:?} {args:?}: exit code {got:?} instead of {code}, {says:?} wanted:\n{said}"));
+        }
+        // As a field, or as a sentence of its own.
+        let remedies = ["\"remedy\":", "; its default is '", "start it with --name"];
+        if ours && !remedies.iter().any(|remedy| said.contains(remedy)) {
+            wrong.push(format!("{text:?} {args:?}: nothing to do:\n{said}"));
         }
         let difference = tree::difference(&before, &tree::image(dir.path()));
         if ours && !difference.is_empty() {

@@ -36,7 +36,7 @@ const NOT_SHOWN: &[&str] = &["config-file", "version"];
 const OUR_OWN: &[&str] = &["enable-v2", "experimental-backend-engine"];
 
 /// Flags with their defaults, as `--help` lists them.
-fn listed(program: &Path) -> BTreeMap<String, String> {
+pub(crate) fn listed(program: &Path) -> BTreeMap<String, String> {
     let (code, said) = run(program, &["--help"], &[]);
     assert_eq!(code, Some(0));
     // Those of earlier releases have no default any more.

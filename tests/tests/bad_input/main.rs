@@ -3,5 +3,6 @@
 
 mod config_file;
 mod disk;
+mod every;
 mod flags;
 mod help;

@@ -59,7 +59,14 @@ impl Reader {
         for (gate, value) in &self.old_gates {
             self.gates.set(gate, *value);
         }
-        self.gates.check(notices)?;
+        self.gates.check(notices).map_err(|error| {
+            let asks = |old: &&Old| matches!(old.fate, Fate::Gate(gate) if error.contains(gate));
+            match named.iter().copied().find(asks) {
+                // Whoever gave the flag of old may not know the gate.
+                Some(old) => format!("--{}: {error}", old.flag.name),
+                None => error,
+            }
+        })?;
         self.config.set_member_local_addr = self.gates.is_open("SetMemberLocalAddr");
         self.config.gates = self.gates.clone();
         if self.debug && !self.set.contains("log-level") {

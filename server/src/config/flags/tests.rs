@@ -861,7 +861,7 @@ fn what_has_no_effect_is_said() {
         said,
         [
             "use default bcrypt cost instead of the invalid given cost",
-            "flag has no effect here: its default holds",
+            "flag has no effect: its default holds",
         ]
     );
     let (_, notices) = config(

@@ -114,8 +114,9 @@ fn special_values_are_resolved() {
     );
     assert!(
         error(|c| c.compaction_sleep_interval = -1)
-            .starts_with("--compaction-sleep-interval=-1 is below 0")
+            .starts_with("--compaction-sleep-interval=-1ns is below 0")
     );
+    assert!(error(|c| c.max_learners = -1).starts_with("--max-learners=-1 is below 0"));
 }
 
 /// The lines of etcd.
@@ -254,7 +255,13 @@ fn lines_are_those_of_etcd() {
         |notices: Vec<Notice>| -> Vec<_> { notices.iter().map(|n| (n.level, n.message)).collect() };
     let unverified = (Level::Warning, "failed to verify flags");
     assert_eq!(
-        lines(ConfigError::BindAddress(Url::http(([1, 2, 3, 4], 5).into())).notices()),
+        lines(
+            ConfigError::BindAddress {
+                flag: "listen-peer-urls",
+                url: Url::http(([1, 2, 3, 4], 5).into())
+            }
+            .notices()
+        ),
         [unverified]
     );
     let late = lines(ConfigError::Heartbeat(0).notices());
