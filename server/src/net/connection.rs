@@ -347,5 +347,6 @@ async fn respond(
     if let Some(later) = later {
         head.extensions.insert(later);
     }
+    let body = super::incoming::Incoming::new(body, head.version);
     plain::serve(site, &head, body).await
 }

@@ -2,6 +2,7 @@
 //! at etcd 3.7.1.
 
 mod guard;
+mod gzip;
 mod level;
 mod target;
 
@@ -11,11 +12,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode, Version};
-use hyper::body::{Body as _, Incoming};
+use hyper::body::Body as _;
 use slog::warn;
 
 use super::body::Body;
 use super::gateway;
+use super::incoming::Incoming;
 use super::site::{Probe, Site, Surface};
 use target::Query;
 
@@ -169,12 +171,28 @@ async fn route(site: &Site, request: &Parts, body: Incoming) -> Response<Body> {
     let query = Query::of(request.uri.query().unwrap_or_default());
     match endpoint {
         Endpoint::Nothing => error(StatusCode::NOT_FOUND, "404 page not found\n"),
-        Endpoint::Metrics => answer(StatusCode::OK, METRICS, site.services.metrics()),
+        Endpoint::Metrics => metrics(site, request),
         Endpoint::Version => version(site),
         Endpoint::Health => health(site, &query).await,
         Endpoint::Variables => variables(site),
         Endpoint::Probe(probe, only) => checks(site, probe, only, &query).await,
     }
+}
+
+fn metrics(site: &Site, request: &Parts) -> Response<Body> {
+    let text = site.services.metrics();
+    if gzip::is_wanted(&request.headers)
+        && let Ok(packed) = gzip::pack(text.as_bytes())
+    {
+        let mut response = answer(StatusCode::OK, METRICS, String::new());
+        let gzip = HeaderValue::from_static("gzip");
+        response
+            .headers_mut()
+            .insert(header::CONTENT_ENCODING, gzip);
+        *response.body_mut() = Body::Full(packed.into());
+        return response;
+    }
+    answer(StatusCode::OK, METRICS, text)
 }
 
 fn version(site: &Site) -> Response<Body> {

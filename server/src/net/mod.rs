@@ -18,6 +18,7 @@ mod cork;
 mod gateway;
 mod grpc;
 mod http;
+mod incoming;
 mod listen;
 mod observe;
 mod pings;
@@ -36,6 +37,7 @@ use tokio::sync::watch;
 
 pub(crate) use self::body::Body;
 pub(crate) use self::grpc::Method;
+pub(crate) use self::incoming::Incoming;
 pub(crate) use self::listen::Listener;
 use self::listen::{DescriptorLimit, connection_limit};
 pub(crate) use self::observe::{CallObserver, NoObserver};

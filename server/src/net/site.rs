@@ -79,7 +79,8 @@ pub(crate) trait Services: Send + Sync + 'static {
 /// The API of etcd 2, on client URLs.
 pub(crate) trait Legacy: Send + Sync + 'static {
     /// Answers a request for a path that begins with `/v2/`.
-    fn answer<'a>(&'a self, request: &'a Parts, body: Incoming) -> Boxed<'a, Response<Body>>;
+    fn answer<'a>(&'a self, request: &'a Parts, body: super::Incoming)
+    -> Boxed<'a, Response<Body>>;
 }
 
 /// Which paths a listener answers.

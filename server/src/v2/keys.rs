@@ -7,7 +7,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use retcd_proto::etcdserverpb::request_op::Request as Op;
 use retcd_proto::etcdserverpb::{RequestOp, TxnRequest};
 use retcd_storage::mvcc::{RangeQuery, ReadView};
@@ -24,7 +23,7 @@ use super::request::{What, Write, parse};
 use super::{V2, read_form, tree};
 use crate::api::blocking;
 use crate::error::Error;
-use crate::net::Body;
+use crate::net::{Body, Incoming};
 
 /// Reads of more keys than this run beside the connection threads, so that they delay nobody.
 const INLINE_KEYS: usize = 1000;

@@ -5,7 +5,6 @@
 use http::header;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 use retcd_proto::etcdserverpb as pb;
 use serde::Serialize;
 use slog::warn;
@@ -15,7 +14,7 @@ use super::{V2, answer, read_body};
 use crate::api::Caller;
 use crate::config::Url;
 use crate::error::Error;
-use crate::net::Body;
+use crate::net::{Body, Incoming};
 
 /// Bytes of a request for a change; it holds some URLs.
 const MAX_BODY: usize = 1 << 20;

@@ -38,11 +38,10 @@ use http::header;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use hyper::body::Incoming;
 
 use crate::api::Api;
 use crate::member::Member;
-use crate::net::{self, Body, Boxed};
+use crate::net::{self, Body, Boxed, Incoming};
 
 use counts::Counts;
 use form::Form;

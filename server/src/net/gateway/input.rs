@@ -5,11 +5,11 @@ use std::pin::Pin;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use tonic::Code;
 
 use crate::json::{Bad, Values};
 use crate::net::grpc::Status;
+use crate::net::incoming::Incoming;
 use crate::net::site::Site;
 
 /// How many times as long as a message its JSON may be. Base64 takes a third more; names, quotes and space take more

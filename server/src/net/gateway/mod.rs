@@ -23,13 +23,13 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Method as Verb, Response};
 use http_body_util::BodyExt as _;
-use hyper::body::Incoming;
 use retcd_proto::schema;
 use tokio::time::Instant;
 use tonic::Code;
 
 use super::body::Body;
 use super::grpc::{Call, Kind, Local, Method, PREFIX, Status};
+use super::incoming::Incoming;
 use super::site::{Sender, Site};
 use crate::json;
 use input::Input;

@@ -5,10 +5,10 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
-use hyper::body::Incoming;
 use slog::warn;
 
 use crate::net::body::Body;
+use crate::net::incoming::Incoming;
 use crate::net::site::{Secure, Site};
 
 /// Answers a request if its host is known, and lets browsers of allowed origins read the answer.

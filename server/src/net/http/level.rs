@@ -8,12 +8,12 @@ use http::header::{self, HeaderValue};
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::Incoming;
 use slog::{Level, info};
 
 use super::{answer, error};
 use crate::log::Log;
 use crate::net::body::Body;
+use crate::net::incoming::Incoming;
 use crate::net::site::Sender;
 
 pub(super) const PATH: &str = "/config/local/log";
