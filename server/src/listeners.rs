@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use retcd_tls::Acceptor;
+use retcd_tls::{Acceptor, Connector};
 use slog::{Logger, info, warn};
 
 use crate::config::{BootstrapError, Place, Resolved, SideTls, Url};
@@ -53,6 +53,11 @@ impl Acceptors {
             let made = acceptor(peer, true, None)?;
             info!(logger, "starting with peer TLS"; "tls-info" => %made.1);
             self.peer = Some(made.0);
+        }
+        // Other members may have https URLs even if this one has none.
+        if !automatic && peer.dials_with_files() {
+            Connector::new(peer.given(), logger)
+                .map_err(|error| BootstrapError::PeerCertificate(error.to_string()))?;
         }
         if client.is_automatic() != automatic {
             return Ok(());
