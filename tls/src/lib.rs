@@ -28,6 +28,7 @@ mod p521;
 mod provider;
 mod remote;
 mod roots;
+mod rsa;
 mod self_signed;
 mod setup;
 mod socket;

@@ -7,6 +7,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::sign::SigningKey;
 
 use crate::p521;
+use crate::rsa;
 use crate::setup::SetupError;
 use crate::suites::Suites;
 
@@ -66,7 +67,7 @@ impl KeyProvider for Keys {
     ) -> Result<Arc<dyn SigningKey>, rustls::Error> {
         match p521::Key::from_der(&key) {
             Some(key) => Ok(Arc::new(key)),
-            None => base().key_provider.load_private_key(key),
+            None => base().key_provider.load_private_key(rsa::ordered(key)),
         }
     }
 }
