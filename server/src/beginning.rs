@@ -15,7 +15,6 @@ use crate::config::{
     parse_cluster, show_cluster,
 };
 use crate::discovery::{self, DiscoveryError, Dns};
-use crate::listeners;
 use crate::peers::{Introduction, Remote, Secure, Seeker};
 use crate::server::{StartError, request_timeout, run_async};
 
@@ -91,9 +90,6 @@ fn by_service(
     if resolved.initial_cluster_state == ClusterState::Existing {
         return Err(BootstrapError::JoinsByDiscovery.into());
     }
-    // Who cannot listen takes no place in the registry.
-    listeners::check(resolved, &resolved.listen_peers)?;
-    listeners::check(resolved, &resolved.listen_clients)?;
     info!(logger, "Bootstrapping cluster using v3 discovery.");
     let own = ids::member_id(&texts(advertised), &resolved.initial_cluster_token, None);
     let entry = show_cluster(&alone);

@@ -285,6 +285,10 @@ impl Server {
             None
         } else {
             info!(logger, "Initialize and start etcd server"; "data-dir" => dir.root().display(), "dir-type" => "empty");
+            // Before anybody is asked or told about it: a copied configuration makes a member claim to be another one, whose
+            // address it cannot listen on.
+            listeners::check(&resolved, &resolved.listen_peers)?;
+            listeners::check(&resolved, &resolved.listen_clients)?;
             Some(Beginning::find(&resolved, &remote, &logger)?)
         };
         if resolved.memory_mlock {
