@@ -11,6 +11,7 @@ use retcd_proto::membershippb::{Attributes, ClusterMemberAttrSetRequest};
 use slog::{info, warn};
 use tokio::time::sleep;
 
+use crate::config::GoDuration;
 use crate::error::Error;
 use crate::member::Member;
 
@@ -52,7 +53,7 @@ pub(crate) async fn attributes(
                 warn!(member.logger, "failed to publish local member to cluster through raft";
                     "local-member-id" => format!("{:x}", member.id),
                     "local-member-attributes" => &attributes,
-                    "publish-timeout" => ?member.limits.request_timeout,
+                    "publish-timeout" => %GoDuration(member.limits.request_timeout),
                     "error" => %error);
                 // Some refusals come at once.
                 sleep(REST).await;
@@ -62,7 +63,8 @@ pub(crate) async fn attributes(
     info!(member.logger, "published local member to cluster through raft";
         "local-member-id" => format!("{:x}", member.id),
         "local-member-attributes" => attributes,
-        "cluster-id" => format!("{:x}", member.cluster_id));
+        "cluster-id" => format!("{:x}", member.cluster_id),
+        "publish-timeout" => %GoDuration(member.limits.request_timeout));
     Ok(())
 }
 

@@ -1,14 +1,18 @@
 //! Where log lines go, how they look, and what is refused, beside genuine etcd where it is there.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use retcd_proto::etcdserverpb as pb;
 use retcd_tests::cluster::wait_for;
 use retcd_tests::grpc::Connection;
-use retcd_tests::member::{Member, Setup};
+use retcd_tests::member::{Member, PATIENCE, Setup};
+use retcd_tests::ports::Port;
+use retcd_tests::process::Process;
 use retcd_tests::{binary, http1, peers, run};
 use serde_json::Value;
 
@@ -120,6 +124,79 @@ fn console_lines_look_like_etcds() {
     assert!(line[2].starts_with("{\"traffic\": \"grpc+http\", \"address\": \""), "{line:?}");
 }
 
+/// A JSON line with the names that it has, in their order, and instead of each value what kind of value it is.
+fn shape(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find(|c: char| c == '"' || c.is_ascii_digit()) {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        let end = if rest.starts_with('"') {
+            let mut escaped = false;
+            let closes = |(_, c): &(usize, char)| {
+                let closes = *c == '"' && !escaped;
+                escaped = *c == '\\' && !escaped;
+                closes
+            };
+            rest.char_indices().skip(1).find(closes).expect("a string ends").0 + 1
+        } else {
+            rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len())
+        };
+        let (token, after) = rest.split_at(end);
+        let is_name = after.starts_with(':');
+        out.push_str(if is_name {
+            token
+        } else if token.starts_with('"') {
+            "text"
+        } else {
+            "number"
+        });
+        rest = after;
+    }
+    out + rest
+}
+
+#[test]
+fn json_lines_have_etcds_fields_in_etcds_order() {
+    let line = r#"{"level":"info","n":12.5,"a":["x:","\"y\":"],"msg":"a"}"#;
+    assert_eq!(shape(line), r#"{"level":text,"n":number,"a":[text,text],"msg":text}"#);
+    let Some(go) = peers::go_etcd() else { return };
+    let logs = [binary::ours(), go].map(|program| Member::start(Setup::new(program)).log().text());
+    for message in [
+        "Initialize and start etcd server",
+        "configuring peer listeners",
+        "configuring client listeners",
+        "kvstore restored",
+        "restore consistentIndex",
+        "starting local member",
+        "serving peer traffic",
+        "starting initial election tick advance",
+        "added member",
+        "published local member to cluster through raft",
+        "ready to serve client requests",
+        "set initial cluster version",
+        "enabled capabilities for version",
+        "updated storage version",
+        "notifying init daemon",
+        "successfully notified init daemon",
+    ] {
+        let quoted = format!("\"msg\":\"{message}\"");
+        let [own, theirs] = logs.each_ref().map(|log| {
+            let line = log.lines().find(|line| line.contains(&quoted));
+            shape(line.unwrap_or_else(|| panic!("{message}:\n{log}")))
+        });
+        assert_eq!(own, theirs, "{message}");
+    }
+    let times = logs.each_ref().map(|log| {
+        let line: Value = serde_json::from_str(log.lines().next().expect("a line")).expect("a record");
+        let digits = |c: char| if c.is_ascii_digit() { '0' } else { c };
+        line["ts"].as_str().expect("a time").chars().map(digits).collect::<String>()
+    });
+    assert_eq!(times, ["0000-00-00T00:00:00.000000Z", "0000-00-00T00:00:00.000000Z"]);
+    let complaints = logs[0].lines().filter(|line| line.contains("\"level\":\"error\""));
+    assert_eq!(complaints.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
 #[test]
 fn lines_go_to_several_outputs_and_the_level_changes_while_it_runs() {
     let dir = temporary();
@@ -220,4 +297,85 @@ fn what_repeats_itself_is_counted_and_explained() {
     assert!(lines[0]["repeated"].is_null() && lines[1]["since"].is_string(), "{lines:?}");
     let explain = lines[0]["explain"].as_str().expect("an explanation");
     assert!(explain.contains("use http:// in its endpoints"), "{explain}");
+}
+
+/// A datagram to the journal: `NAME=value` and a line feed, or the name, a line feed, how long the value is, and the value.
+fn fields(mut datagram: &[u8]) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    let mut found = BTreeMap::new();
+    while !datagram.is_empty() {
+        let end = datagram.iter().position(|b| matches!(b, b'=' | b'\n')).expect("the end of a name");
+        let (name, rest) = (&datagram[..end], &datagram[end + 1..]);
+        let (value, rest) = if datagram[end] == b'=' {
+            let end = rest.iter().position(|b| *b == b'\n').expect("the end of a value");
+            rest.split_at(end)
+        } else {
+            let (length, rest) = rest.split_first_chunk::<8>().expect("a length");
+            rest.split_at(usize::try_from(u64::from_le_bytes(*length)).expect("small"))
+        };
+        found.insert(text(name), text(value));
+        datagram = rest.strip_prefix(b"\n").expect("the end of a field");
+    }
+    found
+}
+
+/// What a member tells the journal until it is ready, and what it writes besides. Its `/run` is its own, with a journal
+/// that is this test.
+fn journal(program: &Path) -> (Vec<BTreeMap<String, String>>, String) {
+    let dir = temporary();
+    let socket = UnixDatagram::bind(dir.path().join("socket")).expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("set");
+    let (client, peer) = (Port::take(), Port::take());
+    let url = |port: &Port| format!("http://127.0.0.1:{}", port.number());
+    let script = "mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind \"$1\" /run/systemd/journal \
+                  && shift && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "sh", "-c", script, "sh"]).arg(dir.path()).arg(program).args([
+        format!("--data-dir={}", dir.path().join("data").display()),
+        format!("--listen-client-urls={}", url(&client)),
+        format!("--advertise-client-urls={}", url(&client)),
+        format!("--listen-peer-urls={}", url(&peer)),
+        format!("--initial-advertise-peer-urls={}", url(&peer)),
+        format!("--initial-cluster=default={}", url(&peer)),
+        "--log-outputs=systemd/journal".into(),
+    ]);
+    let mut process = Process::start(command);
+    let mut told = Vec::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        let length = match socket.recv(&mut buffer) {
+            Ok(length) => length,
+            Err(error) => panic!("{error}: {}", process.tail()),
+        };
+        let record = fields(&buffer[..length]);
+        let ready = record["MESSAGE"].contains("ready to serve client requests");
+        told.push(record);
+        if ready {
+            break;
+        }
+    }
+    process.kill();
+    (told, process.log().whole())
+}
+
+#[test]
+fn the_journal_is_told_what_etcd_tells_it() {
+    let may = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/run"]).output();
+    if !may.is_ok_and(|out| out.status.success()) {
+        peers::skipped("the right to mount", "run as root, with unshare of util-linux");
+        return;
+    }
+    let (own, besides) = journal(&binary::ours());
+    assert_eq!(besides, "", "what the journal takes is nowhere else");
+    let ready = own.last().expect("a record");
+    let message: Value = serde_json::from_str(&ready["MESSAGE"]).expect("a record as ever");
+    assert_eq!((&message["level"], &message["msg"]), (&"info".into(), &"ready to serve client requests".into()));
+    assert_eq!((&*ready["PRIORITY"], &*ready["SYSLOG_IDENTIFIER"]), ("6", "etcd"));
+    assert!(own.iter().any(|record| record["PRIORITY"] == "4"), "no warning: {own:?}");
+    let Some(go) = peers::go_etcd() else { return };
+    let (theirs, _) = journal(&go);
+    let go = theirs.last().expect("a record");
+    assert_eq!(go.keys().collect::<Vec<_>>(), ready.keys().collect::<Vec<_>>());
+    assert_eq!((&go["PRIORITY"], &go["SYSLOG_IDENTIFIER"]), (&ready["PRIORITY"], &ready["SYSLOG_IDENTIFIER"]));
+    assert!(!go["PACKAGE"].is_empty() && !ready["PACKAGE"].is_empty());
 }

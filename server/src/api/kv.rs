@@ -60,15 +60,20 @@ impl Api {
         if !r.serializable {
             self.member.linearizable().await?;
         }
+        let mut reply = self.measured_range(r).await?;
+        self.complete(&mut reply.header);
+        Ok(reply)
+    }
+
+    /// One reading of a range, counted.
+    async fn measured_range(&self, r: pb::RangeRequest) -> Result<RangeReply, Error> {
         let started = Instant::now();
         let reply = self.read_range(r).await;
         let metrics = &self.member.metrics;
         metrics.mvcc.ranges.inc();
         let took = started.elapsed().as_secs_f64();
         metrics.server.range_duration.observe(reply.is_ok(), took);
-        let mut reply = reply?;
-        self.complete(&mut reply.header);
-        Ok(reply)
+        reply
     }
 
     /// A range in chunks, all at the revision of the first; only the last one carries header,
@@ -339,7 +344,7 @@ impl Chunks {
             _ => self.chunk,
         };
         let mut reply = api
-            .read_range(pb::RangeRequest {
+            .measured_range(pb::RangeRequest {
                 limit,
                 ..self.r.clone()
             })

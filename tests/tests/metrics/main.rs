@@ -1,6 +1,7 @@
 //! What a member exports, beside what genuine etcd 3.7.1 exports after the same work; and whether rules and dashboard ask
 //! only for what there is.
 
+mod counts;
 mod families;
 mod list;
 mod workload;
@@ -10,12 +11,14 @@ use std::path::{Path, PathBuf};
 
 use retcd_proto::etcdserverpb::alarm_request::AlarmAction;
 use retcd_tests::cluster::{Cluster, wait_for};
+use retcd_tests::member::Setup;
 use retcd_tests::{binary, http1, peers};
 
 use families::{Export, Family};
 
 const OURS: usize = 0;
 const GO: usize = 1;
+const AWAY: usize = 2;
 
 fn scrape(cluster: &Cluster, number: usize) -> Export {
     let answer = http1::get(cluster.members[number].port(), "/metrics").expect("an answer");
@@ -42,21 +45,45 @@ fn names_types_labels_and_buckets_are_those_of_etcd() {
             .then_some(both)
     });
     workload::alarm(cluster.members[GO].port(), id, AlarmAction::Deactivate);
-
     let mut wrong = Vec::new();
+    content(&ours, &theirs, &mut wrong);
+    wait_for("disarmed alarm", || {
+        let export = scrape(&cluster, OURS);
+        (export.families["etcd_debugging_server_alarms"].samples.values().all(|value| value == "0")).then_some(())
+    });
+    let log = cluster.members[OURS].log().text();
+    assert!(!log.contains("\"level\":\"error\""), "an error in normal operation:\n{log}");
+
+    // What is shown once it happened: a probe came back, and somebody is not there any more.
+    cluster.members[AWAY].kill();
+    let (ours, theirs) = wait_for("two members that miss the third", || {
+        let both = (scrape(&cluster, OURS), scrape(&cluster, GO));
+        let seen = |name| [&both.0, &both.1].iter().all(|export| export.families.contains_key(name));
+        [
+            "etcd_network_peer_round_trip_time_seconds",
+            "etcd_network_peer_sent_failures_total",
+            "etcd_network_disconnected_peers_total",
+        ]
+        .into_iter()
+        .all(seen)
+        .then_some(both)
+    });
     names(&ours, &theirs, &mut wrong);
     for (name, family) in &theirs.families {
         if let Some(own) = ours.families.get(name) {
             shape(name, own, family, &mut wrong);
         }
     }
-    content(&ours, &theirs, &mut wrong);
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
-    wait_for("disarmed alarm", || {
-        let export = scrape(&cluster, OURS);
-        (export.families["etcd_debugging_server_alarms"].samples.values().all(|value| value == "0")).then_some(())
-    });
-    contrib(&scrape(&cluster, OURS));
+    contrib(&ours);
+}
+
+#[test]
+fn the_same_work_counts_the_same() {
+    let Some(go) = peers::go_etcd() else { return };
+    let flags = ["--metrics=extensive", "--feature-gates=LeaseCheckpoint=true"];
+    let setup = |program| Setup::new(program).flags(flags);
+    counts::compare(&counts::counted(setup(binary::ours())), &counts::counted(setup(go)));
 }
 
 /// Values without labels: what differs by right are ids.
