@@ -465,6 +465,16 @@ fn others(plan: &mut Plan) {
             format!("{head} {names:?}")
         });
     }
+    for accepted in
+        ["gzip", "gzip, deflate, br", "gzip;q=0.5, identity;q=0.1", "identity, gzip", "*", "gzip;q=0", "zstd"]
+    {
+        plan.act(format!("GET /metrics for who accepts {accepted}"), move |server| {
+            let headers = [("Accept-Encoding", accepted)];
+            let answer =
+                retcd_tests::http1::request(server.port(), "GET", "/metrics", &headers, b"").expect("an answer");
+            format!("{} packed: {}", crate::shown::head(&answer), answer.body.starts_with(&[0x1f, 0x8b]))
+        });
+    }
     for path in ["/debug/vars/", "/debug/pprof/", "/debug/requests", "/debug"] {
         plan.request("GET", path, &[], "", &[]);
     }

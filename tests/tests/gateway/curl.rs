@@ -90,17 +90,20 @@ impl Curl {
             return format!("no answer: {output:?}");
         };
         let mut lines = head.lines();
+        let own = |name: &str| name.eq_ignore_ascii_case("grpc-metadata-content-type");
         let status = lines.next().unwrap_or_default();
         let mut words = status.split(' ');
         let version = words.next().unwrap_or_default().to_owned();
-        let headers = lines.filter_map(|line| line.split_once(':'));
+        let status = words.next().and_then(|code| code.parse().ok()).unwrap_or_default();
+        // Errors of etcd have it over TLS or not, as it happens.
+        let headers = lines.filter_map(|line| line.split_once(':')).filter(|(name, _)| status < 400 || !own(name));
         let answer = Answer {
-            status: words.next().and_then(|code| code.parse().ok()).unwrap_or_default(),
+            status,
             headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect(),
             body: body.as_bytes().to_vec(),
         };
         let dated = answer.header("date").is_some_and(|date| date.len() == 29 && date.ends_with(" GMT"));
-        format!("{version} dated={dated} {}", shown::answer(&answer, server, &["error"]))
+        format!("{version} dated={dated} {}", shown::answer(&answer, server, &[]))
     }
 
     /// The first two replies of a watch, during which something is put.

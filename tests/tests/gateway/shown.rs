@@ -23,6 +23,7 @@ const CORS: &[(&str, &str)] = &[
 /// The headers that a client may go by.
 const HEADERS: &[&str] = &[
     "content-type",
+    "content-encoding",
     "grpc-metadata-content-type",
     "allow",
     "location",

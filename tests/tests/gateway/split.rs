@@ -20,8 +20,9 @@ fn talk(program: PathBuf) -> Vec<String> {
     let mut member = Member::prepare(Setup::new(program));
     member.set_flags([format!("--listen-client-http-urls=http://127.0.0.1:{}", port.number())]);
     member.spawn();
-    until("HTTP is served", || match http1::get(port.number(), "/health") {
-        Ok(answer) if answer.status == 200 => Ok(()),
+    // The last step of a start.
+    until("HTTP is served, and the version settled", || match http1::get(port.number(), "/version") {
+        Ok(answer) if answer.text().ends_with(r#""etcdcluster":"3.7.0","storage":"3.7.0"}"#) => Ok(()),
         other => Err(format!("{other:?}: {}", member.describe())),
     });
     let server = Server::at(&member, port.number());
