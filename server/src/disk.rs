@@ -162,8 +162,10 @@ impl Databases {
     /// Opens the member's own database.
     pub(crate) fn open(&self) -> Result<Disk, StartError> {
         let path = self.snap_dir.join(self.engine.file());
+        let began = Instant::now();
         let engine = open_engine(self.engine, self.fs.clone(), &path)?;
-        info!(self.logger, "opened backend db"; "path" => %path.display(), "engine" => engine.name());
+        info!(self.logger, "opened backend db"; "path" => %path.display(),
+            "took" => %GoDuration(began.elapsed()), "engine" => engine.name());
         let disk = Disk::read(engine, self.options.clone(), &self.logger)?;
         self.durable.store(disk.applied.0, Ordering::Release);
         Ok(disk)
