@@ -235,14 +235,12 @@ fn tell(notice: &Notice, findings: &mut Findings) {
         }
         "failed to verify flags" => {
             let mut error = field("error").unwrap_or(what);
+            if let Some((file, line)) = field("config-file").zip(field("line")) {
+                error = format!("{file}, line {line}: {error}");
+            }
             match field("remedy") {
                 Some(remedy) => findings.error("config", error, remedy),
-                None => {
-                    if let Some((file, line)) = field("config-file").zip(field("line")) {
-                        error = format!("{file}, line {line}: {error}");
-                    }
-                    wrong(&error, findings);
-                }
+                None => wrong(&error, findings),
             }
         }
         message if message.starts_with("flag is of an earlier etcd release") => {

@@ -9,6 +9,9 @@ use super::env_file;
 /// systemd's own limit of open files, where a unit says nothing.
 const DEFAULT_FILES: u64 = 1024;
 
+/// Names and values.
+type Variables = Vec<(OsString, OsString)>;
+
 /// A unit that starts etcd.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Unit {
@@ -34,12 +37,20 @@ impl Unit {
     /// A file that cannot be read, or a unit that starts something else.
     pub fn read(path: &Path) -> io::Result<Self> {
         let text = std::fs::read_to_string(path)?;
-        Self::parse(&text, &env_file::read)
+        // `systemctl cat` says first which file it is.
+        let said = text
+            .lines()
+            .next()
+            .and_then(|line| line.strip_prefix("# /"));
+        let name = said.map_or(path, Path::new).file_stem();
+        let name = name.unwrap_or_default().to_string_lossy();
+        Self::parse(&text, &name, &env_file::read)
     }
 
     fn parse(
         text: &str,
-        read: &dyn Fn(&Path) -> io::Result<Vec<(OsString, OsString)>>,
+        name: &str,
+        read: &dyn Fn(&Path) -> io::Result<Variables>,
     ) -> io::Result<Self> {
         let mut unit = Self {
             open_files: DEFAULT_FILES,
@@ -48,7 +59,8 @@ impl Unit {
         let mut variables: Vec<(String, String)> = Vec::new();
         let mut files: Vec<String> = Vec::new();
         let mut start = String::new();
-        for (key, value) in settings(text) {
+        let settings = settings(text).into_iter();
+        for (key, value) in settings.map(|(key, value)| (key, specified(&value, name))) {
             match (key.as_str(), value.as_str()) {
                 ("Environment", "") => variables.clear(),
                 ("Environment", value) => {
@@ -145,6 +157,33 @@ fn settings(text: &str) -> Vec<(String, String)> {
     settings
 }
 
+/// With the specifiers that units of etcd use: `%n` `%N` `%p` for the unit, `%i` for what stands behind its `@`, `%H` for
+/// the machine, `%%`. Others stay.
+fn specified(value: &str, unit: &str) -> String {
+    let (prefix, instance) = unit.split_once('@').unwrap_or((unit, ""));
+    let mut text = String::new();
+    let mut rest = value;
+    while let Some((before, behind)) = rest.split_once('%') {
+        text.push_str(before);
+        let mut letters = behind.chars();
+        match letters.next() {
+            Some('n') => text.extend([unit, ".service"]),
+            Some('N') => text.push_str(unit),
+            Some('p') => text.push_str(prefix),
+            Some('i' | 'I') => text.push_str(instance),
+            Some('H') => text.push_str(&rustix::system::uname().nodename().to_string_lossy()),
+            Some('%') => text.push('%'),
+            other => {
+                text.push('%');
+                text.extend(other);
+            }
+        }
+        rest = letters.as_str();
+    }
+    text.push_str(rest);
+    text
+}
+
 /// `soft`, `soft:hard` or `infinity`.
 fn limit(text: &str) -> Option<u64> {
     let soft = text.split(':').next()?;
@@ -159,7 +198,7 @@ fn command(start: &str, variables: &[(String, String)]) -> io::Result<Vec<OsStri
     let start = start.trim_start_matches(['-', '@', ':', '+', '!', '|']);
     let mut words: Vec<String> = words(start)
         .into_iter()
-        .map(|word| expanded(&word, variables))
+        .flat_map(|word| arguments(word, variables))
         .collect();
     let base = |word: &String| word.rsplit('/').next().unwrap_or_default().to_owned();
     let is_shell = words
@@ -190,6 +229,17 @@ fn command(start: &str, variables: &[(String, String)]) -> io::Result<Vec<OsStri
         None => Err(io::Error::other(
             "it has no ExecStart in a section [Service]",
         )),
+    }
+}
+
+/// What becomes of a word: one, but for a variable that is all of it, whose words they are; so none, if it is empty.
+fn arguments(word: String, variables: &[(String, String)]) -> Vec<String> {
+    let name = word.strip_prefix('$').unwrap_or_default();
+    let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let expanded = expanded(&word, variables);
+    match !name.is_empty() && name.chars().all(named) {
+        true => words(&expanded),
+        false => vec![expanded],
     }
 }
 
@@ -251,18 +301,51 @@ fn words(text: &str) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn read(path: &Path) -> io::Result<Vec<(OsString, OsString)>> {
+    fn read(path: &Path) -> io::Result<Variables> {
         match path.to_str() {
             Some("/etc/etcd/etcd.conf") => Ok(vec![
                 ("ETCD_NAME".into(), "n 1".into()),
                 ("ETCD_DATA_DIR".into(), "/var/lib/etcd".into()),
             ]),
+            Some("/etc/default/etcd") => Ok(vec![(
+                "DAEMON_ARGS".into(),
+                "--debug --listen-peer-urls 'http://127.0.0.1:2380'".into(),
+            )]),
             _ => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
+    /// The unit of Debian's package.
+    #[test]
+    fn specifiers_and_flags_in_a_variable_are_seen_through() {
+        let text = |file: &str| {
+            format!(
+                "[Service]\nEnvironment=DAEMON_ARGS=\nEnvironment=ETCD_NAME=%H\nEnvironment=ETCD_DATA_DIR=/var/lib/etcd/default\n\
+                 EnvironmentFile=-/etc/{file}/%p\nUser=etcd\nExecStart=/usr/bin/etcd $DAEMON_ARGS\nLimitNOFILE=65536\n"
+            )
+        };
+        let unit = Unit::parse(&text("default"), "etcd", &read).expect("it starts etcd");
+        let expected = ["--debug", "--listen-peer-urls", "http://127.0.0.1:2380"];
+        assert_eq!(unit.args, expected);
+        let name = unit.env.iter().find(|(name, _)| name == "ETCD_NAME");
+        assert!(name.is_some_and(|(_, name)| !name.to_string_lossy().contains('%')));
+        // Nothing is no argument.
+        assert!(
+            Unit::parse(&text("none"), "etcd", &read)
+                .expect("it starts etcd")
+                .args
+                .is_empty()
+        );
+        assert_eq!(
+            specified("%n|%N|%p|%i|%%|%x|%", "etcd@a"),
+            "etcd@a.service|etcd@a|etcd|a|%|%x|%"
+        );
+    }
+
     fn args(text: &str) -> Vec<OsString> {
-        Unit::parse(text, &read).expect("it starts etcd").args
+        Unit::parse(text, "etcd", &read)
+            .expect("it starts etcd")
+            .args
     }
 
     /// The unit of a tutorial, from a package of CentOS.
@@ -272,7 +355,7 @@ mod tests {
                     EnvironmentFile=-/etc/etcd/etcd.conf\n# set GOMAXPROCS to number of processors\n\
                     ExecStart=/bin/bash -c \"GOMAXPROCS=$(nproc) /usr/bin/etcd --name=\\\"${ETCD_NAME}\\\" \
                     --data-dir=\\\"${ETCD_DATA_DIR}\\\"\"\n[Install]\nUser=nobody\n";
-        let unit = Unit::parse(text, &read).expect("it starts etcd");
+        let unit = Unit::parse(text, "etcd", &read).expect("it starts etcd");
         assert_eq!(unit.args, ["--name=n 1", "--data-dir=/var/lib/etcd"]);
         assert_eq!(unit.user.as_deref(), Some("etcd"));
         assert_eq!((unit.open_files, unit.env.len()), (65_536, 2));
@@ -283,7 +366,7 @@ mod tests {
         let text = "[Service]\nEnvironment=A=1 \"B=x y\"\nEnvironment=A=2\nExecStart=/usr/bin/etcd \\\n  --name  ${B} \\\n  \
                     --data-dir='a b' $$x\n";
         assert_eq!(args(text), ["--name", "x y", "--data-dir=a b", "$x"]);
-        let unit = Unit::parse(text, &read).expect("it starts etcd");
+        let unit = Unit::parse(text, "etcd", &read).expect("it starts etcd");
         assert!(unit.env.contains(&("A".into(), "2".into())));
         assert_eq!(unit.open_files, DEFAULT_FILES);
     }
@@ -291,7 +374,7 @@ mod tests {
     #[test]
     fn directories_that_systemd_makes_are_known() {
         let text = "[Service]\nStateDirectory=etcd\nRuntimeDirectory=etcd a:b\nWorkingDirectory=-/srv\nExecStart=etcd\n";
-        let unit = Unit::parse(text, &read).expect("it starts etcd");
+        let unit = Unit::parse(text, "etcd", &read).expect("it starts etcd");
         let made: Vec<_> = unit.made.iter().filter_map(|dir| dir.to_str()).collect();
         assert_eq!(made, ["/var/lib/etcd", "/run/etcd", "/run/a"]);
         assert_eq!(unit.working_dir.as_deref(), Some(Path::new("/srv")));
@@ -299,7 +382,11 @@ mod tests {
 
     #[test]
     fn other_units_are_refused() {
-        let error = |text: &str| Unit::parse(text, &read).expect_err("not etcd").to_string();
+        let error = |text: &str| {
+            Unit::parse(text, "etcd", &read)
+                .expect_err("not etcd")
+                .to_string()
+        };
         assert!(error("[Service]\nExecStart=/usr/bin/redis\n").contains("/usr/bin/redis"));
         assert!(error("[Unit]\nExecStart=/usr/bin/etcd\n").contains("no ExecStart"));
         let missing = "[Service]\nEnvironmentFile=/none\nExecStart=etcd\n";
