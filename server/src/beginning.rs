@@ -18,6 +18,9 @@ use crate::discovery::{self, DiscoveryError, Dns};
 use crate::peers::{Introduction, Remote, Secure, Seeker};
 use crate::server::{StartError, request_timeout, run_async};
 
+/// Peer URLs by name.
+type Members = BTreeMap<String, Vec<Url>>;
+
 /// A first start.
 pub(crate) struct Beginning {
     pub(crate) start: Start,
@@ -67,7 +70,7 @@ fn by_srv(
     resolved: &Resolved,
     srv: &SrvDiscovery,
     logger: &Logger,
-) -> Result<(BTreeMap<String, Vec<Url>>, Option<String>), BootstrapError> {
+) -> Result<(Members, Option<String>), BootstrapError> {
     let cluster = discovery::cluster(srv, resolved, &Dns::system(), logger)?;
     resolved.verify(&cluster)?;
     let over_tls = cluster

@@ -743,18 +743,18 @@ fn single_port() -> Notice {
 }
 
 fn check_bind(flag: &'static str, urls: &[Url]) -> Result<(), ConfigError> {
-    for url in urls.iter().filter(|url| url.place().is_none()) {
-        let url = url.clone();
-        if url.scheme().is_socket() {
-            return Err(ConfigError::SocketFile { flag, url });
-        }
-        if url.bind_ip().is_none() {
-            return Err(ConfigError::BindAddress { flag, url });
-        }
-        let port = url.host_port().map_or("", |(_, port)| port).to_owned();
-        return Err(ConfigError::Port(port));
+    let Some(url) = urls.iter().find(|url| url.place().is_none()) else {
+        return Ok(());
+    };
+    let url = url.clone();
+    if url.scheme().is_socket() {
+        return Err(ConfigError::SocketFile { flag, url });
     }
-    Ok(())
+    if url.bind_ip().is_none() {
+        return Err(ConfigError::BindAddress { flag, url });
+    }
+    let port = url.host_port().map_or("", |(_, port)| port).to_owned();
+    Err(ConfigError::Port(port))
 }
 
 fn places(urls: &[Url]) -> Vec<Place> {
