@@ -201,7 +201,10 @@ mod tests {
         };
         let protocol = (header::SEC_WEBSOCKET_PROTOCOL, "Bearer, abc");
         let cookie = (header::COOKIE, "a=b; token=xyz");
-        assert_eq!(token(std::slice::from_ref(&protocol)).as_deref(), Some("Bearer abc"));
+        assert_eq!(
+            token(std::slice::from_ref(&protocol)).as_deref(),
+            Some("Bearer abc")
+        );
         assert_eq!(
             token(&[(header::SEC_WEBSOCKET_PROTOCOL, "Bearer,abc")]).as_deref(),
             Some("Bearer abc")
