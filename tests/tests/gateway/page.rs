@@ -1,6 +1,8 @@
 //! Websockets and calls of real JavaScript: of Node, and of a page in Chromium.
 
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -9,6 +11,7 @@ use retcd_tests::grpc::Connection;
 use retcd_tests::member::{Member, Setup};
 use retcd_tests::process::{Process, until};
 use retcd_tests::{binary, peers};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 const SCRIPT: &str = "tests/gateway/page.js";
 
@@ -70,12 +73,35 @@ fn a_page_follows_a_key() {
         .args(["--disable-background-networking", "--remote-debugging-port=0"])
         .arg(format!("--user-data-dir={}", dir.path().join("profile").display()))
         .arg(format!("file://{}", file.display()));
-    let mut browser = Process::start(command);
+    let mut browser = Browser::start(command);
     let seen = until("the page tells what it saw", || {
-        read(&member).ok_or_else(|| format!("{:?} {}", browser.exited(), browser.tail()))
+        read(&member).ok_or_else(|| format!("{:?} {}", browser.0.exited(), browser.0.tail()))
     });
-    browser.terminate();
+    drop(browser);
+    // What was about to write a file may still do so.
+    until("the directory is removed", || match fs::remove_dir_all(dir.path()) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(error.to_string()),
+        _ => Ok(()),
+    });
     assert_eq!(seen, SEEN, "{}", member.describe());
+}
+
+/// A browser, whose helpers end with it.
+struct Browser(Process);
+
+impl Browser {
+    fn start(mut command: Command) -> Self {
+        command.process_group(0);
+        Self(Process::start(command))
+    }
+}
+
+impl Drop for Browser {
+    fn drop(&mut self) {
+        let group = i32::try_from(self.0.pid()).ok().and_then(Pid::from_raw);
+        // They may be gone.
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+    }
 }
 
 /// What is under the key `seen`.

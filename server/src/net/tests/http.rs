@@ -126,13 +126,16 @@ async fn wrong_paths_and_methods() {
         "/livez/nope",
         "/livez/non_learner",
         "/livezz",
-        "/v2/keys",
         "/etcdserverpb.KV/Range",
     ] {
         assert_eq!(get(&server, target).await, nothing, "{target}");
         let posted = ask(&server, "POST", target, "Host: test\r\n").await;
         assert_eq!(posted, nothing, "{target}");
     }
+    // The status is etcd's, and the first words.
+    let old = get(&server, "/v2/keys").await;
+    let named = old.contains("404 page not found") && old.contains("--enable-v2");
+    assert!(old.starts_with("HTTP/1.1 404 ") && named, "{old}");
     let allow = format!("{NOSNIFF}Allow: GET\n");
     let refused = answer(
         "405 Method Not Allowed",
