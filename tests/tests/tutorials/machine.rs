@@ -52,8 +52,8 @@ impl Machine {
         let address = address.parse().unwrap_or_else(|e| panic!("machine {name}: {address}: {e}"));
         let host = Arc::new(network.host(name, address, Files::Own));
         host.share(stand_ins(), STAND_INS);
-        // A service's user must get at everything that root made, as on any machine.
-        host.does("chmod 755 /");
+        // A service's user must get at everything that root made, as on any machine; and CentOS has this file.
+        host.does("chmod 755 / && mkdir -p /usr/lib/systemd/system /etc/sysconfig && echo '# Created by anaconda' >/etc/sysconfig/network");
         let units = Units::serve(&host);
         Self { host, units, foreground: Mutex::default() }
     }
@@ -71,24 +71,22 @@ impl Machine {
     /// that fails. Whether all went well, and what was printed.
     pub(crate) fn shell(&self, body: &str) -> (bool, String) {
         self.write("/run/tutorial/lines", &format!("{PRELUDE}{KEEP}set -eo pipefail\n{body}"));
-        let out = run::output(&mut self.bash());
+        let out = run::output(&mut self.bash("/run/tutorial/lines"));
         let text = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
         (out.status.success(), text.into_owned())
     }
 
-    fn bash(&self) -> std::process::Command {
+    fn bash(&self, lines: &str) -> std::process::Command {
         let mut bash = self.host.command("env");
-        bash.args(["-i", &format!("PATH={PATH}"), "TERM=dumb", "bash", "/run/tutorial/lines"]);
+        bash.args(["-i", &format!("PATH={PATH}"), "TERM=dumb", "bash", lines]);
         bash
     }
 
     /// Starts a server that stays in the terminal. The terminal is free for other lines: one opens another one.
     pub(crate) fn stays(&self, command: &str) {
-        // The process is the server, so that signals reach it.
-        self.write("/run/tutorial/lines", &format!("{PRELUDE}exec env {}", command.trim_start()));
-        let process = Process::start(self.bash());
-        // The file is read now; the next lines may overwrite it.
-        *self.foreground() = Some(process);
+        // The process is the server, so that signals reach it. The file is its own: a shell reads as it goes on.
+        self.write("/run/tutorial/server", &format!("{PRELUDE}exec env {}", command.trim_start()));
+        *self.foreground() = Some(Process::start(self.bash("/run/tutorial/server")));
     }
 
     fn foreground(&self) -> MutexGuard<'_, Option<Process>> {
@@ -107,10 +105,16 @@ impl Machine {
         process.wait();
     }
 
-    /// What the servers of this machine wrote since they were last started.
+    /// What the server in the foreground wrote, or the services, since they were last told to start.
     pub(crate) fn log(&self) -> String {
-        let foreground = self.foreground().as_ref().map(|p| p.log().text()).unwrap_or_default();
-        format!("{}\n{foreground}", self.units.log())
+        match self.foreground().as_mut() {
+            None => self.units.log(),
+            Some(process) => match process.exited() {
+                None => process.log().text(),
+                // Its last words may still be on their way.
+                Some(_) => self.units.log() + &process.log().whole(),
+            },
+        }
     }
 }
 
@@ -127,7 +131,7 @@ impl Drop for Machine {
 
 /// The terminal as it was left. Variables that may not be set complain, and keep their values.
 const PRELUDE: &str = "source /run/tutorial/shell 2>/dev/null\n";
-const KEEP: &str = "trap '{ declare -p; printf \"cd %q\\n\" \"$PWD\"; } >/run/tutorial/shell' EXIT\n";
+const KEEP: &str = "trap '{ declare -p; declare -f; printf \"cd %q\\n\" \"$PWD\"; } >/run/tutorial/shell' EXIT\n";
 
 /// Programs that stand in for others, and ours, in a folder that all machines are shown.
 fn stand_ins() -> &'static Path {
@@ -136,7 +140,12 @@ fn stand_ins() -> &'static Path {
         let dir = tempfile::Builder::new().prefix("retcd-tutorial-").tempdir().expect("a folder");
         let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("seeds/machine"), dir.path());
         run::stdout(std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to)).expect("stand-ins");
-        for (program, name) in [(binary::ours(), "etcd"), (binary::our_etcdutl(), "etcdutl")] {
+        for (program, name) in [
+            (binary::ours(), "etcd"),
+            (binary::our_etcdutl(), "etcdutl"),
+            // Linked from where a tutorial puts it, so not from there.
+            (PathBuf::from("/usr/bin/etcdctl"), "etcdctl"),
+        ] {
             fs::copy(&program, to.join(name)).unwrap_or_else(|e| panic!("{}: {e}", program.display()));
         }
         fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("our own folder");

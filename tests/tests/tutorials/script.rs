@@ -39,7 +39,7 @@ pub(crate) struct Step {
     pub(crate) again: bool,
     /// A server in the foreground.
     pub(crate) stays: bool,
-    /// What a server writes then: machine (none: those of the step) and text.
+    /// What a server writes then: machine (none: those of the step, `*`: any) and text.
     pub(crate) log: Vec<(Option<String>, String)>,
     /// Why it is not run.
     pub(crate) left: Option<String>,
@@ -108,7 +108,7 @@ impl Script {
     fn check(&self) -> Result<(), String> {
         let known: BTreeMap<_, _> = self.machines.iter().map(|(name, address)| (name, address)).collect();
         for step in self.steps() {
-            let logs = step.log.iter().filter_map(|(machine, _)| machine.as_ref());
+            let logs = step.log.iter().filter_map(|(machine, _)| machine.as_ref()).filter(|name| *name != "*");
             if let Some(stranger) = step.machines.iter().chain(logs).find(|name| !known.contains_key(name)) {
                 return Err(format!("step {:?}: there is no machine {stranger:?}", step.title));
             }
@@ -136,7 +136,9 @@ impl Step {
             "stays" => self.stays = true,
             "log" => {
                 let (machine, text) = match rest.split_once(": ") {
-                    Some((machine, text)) if !machine.contains(' ') => (Some(machine.to_owned()), text.to_owned()),
+                    Some((machine, text)) if !machine.contains([' ', '/', '"']) => {
+                        (Some(machine.to_owned()), text.to_owned())
+                    }
                     _ => (None, text),
                 };
                 self.log.push((machine, needed(text)?));

@@ -97,7 +97,11 @@ fn outcome(step: &Step) -> String {
         parts.extend(step.says.iter().map(|text| code(text)));
     }
     for (machine, text) in &step.log {
-        let place = machine.as_ref().map(|m| format!(" on {m}")).unwrap_or_default();
+        let place = match machine.as_deref() {
+            Some("*") => " of the member that was asked".to_owned(),
+            Some(name) => format!(" on {name}"),
+            None => String::new(),
+        };
         parts.push(format!("the log{place} says {}", code(text)));
     }
     parts.extend(step.notes.iter().map(|note| cell(note)));
