@@ -1,5 +1,5 @@
 # etcd 3.5, March 2022: a cluster of three by configuration files and a unit, with one certificate for all, and what to do
-# when a member "has already been bootstrapped". Markers (`#@`) are explained in tests/README.md.
+# when a member "has already been bootstrapped". Markers (`#@`) are explained in README.md.
 #@ tutorial 003: a cluster by configuration files (etcd 3.5)
 #@ machine etcd-1 192.168.66.31
 #@ machine etcd-2 192.168.66.41
@@ -399,9 +399,11 @@ etcdctl --cacert=/opt/etcd/ssl/ca.pem --cert=/opt/etcd/ssl/etcd.pem --key=/opt/e
 #@ again
 #@ says before
 #@ note the log has a folder of its own, so nothing was lost
-#@ step etcd-1,etcd-2,etcd-3 Second way, with the logs
-#@ mended both folders, and the state new on all: then it is another cluster, and empty
+#@ step etcd-1,etcd-2,etcd-3 Second way, with the logs: stop all
+#@ mended whoever starts before the last one has stopped is still told of the old cluster
 systemctl stop etcd
+#@ step etcd-1,etcd-2,etcd-3 Second way, with the logs: start all
+#@ mended both folders, and the state new on all: then it is another cluster, and empty
 rm -rf /opt/etcd/data/* /opt/etcd/wal/*
 sed -i "s/^initial-cluster-state: 'existing'/initial-cluster-state: 'new'/" cfg/etcd.yml
 systemctl start etcd
