@@ -1,5 +1,5 @@
 # etcd 3.3.13, May 2019: a cluster of three with certificates made by cfssl, all by flags, and a fourth member that does not
-# get in at first. Markers (`#@`) are explained in tests/README.md.
+# get in at first. Markers (`#@`) are explained in README.md.
 #@ tutorial 000: a fourth member for a cluster with certificates (etcd 3.3)
 #@ machine 201 192.168.111.201
 #@ machine 202 192.168.111.202

@@ -1,6 +1,6 @@
 # CentOS 7, January 2019, etcd 3.3: a cluster from environment files goes from plain HTTP to TLS, first its clients, then its
 # peers; then it grows by a member and shrinks again. Ids of members in the text are those of the author's machines.
-# Markers (`#@`) are explained in tests/README.md.
+# Markers (`#@`) are explained in README.md.
 #@ tutorial 001: from HTTP to TLS, and one more member (etcd 3.3, CentOS)
 #@ machine test1 192.168.0.91
 #@ machine test2 192.168.0.92

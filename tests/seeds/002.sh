@@ -1,5 +1,5 @@
 # CentOS 7, April 2017, etcd 3.1.6: a cluster from a systemd unit with flags, machines known by name, an environment file for
-# etcdctl. Markers (`#@`) are explained in tests/README.md.
+# etcdctl. Markers (`#@`) are explained in README.md.
 #@ tutorial 002: a unit with flags, and names (etcd 3.1)
 #@ machine node1 192.168.202.131
 #@ machine node2 192.168.202.132

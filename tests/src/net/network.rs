@@ -78,8 +78,9 @@ fn possible() -> Result<(), String> {
 fn package(tool: &str) -> &str {
     match tool {
         "ip" => "iproute2",
-        "unshare" | "nsenter" => "util-linux",
+        "unshare" | "nsenter" | "setpriv" => "util-linux",
         "cfssl" | "cfssljson" => "golang-cfssl",
+        "scp" => "openssh-client",
         _ => tool,
     }
 }
