@@ -44,16 +44,50 @@ const SAME: [&str; 29] = [
     "grpc_server_started_total",
 ];
 
+/// Those that count who looked whether the member serves already: of them, what the calls added.
+const ASKED: [&str; 4] = [
+    "etcd_server_health_failures",
+    "etcd_server_health_success",
+    "etcd_server_range_duration_seconds",
+    "etcd_server_request_duration_seconds",
+];
+
+/// What a member exports before the calls, and after them.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    before: Export,
+    after: Export,
+}
+
+impl Counted {
+    /// The samples of a family, without buckets.
+    fn all(&self, name: &str) -> BTreeMap<String, f64> {
+        let mut all = numbers(&self.after, name);
+        if ASKED.contains(&name) {
+            let before = numbers(&self.before, name);
+            all.iter_mut().for_each(|(labels, number)| *number -= before.get(labels).unwrap_or(&0.0));
+        }
+        all
+    }
+
+    /// How many ranges there were.
+    fn ranges(&self) -> f64 {
+        let total = |export: &Export| numbers(export, "etcd_mvcc_range_total").values().sum::<f64>();
+        total(&self.after) - total(&self.before)
+    }
+}
+
+fn numbers(export: &Export, name: &str) -> BTreeMap<String, f64> {
+    let samples = export.families.get(name).map(|family| &family.samples);
+    let samples = samples.into_iter().flatten().filter(|(labels, _)| !labels.contains("le=\""));
+    samples.map(|(labels, value)| (labels.clone(), value.parse().expect("a number"))).collect()
+}
+
 /// What one counted and the other did not.
-fn differences(ours: &Export, theirs: &Export) -> Vec<String> {
+fn differences(ours: &Counted, theirs: &Counted) -> Vec<String> {
     let mut wrong = Vec::new();
     for name in SAME {
-        let counts = |export: &Export| -> BTreeMap<String, f64> {
-            let samples = export.families.get(name).map(|family| &family.samples);
-            let samples = samples.into_iter().flatten().filter(|(labels, _)| !labels.contains("le=\""));
-            samples.map(|(labels, value)| (labels.clone(), value.parse().expect("a number"))).collect()
-        };
-        let (own, go) = (counts(ours), counts(theirs));
+        let (own, go) = (ours.all(name), theirs.all(name));
         for labels in own.keys().chain(go.keys().filter(|labels| !own.contains_key(*labels))) {
             let (a, b) = (own.get(labels), go.get(labels));
             if a != b {
@@ -65,9 +99,11 @@ fn differences(ours: &Export, theirs: &Export) -> Vec<String> {
 }
 
 /// Starts a server, gives it the calls, and reads what it counted.
-pub(crate) fn counted(setup: Setup) -> Export {
+pub(crate) fn counted(setup: Setup) -> Counted {
     let member = Member::start(setup);
     let port = member.port();
+    let scrape = || Export::parse(&http1::get(port, "/metrics").expect("an answer").text());
+    let before = scrape();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async { work(&Connection::open(port).await).await });
     for (path, status) in
@@ -75,7 +111,7 @@ pub(crate) fn counted(setup: Setup) -> Export {
     {
         assert_eq!(http1::get(port, path).expect("an answer").status, status, "{path}");
     }
-    Export::parse(&http1::get(port, "/metrics").expect("an answer").text())
+    Counted { before, after: scrape() }
 }
 
 /// Calls that succeed and calls that do not. None makes etcd read what it was not asked for: comparisons, and values from
@@ -141,20 +177,22 @@ async fn call(connection: &Connection, path: &str, message: &impl Message, works
 }
 
 /// Fails with what differs.
-pub(crate) fn compare(ours: &Export, theirs: &Export) {
-    let ranges =
-        |export: &Export| export.value("etcd_mvcc_range_total", "").and_then(|value| value.parse::<f64>().ok());
+pub(crate) fn compare(ours: &Counted, theirs: &Counted) {
     // To compact, etcd reads a key: it wants to know the revision.
-    assert_eq!(ranges(ours).map(|ranges| ranges + 1.0), ranges(theirs), "etcd_mvcc_range_total");
+    assert_eq!(ours.ranges() + 1.0, theirs.ranges(), "etcd_mvcc_range_total");
     let wrong = differences(ours, theirs);
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
 }
 
 #[test]
 fn a_difference_is_one() {
-    let export =
-        |value: &str| Export::parse(&format!("# TYPE etcd_mvcc_put_total counter\netcd_mvcc_put_total {value}\n"));
-    assert!(differences(&export("3"), &export("3e+00")).is_empty());
-    assert_eq!(differences(&export("3"), &export("4")), ["etcd_mvcc_put_total{}: Some(3.0) for Some(4.0)"]);
-    assert_eq!(differences(&export("3"), &Export::default()).len(), 1);
+    let export = |name: &str, value: &str| Export::parse(&format!("# TYPE {name} counter\n{name} {value}\n"));
+    let put = |value: &str| Counted { before: Export::default(), after: export("etcd_mvcc_put_total", value) };
+    assert!(differences(&put("3"), &put("3e+00")).is_empty());
+    assert_eq!(differences(&put("3"), &put("4")), ["etcd_mvcc_put_total{}: Some(3.0) for Some(4.0)"]);
+    assert_eq!(differences(&put("3"), &Counted::default()).len(), 1);
+    let name = "etcd_server_health_success";
+    let health = |before: &str, after: &str| Counted { before: export(name, before), after: export(name, after) };
+    assert!(differences(&health("3", "5"), &health("7", "9")).is_empty());
+    assert_eq!(differences(&health("3", "5"), &health("3", "6")).len(), 1);
 }
