@@ -543,7 +543,7 @@ impl Reader {
             return Err(Refusal::unverified(notices, refuse(name, &value)));
         }
         if let Err(error) = self.finish_old(&mut notices) {
-            let half = error.ends_with(gates::PERSIST_ALONE);
+            let half = error == gates::PERSIST_ALONE;
             let refusal = Refusal::unverified(notices, error);
             return Err(match half {
                 true => refusal.with("remedy", gates::PERSIST_REMEDY),

@@ -165,7 +165,7 @@ fn starts(program: &Path) -> Process {
     command.env("ETCD_NAME", "variable").env("ETCD_HEARTBEAT_INTERVAL", "abc");
     let mut process = Process::start(command);
     process.wait_for_log("ready to serve client requests");
-    assert!(process.log().whole().contains("\"name\":\"from-file\""), "{}", process.tail());
+    assert!(process.log().text().contains("\"name\":\"from-file\""), "{}", process.tail());
     process.terminate();
     process
 }

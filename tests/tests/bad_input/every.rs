@@ -44,7 +44,7 @@ const NUMBER: &str = "a whole number";
 const SWITCH: &str = "true or false";
 const DURATION: &str = "numbers with units, such as 300ms, 5s or 1h30m";
 const URLS: &str = "URLs with a port and no path, such as http://10.0.0.1:2380";
-const TLS: &[&str] = &["--listen-client-urls=https://127.0.0.1:2379", "--advertise-client-urls=https://127.0.0.1:2379"];
+const TLS: &[&str] = &["--listen-client-urls=https://127.0.0.1:0", "--advertise-client-urls=https://127.0.0.1:2379"];
 const PEER_TLS: &[&str] = &["--peer-key-file=/nope/k"];
 const PEER_DIAL: &[&str] = &["--peer-cert-file=/nope/c", "--peer-key-file=/nope/k"];
 const REGISTRY: &[&str] = &["--discovery-token=x", "--discovery-endpoints=127.0.0.1:1"];
@@ -202,7 +202,15 @@ fn a_bad_value_is_refused_with_etcds_exit_code() {
     for Case { flag, value, more, code, remedy } in CASES {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let own = format!("--{flag}={value}");
-        let args: Vec<&str> = [own.as_str()].into_iter().chain(more.iter().copied()).collect();
+        let mut args: Vec<&str> = [own.as_str()].into_iter().chain(more.iter().copied()).collect();
+        // Some listen before they find what is wrong, and the default ports may not be free.
+        let says = |args: &[&str], start: &str| args.iter().any(|arg| arg.starts_with(start));
+        if !says(&args, "--listen-client-urls") && *flag != "advertise-client-urls" {
+            args.extend(["--listen-client-urls=http://127.0.0.1:0", "--advertise-client-urls=http://127.0.0.1:2379"]);
+        }
+        if !says(&args, "--listen-peer-urls") {
+            args.push("--listen-peer-urls=http://127.0.0.1:0");
+        }
         let (Same(wanted) | Ours(wanted, _)) = code;
         let (got, said) = run_in(dir.path(), &binary::ours(), &args, &[]);
         let named = said.contains(flag) && (said.contains(value) || TOGETHER.contains(flag)) && said.contains(remedy);

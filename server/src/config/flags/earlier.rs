@@ -1,5 +1,6 @@
 //! Flags of earlier releases, and feature gates, which took the place of some.
 
+use super::super::gates;
 use super::super::notice::Notice;
 use super::super::old::{self, Fate, Old};
 use super::super::table;
@@ -62,9 +63,11 @@ impl Reader {
         self.gates.check(notices).map_err(|error| {
             let asks = |old: &&Old| matches!(old.fate, Fate::Gate(gate) if error.contains(gate));
             match named.iter().copied().find(asks) {
-                // Whoever gave the flag of old may not know the gate.
-                Some(old) => format!("--{}: {error}", old.flag.name),
-                None => error,
+                // Whoever gave the flag of old may not know the gate. The other text is etcd's.
+                Some(old) if error != gates::PERSIST_ALONE => {
+                    format!("--{}: {error}", old.flag.name)
+                }
+                _ => error,
             }
         })?;
         self.config.set_member_local_addr = self.gates.is_open("SetMemberLocalAddr");

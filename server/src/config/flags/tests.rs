@@ -798,7 +798,7 @@ fn old_flags_with_another_meaning_are_refused() {
         ),
         (
             &["--experimental-initial-corrupt-check"],
-            "--feature-gates: InitialCorruptCheck=true is not",
+            "--experimental-initial-corrupt-check: --feature-gates: InitialCorruptCheck=true is not",
         ),
         (
             &["--feature-gates=CompactHashCheck=true"],
