@@ -60,6 +60,16 @@ fn bounds(text: &str, name: &str) -> Vec<f64> {
 #[test]
 fn buckets_are_etcds() {
     let metrics = metrics();
+    // Not shown before there was one.
+    metrics
+        .server
+        .apply_duration
+        .observe(Some(Op::Put), true, 0.0);
+    metrics
+        .server
+        .request_duration
+        .observe(Some(Op::Range), true, 0.0);
+    metrics.server.range_duration.observe(true, 0.0);
     let text = metrics.render();
     for (name, start, count) in [
         ("etcd_disk_wal_fsync_duration_seconds", 0.001, 14),
@@ -79,6 +89,7 @@ fn buckets_are_etcds() {
             14,
         ),
         ("etcd_server_apply_duration_seconds", 0.0001, 20),
+        ("etcd_server_range_duration_seconds", 0.0001, 20),
         ("etcd_server_request_duration_seconds", 0.001, 14),
     ] {
         let bounds = bounds(&text, name);
@@ -119,6 +130,49 @@ fn calls_are_timed_if_metrics_are_extensive() {
             0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0
         ]
     );
+}
+
+#[test]
+fn what_never_happened_has_no_series() {
+    let metrics = metrics();
+    let text = metrics.render();
+    for name in [
+        "etcd_server_apply_duration_seconds",
+        "etcd_server_range_duration_seconds",
+        "etcd_server_client_requests_total",
+        "v3lockpb.Lock",
+    ] {
+        assert!(!text.contains(name), "{name}");
+    }
+    metrics
+        .server
+        .request_duration
+        .observe(Some(Op::ReadonlyTxn), false, 0.0);
+    metrics.started(Method::Lock);
+    let text = metrics.render();
+    let seen =
+        "etcd_server_request_duration_seconds_count{success=\"false\",type=\"ReadonlyTxn\"} 1";
+    assert!(text.contains(seen));
+    assert!(!text.contains("success=\"true\""));
+    assert!(text.contains("grpc_method=\"Lock\""));
+}
+
+#[test]
+fn gates_are_shown_as_they_are() {
+    let features = [true, false].map(|open| Feature {
+        name: if open { "One" } else { "Two" },
+        stage: "ALPHA",
+        open,
+    });
+    let text = Metrics::with(false, &features)
+        .expect("names are unique")
+        .render();
+    for line in [
+        "etcd_server_feature_enabled{name=\"One\",stage=\"ALPHA\"} 1",
+        "etcd_server_feature_enabled{name=\"Two\",stage=\"ALPHA\"} 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}");
+    }
 }
 
 #[test]
