@@ -40,6 +40,7 @@ mod loggable;
 mod member;
 mod memory;
 mod metrics;
+mod near;
 mod net;
 mod observer;
 mod peers;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::gates;
 use super::old::{Fate, OLD};
 use super::table::{self, FLAGS, Flag, Kind};
+use crate::near::nearest;
 
 /// Titles, and flags by name. Each flag is in one of them.
 const GROUPS: &[(&str, &[&str])] = &[
@@ -254,32 +255,10 @@ pub(super) fn no_flag(argument: &str) -> String {
 
 /// What to do about a flag that there is not.
 pub(super) fn unknown(name: &str) -> String {
-    let near = FLAGS
-        .iter()
-        .map(|flag| (distance(name, flag.name), flag.name))
-        .min()
-        .filter(|(distance, _)| *distance <= 2);
-    match near {
-        Some((_, near)) => format!("is --{near} meant? `etcd --help` lists the flags"),
+    match nearest(name, FLAGS.iter().map(|flag| flag.name)) {
+        Some(near) => format!("is --{near} meant? `etcd --help` lists the flags"),
         None => "leave it out; `etcd --help` lists the flags".into(),
     }
-}
-
-/// How many letters to insert, remove or change to make one name of the other.
-fn distance(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    // A name of that length is none.
-    for (i, a) in one.chars().take(100).enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, b) in other.iter().enumerate() {
-            let changed = diagonal + usize::from(a != *b);
-            diagonal = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[other.len()]
 }
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use slog::Level;
 use super::Request;
 use super::certificates::readable;
 use super::finding::{Findings, Severity};
-use super::near::nearest;
 use crate::config::{Config, Invocation, Notice, Refusal, Resolved, flags, from_command_line};
+use crate::near::nearest;
 
 /// Reads it as `etcd` would; `None` when that would not start with it.
 pub(super) fn read(request: &Request, findings: &mut Findings) -> Option<Config> {

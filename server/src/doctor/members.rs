@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::Plan;
 use super::finding::Findings;
-use super::near::nearest;
 use crate::config::{BootstrapError, ClusterState, Url, check_cluster};
+use crate::near::nearest;
 
 /// More members than this cost more than they bring.
 const MOST: usize = 7;

@@ -15,7 +15,6 @@ mod given;
 mod machine;
 mod members;
 mod names;
-mod near;
 mod peers;
 mod registered;
 mod sockets;

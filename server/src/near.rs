@@ -1,38 +1,27 @@
 //! What may have been meant.
 
+use strsim::osa_distance;
+
+/// Nothing that has a name here is longer.
+const LONGEST: usize = 100;
+
 /// The candidate that differs least from `typed`, if any is close.
-pub(super) fn nearest<'a>(
+pub(crate) fn nearest<'a>(
     typed: &str,
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
     let plain = |text: &str| -> String {
-        let letters = text.chars().filter(|c| c.is_alphanumeric());
+        let letters = text.chars().take(LONGEST).filter(|c| c.is_alphanumeric());
         letters.flat_map(char::to_lowercase).collect()
     };
     let wanted = plain(typed);
     let limit = 1 + wanted.chars().count() / 6;
     let distances = candidates.into_iter().filter(|name| *name != typed);
-    let distances = distances.map(|name| (distance(&wanted, &plain(name)), name));
+    let distances = distances.map(|name| (osa_distance(&wanted, &plain(name)), name));
     let (distance, name) = distances.min_by_key(|(distance, _)| *distance)?;
     // Of short names, all are near each other.
     let close = distance <= limit && 3 * distance <= wanted.chars().count();
     (close && !wanted.is_empty()).then_some(name)
-}
-
-/// Letters to add, leave out or replace to make one text from the other (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (n, a) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = n + 1;
-        for (m, b) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(a != *b);
-            diagonal = row[m + 1];
-            row[m + 1] = replaced.min(row[m] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -48,6 +37,7 @@ mod tests {
         assert_eq!(nearest("data-dri", flags), Some("data-dir"));
         assert_eq!(nearest("proxy-read-timeout", flags), None);
         assert_eq!(nearest("proxy-read-timeout", ["raft-read-timeout"]), None);
+        assert_eq!(nearest("nmae", flags), Some("name"));
         assert_eq!(nearest("", flags), None);
         assert_eq!(nearest("etcd4", ["etcd1", "node"]), Some("etcd1"));
         assert_eq!(nearest("k83", ["k8s"]), Some("k8s"));
