@@ -1,5 +1,5 @@
 # Notes on etcd 3.2 and 3.3: what its flags mean, a static cluster, members that come and go, a lost majority, certificates.
-# The text mostly tells and shows single flags and lines. Markers (`#@`) are explained in tests/README.md.
+# The text mostly tells and shows single flags and lines. Markers (`#@`) are explained in README.md.
 #@ tutorial 004: notes on flags, members and certificates (etcd 3.2)
 #@ machine infra0 10.0.1.10
 #@ machine infra1 10.0.1.11
@@ -171,6 +171,7 @@ etcdctl get k
 etcdctl --endpoints=http://10.0.1.10:2379 member remove $(etcdctl --endpoints=http://10.0.1.10:2379 member list | grep http://10.0.1.13:2380 | cut -d, -f1)
 #@ says removed from cluster
 #@ log infra3: the member has been permanently removed from the cluster
+#@ log infra3: closed etcd server
 #@ step infra3 Start it once more, as systemd would
 #@ mended the text tells of it
 etcd --name infra3 \
@@ -182,6 +183,7 @@ etcd --name infra3 \
     --initial-cluster infra0=http://10.0.1.10:2380,infra1=http://10.0.1.11:2380,infra2=http://10.0.1.12:2380,infra3=http://10.0.1.13:2380 \
     --initial-cluster-state existing
 #@ says the member has been permanently removed from the cluster
+#@ again
 #@ says data-dir used by this member must be removed
 #@ says To let it join again: move its data directory away, `etcdctl member add NAME --peer-urls=URL`
 #@ note it ends well, so that systemd does not start it again and again

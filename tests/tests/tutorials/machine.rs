@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use retcd_tests::net::{Files, Host, Network};
 use retcd_tests::process::Process;
@@ -23,6 +24,8 @@ pub(crate) struct Machine {
     host: Arc<Host>,
     units: Arc<Units>,
     foreground: Mutex<Option<Process>>,
+    /// Goes with the last machine.
+    _stand_ins: Arc<TempDir>,
 }
 
 impl Machine {
@@ -51,11 +54,12 @@ impl Machine {
     fn new(network: &Network, name: &str, address: &str) -> Self {
         let address = address.parse().unwrap_or_else(|e| panic!("machine {name}: {address}: {e}"));
         let host = Arc::new(network.host(name, address, Files::Own));
-        host.share(stand_ins(), STAND_INS);
+        let stand_ins = stand_ins();
+        host.share(stand_ins.path(), STAND_INS);
         // A service's user must get at everything that root made, as on any machine; and CentOS has this file.
         host.does("chmod 755 / && mkdir -p /usr/lib/systemd/system /etc/sysconfig && echo '# Created by anaconda' >/etc/sysconfig/network");
         let units = Units::serve(&host);
-        Self { host, units, foreground: Mutex::default() }
+        Self { host, units, foreground: Mutex::default(), _stand_ins: stand_ins }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -76,7 +80,7 @@ impl Machine {
         (out.status.success(), text.into_owned())
     }
 
-    fn bash(&self, lines: &str) -> std::process::Command {
+    fn bash(&self, lines: &str) -> Command {
         let mut bash = self.host.command("env");
         bash.args(["-i", &format!("PATH={PATH}"), "TERM=dumb", "bash", lines]);
         bash
@@ -86,6 +90,11 @@ impl Machine {
     pub(crate) fn stays(&self, command: &str) {
         // The process is the server, so that signals reach it. The file is its own: a shell reads as it goes on.
         self.write("/run/tutorial/server", &format!("{PRELUDE}exec env {}", command.trim_start()));
+        // A terminal takes the next server when the one before has ended.
+        let before = self.foreground().take();
+        if let Some(mut before) = before {
+            before.wait();
+        }
         *self.foreground() = Some(Process::start(self.bash("/run/tutorial/server")));
     }
 
@@ -134,22 +143,29 @@ const PRELUDE: &str = "source /run/tutorial/shell 2>/dev/null\n";
 const KEEP: &str = "trap '{ declare -p; declare -f; printf \"cd %q\\n\" \"$PWD\"; } >/run/tutorial/shell' EXIT\n";
 
 /// Programs that stand in for others, and ours, in a folder that all machines are shown.
-fn stand_ins() -> &'static Path {
-    static FOLDER: OnceLock<TempDir> = OnceLock::new();
-    let made = FOLDER.get_or_init(|| {
-        let dir = tempfile::Builder::new().prefix("retcd-tutorial-").tempdir().expect("a folder");
-        let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("seeds/machine"), dir.path());
-        run::stdout(std::process::Command::new("cp").arg("-a").arg(from.join(".")).arg(to)).expect("stand-ins");
-        for (program, name) in [
-            (binary::ours(), "etcd"),
-            (binary::our_etcdutl(), "etcdutl"),
-            // Linked from where a tutorial puts it, so not from there.
-            (PathBuf::from("/usr/bin/etcdctl"), "etcdctl"),
-        ] {
-            fs::copy(&program, to.join(name)).unwrap_or_else(|e| panic!("{}: {e}", program.display()));
-        }
-        fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("our own folder");
-        dir
-    });
-    made.path()
+fn stand_ins() -> Arc<TempDir> {
+    static FOLDER: Mutex<Weak<TempDir>> = Mutex::new(Weak::new());
+    let mut folder = FOLDER.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(made) = folder.upgrade() {
+        return made;
+    }
+    let dir = tempfile::Builder::new().prefix("retcd-tutorial-").tempdir().expect("a folder");
+    let (from, to) = (PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("seeds/machine"), dir.path());
+    run::stdout(Command::new("cp").arg("-a").arg(from.join(".")).arg(to)).expect("stand-ins");
+    let programs = [
+        (binary::ours(), "etcd"),
+        (binary::our_etcdutl(), "etcdutl"),
+        // Linked from where a tutorial puts it, so not from there.
+        (PathBuf::from("/usr/bin/etcdctl"), "etcdctl"),
+    ];
+    for (program, name) in programs {
+        // A link does where it is possible: these files are large, and nobody writes to them.
+        let place = to.join(name);
+        let kept = fs::hard_link(&program, &place).or_else(|_| fs::copy(&program, &place).map(drop));
+        kept.unwrap_or_else(|e| panic!("{}: {e}", program.display()));
+    }
+    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("our own folder");
+    let made = Arc::new(dir);
+    *folder = Arc::downgrade(&made);
+    made
 }

@@ -119,7 +119,7 @@ impl Script {
         Ok(())
     }
 
-    fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
         self.items.iter().filter_map(|item| if let Item::Step(step) = item { Some(&**step) } else { None })
     }
 }

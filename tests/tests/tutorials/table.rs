@@ -39,6 +39,16 @@ fn section(script: &Script) -> String {
     for (name, value, why) in &script.environment {
         let _ = writeln!(out, "In every shell: `{name}={value}`. {why}\n");
     }
+    let count = |which: fn(&Step) -> bool| script.steps().filter(|step| which(step)).count();
+    let _ = writeln!(
+        out,
+        "{} steps, {} of them not in the text: {} work, {} are refused, {} are left out.\n",
+        count(|_| true),
+        count(|step| step.mended.is_some()),
+        count(|step| step.left.is_none() && step.refused.is_none()),
+        count(|step| step.refused.is_some()),
+        count(|step| step.left.is_some()),
+    );
     let mut steps = 0;
     for item in &script.items {
         match item {
@@ -75,12 +85,21 @@ fn lines(step: &Step) -> String {
     }
     let mut lines = step.body.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let first = lines.next().unwrap_or_default().trim_end_matches('\\').trim_end();
-    let first: String =
-        if first.chars().count() > 90 { first.chars().take(87).chain("...".chars()).collect() } else { first.into() };
+    let first = short(first);
     match lines.count() {
         0 => code(&first),
         more => format!("{} and {more} more", code(&first)),
     }
+}
+
+/// A long line by its begin and its end, where what is asked for stands.
+fn short(line: &str) -> String {
+    let chars: Vec<_> = line.chars().collect();
+    if chars.len() <= 100 {
+        return line.to_owned();
+    }
+    let (begin, end): (String, String) = (chars[..45].iter().collect(), chars[chars.len() - 50..].iter().collect());
+    format!("{begin} ... {end}")
 }
 
 fn outcome(step: &Step) -> String {
