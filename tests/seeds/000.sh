@@ -324,7 +324,7 @@ etcd --name=onfra3 \
     --initial-cluster-state=existing \
     --data-dir=/etcd-data
 #@ stays
-#@ refused /certs/etcd-server2.pem
+#@ refused open /certs/etcd-server2.pem: no such file or directory…Next: `ls -l` the path in the error
 #@ note the text does not say that the certificate has to be copied
 #@ step 201 Copy the certificate
 #@ mended the file that is named

@@ -1214,11 +1214,11 @@ EOF
 #@ step test4 Restart
 systemctl daemon-reload && systemctl restart etcd
 #@ refused Job for etcd.service failed
-#@ log /etc/etcd/pki/etcd4-peer-key.pem: permission denied
+#@ log /etc/etcd/pki/etcd4-peer-key.pem: permission denied…Next: `chown etcd: FILE` for the user of the service
 #@ step test4 Restart
 systemctl daemon-reload && systemctl restart etcd
 #@ refused Job for etcd.service failed
-#@ log /etc/etcd/pki/etcd4-peer-key.pem: permission denied
+#@ log /etc/etcd/pki/etcd4-peer-key.pem: permission denied…Next: `chown etcd: FILE` for the user of the service
 #@ step test4 What etcd4 writes
 journalctl -xe
 #@ says /etc/etcd/pki/etcd4-peer-key.pem: permission denied
@@ -1250,7 +1250,7 @@ systemctl daemon-reload && systemctl restart etcd
 #@ mended the text shows the error alone
 #@ written systemctl daemon-reload && systemctl restart etcd
 #@ refused Job for etcd.service failed
-#@ log couldn't find local name …etcd5…in the initial cluster configuration
+#@ log couldn't find local name …etcd5…in the initial cluster configuration…--name is not among the names
 #@ step test4 The right name
 sed -i 's/NAME="etcd5"/NAME="etcd4"/' /etc/etcd/etcd.conf
 #@ mended what the log says
@@ -1430,7 +1430,7 @@ EOF
 #@ step test4 Restart
 systemctl daemon-reload && systemctl restart etcd
 #@ refused Job for etcd.service failed
-#@ log open /etc/etcd/pki/etcd3-peer.pem: no such file or directory
+#@ log open /etc/etcd/pki/etcd3-peer.pem: no such file or directory…Next: `ls -l` the path in the error
 #@ step test4 Its own name and addresses
 sed -i -e '/INITIAL_CLUSTER=/!s|192.168.0.93|192.168.0.94|g' -e 's|NAME="etcd3"|NAME="etcd4"|' -e 's|etcd3-peer|etcd4-peer|' /etc/etcd/etcd.conf
 systemctl daemon-reload && systemctl restart etcd

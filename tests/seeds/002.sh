@@ -290,7 +290,7 @@ systemctl enable etcd
 #@ step node1,node2 Start now
 systemctl start etcd
 #@ refused Job for etcd.service failed
-#@ log /etc/etcd/ssl/etcd.pem
+#@ log open /etc/etcd/ssl/etcd.pem: no such file or directory…Next: `ls -l` the path in the error
 #@ note the text does not say that the certificates have to be there
 #@ step node3 Start now
 systemctl start etcd
@@ -322,6 +322,7 @@ journalctl -f
 etcd --keyfile=/etc/etcd/ssl/etcd-key.pem
 #@ stays
 #@ refused flag provided but not defined: -keyfile
+#@ says is --key-file meant?
 #@ mended the text has it in words
 #@ written --keyfile
 #@ step node1 The data of a member that is not found

@@ -81,7 +81,7 @@ fn section(script: &Script) -> String {
 /// The first command line, and how many more there are.
 fn lines(step: &Step) -> String {
     if let Some(written) = &step.written {
-        return code(written);
+        return code(&short(written));
     }
     let mut lines = step.body.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
     let first = lines.next().unwrap_or_default().trim_end_matches('\\').trim_end();
