@@ -193,6 +193,7 @@ ETCDCTL_API=2 etcdctl --ca-file=./etcd-ca.pem --key-file=./etcd-client-key.pem -
 #@ refused unexpected status code 404
 #@ log *: start every member with --enable-v2
 #@ note etcd 3.3 has version 2 of the API on, later ones have it off
+#@ again
 #@ interrupt 201
 #@ interrupt 202
 #@ interrupt 203

@@ -344,6 +344,7 @@ etcdctl cluster-health
 #@ refused failed to check the health of member 6c70a880257288f on https://192.168.0.91:2379: Get "https://192.168.0.91:2379/health": x509: certificate signed by unknown authority
 #@ says member 5bbe42788a239cc6 is healthy: got healthy result from http://192.168.0.92:2379
 #@ says member 3f7336e156287ed0 is healthy: got healthy result from http://192.168.0.93:2379
+#@ again
 #@ step test1 Health with it
 etcdctl --ca-file /etc/etcd/pki/rootca.pem cluster-health
 #@ again
@@ -421,6 +422,7 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem cluster-health
 #@ says cluster is degraded
 #@ log client didn't provide a certificate
 #@ note the text calls the cluster healthy: etcdctl 3.3 did, if a majority was
+#@ again
 #@ step test1 A sample request
 cfssl print-defaults csr > etcdctl-csr.json
 #@ step test1 Edit the file
@@ -615,11 +617,13 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update c883f9e325d8667d https://192.168.0.93:2380
 #@ refused No such member: c883f9e325d8667d
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The same with the id of this cluster
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 3f7336e156287ed0 https://192.168.0.93:2380
 #@ mended the id that `member list` shows
 #@ written etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update c883f9e325d8667d https://192.168.0.93:2380
 #@ says Updated member with ID 3f7336e156287ed0 in cluster
+#@ again
 #@ step test1 Members
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member list
 #@ again
@@ -739,10 +743,12 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update adff72f24ac33f4b https://192.168.0.91:2380
 #@ refused No such member: adff72f24ac33f4b
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 As the text shows it done: etcd2 at the address of etcd1
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 5bbe42788a239cc6 https://192.168.0.91:2380
 #@ says Updated member with ID 5bbe42788a239cc6 in cluster
 #@ note etcd takes it, too: no member has this URL, etcd1 has it with http
+#@ again
 #@ step test3 Members
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member list
 #@ again
@@ -789,10 +795,12 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update c96f41ba37a00a16 https://192.168.0.91:2380
 #@ refused No such member: c96f41ba37a00a16
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The right member, with an id of the author's
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update adff72f24ac33f4b https://192.168.0.91:2380
 #@ refused No such member: adff72f24ac33f4b
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The same with the id of this cluster
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 6c70a880257288f https://192.168.0.91:2380
 #@ mended the id that `member list` shows
@@ -800,12 +808,14 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 #@ refused membership: peerURL exists
 #@ log *: peer URL https://192.168.0.91:2380 belongs to member 5bbe42788a239cc6 (etcd2)
 #@ note the words of the text; the log says who has the URL
+#@ again
 #@ step test1 etcd2 at its own address, then etcd1
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 5bbe42788a239cc6 https://192.168.0.92:2380
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 6c70a880257288f https://192.168.0.91:2380
 #@ mended what the log says
 #@ says Updated member with ID 5bbe42788a239cc6 in cluster
 #@ says Updated member with ID 6c70a880257288f in cluster
+#@ again
 #@ step test1 Members
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member list
 #@ again
@@ -1034,18 +1044,22 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 #@ step test1 Who has it
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member list
 #@ says [unstarted]: peerURLs=http://192.168.0.94:2380
+#@ again
 #@ step test1 Remove it
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove bc721669bdca5256
 #@ refused bc721669bdca5256
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The same with the id of this cluster
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove $(id_of 192.168.0.94)
 #@ mended the id that `member list` shows
 #@ written etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove bc721669bdca5256
 #@ says Removed member … from cluster
+#@ again
 #@ step test1 It is gone
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member list
 #@ hides 192.168.0.94
+#@ again
 #@ step test1 What etcd1 writes
 journalctl -xe
 #@ step test1 Members
@@ -1058,12 +1072,14 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 6c70a880257288f https://192.168.0.4:2380
 #@ refused No such member: 6c70a880257288f
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The same with the id of this cluster
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update $(id_of 192.168.0.91) https://192.168.0.4:2380
 #@ mended the id that `member list` shows
 #@ written etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 6c70a880257288f https://192.168.0.4:2380
 #@ says Updated member with ID … in cluster
 #@ note etcd takes it, too
+#@ again
 #@ step test1 Members
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member list
 #@ again
@@ -1072,9 +1088,11 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove 62f2353f81e89de3
 #@ refused 62f2353f81e89de3
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 Members
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member list
 #@ says name=etcd1 peerURLs=https://192.168.0.4:2380 
+#@ again
 #@ step test1 Announce etcd4
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member add etcd4 http://192.168.0.94:2380
 #@ again
@@ -1084,18 +1102,22 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 6c70a880257288f https://192.168.0.4:2380
 #@ refused No such member: 6c70a880257288f
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The right URL
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update $(id_of 192.168.0.4) https://192.168.0.91:2380
 #@ mended the author gave up here; the wrong URL is all that has to be undone
 #@ says Updated member with ID … in cluster
+#@ again
 #@ step test1 etcd4 has been announced: undo it
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove $(id_of 192.168.0.94)
 #@ mended the story goes on below
 #@ says Removed member … from cluster
+#@ again
 #@ step test3 The author removes etcd1
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove 6c70a880257288f
 #@ refused 6c70a880257288f
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test3 And announces it anew
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member add etcd1 http://192.168.0.91:2380
 #@ again
@@ -1129,6 +1151,7 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem cluster-health
 #@ refused is unreachable: no available published client urls
 #@ note as in the text: it is announced and does not run
+#@ again
 #@ step test4 A folder for certificates
 mkdir -p /etc/etcd/pki/
 #@ step test4 Copy the authority, with its key
@@ -1236,6 +1259,7 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 #@ step test1 Health
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem cluster-health
 #@ refused is unreachable: no available published client urls
+#@ again
 #@ step test4 What etcd4 writes
 systemctl status etcd
 #@ again
@@ -1274,15 +1298,18 @@ journalctl -xe
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 7cdd9649a07e40fb https://192.168.0.4:2380
 #@ refused No such member: 7cdd9649a07e40fb
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The same line with its outcome
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 7cdd9649a07e40fb https://192.168.0.4:2380
 #@ refused No such member: 7cdd9649a07e40fb
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 With the id of this cluster, and its own address
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update $(id_of 192.168.0.94) https://192.168.0.94:2380
 #@ mended the id that `member list` shows, and the digit that the text lost
 #@ written etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member update 7cdd9649a07e40fb https://192.168.0.4:2380
 #@ says Updated member with ID … in cluster
+#@ again
 #@ step test4 etcd4 serves HTTPS for all
 cat >/etc/etcd/etcd.conf << EOF
 ETCD_DATA_DIR="/var/lib/etcd/default.etcd"      
@@ -1465,10 +1492,12 @@ etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove 1da3d0181b2c051
 #@ refused 1da3d0181b2c051
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The same line with its outcome
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove 1da3d0181b2c051
 #@ refused 1da3d0181b2c051
 #@ note the id is one of the author's machines; `member list` shows those of this cluster
+#@ again
 #@ step test1 The same with the id of this cluster
 etcdctl --ca-file /etc/etcd/pki/rootca.pem --cert-file /etc/etcd/pki/etcdctl.pem --key-file /etc/etcd/pki/etcdctl-key.pem member remove $(id_of 192.168.0.94)
 #@ again

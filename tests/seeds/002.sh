@@ -337,6 +337,7 @@ etcdctl \
   cluster-health
 #@ refused unexpected status code 404
 #@ log *: start every member with --enable-v2
+#@ again
 #@ step node1,node2,node3 Switch version 2 of the API on
 mkdir -p /etc/etcd
 echo ETCD_ENABLE_V2=true >> /etc/etcd/etcd.conf
@@ -362,6 +363,7 @@ etcdctl member list
 #@ refused client: etcd cluster is unavailable or misconfigured
 #@ log node1: tls: first record does not look like a TLS handshake…use https:// in its endpoint
 #@ note as the text wants it
+#@ again
 
 #@ part etcdctl without flags
 #@ step node1 Edit its file
@@ -386,6 +388,7 @@ etcdctl cluster-health
 #@ refused cluster may be unhealthy: failed to list members
 #@ log node1: tls: first record does not look like a TLS handshake…use https:// in its endpoint
 #@ note the variables are not exported, and three have the names of version 3: etcdctl has nothing of it
+#@ again
 #@ step node1 The names of version 2, exported
 sed -i -e 's/_CACERT/_CA_FILE/' -e 's/_CERT=/_CERT_FILE=/' -e 's/_KEY=/_KEY_FILE=/' /etc/etcd/etcdctl
 set -a
