@@ -151,14 +151,14 @@ impl Units {
 
     fn start(&self, unit: &str) -> Answer {
         if let Some(service) = self.lock().get_mut(unit) {
-            if service.running() {
-                return (0, String::new());
-            }
-            service.begin();
-            if let Err(why) = self.spawn(service) {
-                service.state = State::Failed;
-                service.note(&why);
-                return failed(unit, "the control process exited with error code");
+            // One that is starting, perhaps again after it failed, is waited for.
+            if !service.running() {
+                service.begin();
+                if let Err(why) = self.spawn(service) {
+                    service.state = State::Failed;
+                    service.note(&why);
+                    return failed(unit, "the control process exited with error code");
+                }
             }
         }
         let deadline = Instant::now() + PATIENCE;
