@@ -15,6 +15,7 @@ pub mod pki;
 pub mod ports;
 pub mod process;
 pub mod random;
+pub mod recorded;
 pub mod run;
 pub mod secure;
 pub mod state;

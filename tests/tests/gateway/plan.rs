@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
+use retcd_tests::http1;
 use retcd_tests::member::{Member, Setup};
-use retcd_tests::{binary, http1, peers};
+use retcd_tests::recorded::{self, Form};
 use serde_json::Value;
 
 use crate::shown::{self, Hidden};
@@ -121,37 +121,9 @@ impl Plan {
     /// # Panics
     /// If anything differs that should not; with a list of it.
     pub(crate) fn compare(&self) {
-        let theirs = self.reference();
-        let ours = self.run(&binary::ours());
-        let mut wrong = String::new();
-        for ((step, theirs), ours) in self.steps.iter().zip(&theirs).zip(&ours) {
-            let text = match (theirs == ours, step.differs) {
-                (true, None) | (false, Some(_)) => continue,
-                (true, Some(why)) => format!("    is said to differ ({why}), but does not: {ours}"),
-                (false, None) => format!("    etcd: {theirs}\n    ours: {ours}"),
-            };
-            let _ = write!(wrong, "\n  {}\n{text}", step.name);
-        }
-        assert!(wrong.is_empty(), "{:?} differs:{wrong}", self.name);
-    }
-
-    fn reference(&self) -> Vec<String> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/gateway/{}.txt", self.name));
-        let Some(program) = peers::go_etcd() else {
-            let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            let outcomes: Vec<_> = text.lines().filter_map(|l| l.strip_prefix("    ")).map(str::to_owned).collect();
-            assert_eq!(outcomes.len(), self.steps.len(), "{}: record it anew", file.display());
-            return outcomes;
-        };
-        let outcomes = self.run(&program);
-        if env::var_os("RETCD_REWRITE").is_some() {
-            let mut text = String::new();
-            for (step, outcome) in self.steps.iter().zip(&outcomes) {
-                let _ = writeln!(text, "{}\n    {outcome}", step.name);
-            }
-            fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        }
-        outcomes
+        let steps = self.steps.iter().map(|step| recorded::Step { name: &step.name, differs: step.differs });
+        let file = format!("gateway/{}.txt", self.name);
+        recorded::compare(&file, Form::Lines, &steps.collect::<Vec<_>>(), |program| self.run(program));
     }
 
     fn run(&self, program: &Path) -> Vec<String> {

@@ -6,15 +6,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use bytes::Bytes;
 use retcd_proto::etcdserverpb as pb;
 use retcd_proto::v3electionpb::LeaderResponse;
 use retcd_tests::grpc::{Connection, Outcome};
 use retcd_tests::member::{Member, Setup};
+use retcd_tests::recorded::{self, Form};
 use retcd_tests::stream::{Part, Stream, Streams};
-use retcd_tests::{binary, peers};
+
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -351,29 +351,7 @@ fn run(program: &Path, scenes: &[Scene]) -> Vec<String> {
 #[test]
 fn who_waits_is_told_the_same() {
     let scenes = scenes();
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/compat/waiting.txt");
-    let theirs = match peers::go_etcd() {
-        Some(program) => run(&program, &scenes),
-        None => {
-            let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-            text.split("\n\n").map(|t| t.split_once('\n').map_or("", |(_, t)| t).trim_end().to_owned()).collect()
-        }
-    };
-    if env::var_os("RETCD_REWRITE").is_some() {
-        let text = scenes.iter().zip(&theirs).map(|(s, t)| format!("{}\n{t}", s.name));
-        let text = text.collect::<Vec<_>>().join("\n\n") + "\n";
-        fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-    }
-    assert_eq!(theirs.len(), scenes.len(), "{}: record it anew", file.display());
-    let ours = run(&binary::ours(), &scenes);
-    let mut wrong = String::new();
-    for ((scene, theirs), ours) in scenes.iter().zip(&theirs).zip(&ours) {
-        let text = match (theirs == ours, scene.differs) {
-            (true, None) | (false, Some(_)) => continue,
-            (true, Some(why)) => format!("is said to differ ({why}), but does not"),
-            (false, None) => format!("etcd:\n{theirs}\nours:\n{ours}"),
-        };
-        let _ = write!(wrong, "\n--- {}\n{text}", scene.name);
-    }
-    assert!(wrong.is_empty(), "differs:{wrong}");
+    let steps: Vec<_> =
+        scenes.iter().map(|scene| recorded::Step { name: &scene.name, differs: scene.differs }).collect();
+    recorded::compare("compat/waiting.txt", Form::Blocks, &steps, |program| run(program, &scenes));
 }

@@ -11,7 +11,6 @@ mod live;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::{env, fs};
 
 use prost::Message as _;
 use retcd_proto::etcdserverpb as pb;
@@ -19,8 +18,8 @@ use retcd_proto::etcdserverpb::watch_request::RequestUnion;
 use retcd_proto::mvccpb::KeyValue;
 use retcd_tests::grpc::Connection;
 use retcd_tests::member::{Member, Setup};
+use retcd_tests::recorded::{self, Form};
 use retcd_tests::stream::{Part, Stream, Streams};
-use retcd_tests::{binary, peers};
 
 use crate::requests::{bytes, delete_range, put};
 use crate::rpc::Rpc;
@@ -195,31 +194,9 @@ struct Play {
 
 impl Play {
     fn compare(&self) {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("testdata/compat/watch-{}.txt", self.name));
-        let theirs = match peers::go_etcd() {
-            Some(program) => self.run(&program),
-            None => {
-                let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-                text.split("\n\n").map(|t| t.split_once('\n').map_or("", |(_, t)| t).trim_end().to_owned()).collect()
-            }
-        };
-        if env::var_os("RETCD_REWRITE").is_some() {
-            let text = self.scenes.iter().zip(&theirs).map(|(s, t)| format!("{}\n{t}", s.name));
-            let text = text.collect::<Vec<_>>().join("\n\n") + "\n";
-            fs::write(&file, text).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-        }
-        assert_eq!(theirs.len(), self.scenes.len(), "{}: record it anew", file.display());
-        let ours = self.run(&binary::ours());
-        let mut wrong = String::new();
-        for ((scene, theirs), ours) in self.scenes.iter().zip(&theirs).zip(&ours) {
-            let text = match (theirs == ours, scene.differs) {
-                (true, None) | (false, Some(_)) => continue,
-                (true, Some(why)) => format!("is said to differ ({why}), but does not"),
-                (false, None) => format!("etcd:\n{theirs}\nours:\n{ours}"),
-            };
-            let _ = write!(wrong, "\n--- {}\n{text}", scene.name);
-        }
-        assert!(wrong.is_empty(), "play {:?} differs:{wrong}", self.name);
+        let steps = self.scenes.iter().map(|scene| recorded::Step { name: &scene.name, differs: scene.differs });
+        let file = format!("compat/watch-{}.txt", self.name);
+        recorded::compare(&file, Form::Blocks, &steps.collect::<Vec<_>>(), |program| self.run(program));
     }
 
     fn run(&self, program: &Path) -> Vec<String> {
