@@ -352,6 +352,6 @@ fn run(program: &Path, scenes: &[Scene]) -> Vec<String> {
 fn who_waits_is_told_the_same() {
     let scenes = scenes();
     let steps: Vec<_> =
-        scenes.iter().map(|scene| recorded::Step { name: &scene.name, differs: scene.differs }).collect();
+        scenes.iter().map(|scene| recorded::Step { name: scene.name, differs: scene.differs }).collect();
     recorded::compare("compat/waiting.txt", Form::Blocks, &steps, |program| run(program, &scenes));
 }

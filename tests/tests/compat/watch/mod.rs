@@ -194,7 +194,7 @@ struct Play {
 
 impl Play {
     fn compare(&self) {
-        let steps = self.scenes.iter().map(|scene| recorded::Step { name: &scene.name, differs: scene.differs });
+        let steps = self.scenes.iter().map(|scene| recorded::Step { name: scene.name, differs: scene.differs });
         let file = format!("compat/watch-{}.txt", self.name);
         recorded::compare(&file, Form::Blocks, &steps.collect::<Vec<_>>(), |program| self.run(program));
     }
