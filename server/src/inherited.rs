@@ -70,7 +70,7 @@ impl Inherited {
         })
     }
 
-    /// Those that no URL asked for, which are closed.
+    /// Those that no URL asked for. They are closed, but for what is no socket that connections come through.
     pub(crate) fn rest(&self) -> Vec<String> {
         let rest = std::mem::take(&mut *self.sockets.lock());
         rest.iter().map(ToString::to_string).collect()
@@ -142,7 +142,7 @@ impl fmt::Display for Inheritance {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::net::{Ipv6Addr, SocketAddr};
 
     use super::*;
 
@@ -172,12 +172,10 @@ mod tests {
 
     #[test]
     fn all_addresses_are_all_addresses() {
-        let Ok(tcp) = TcpListener::bind("[::]:0") else {
-            return; // no IPv6 here
-        };
+        let tcp = TcpListener::bind("0.0.0.0:0").expect("a port");
         let port = tcp.local_addr().expect("bound").port();
         let all = of(vec![Inheritance::Tcp(tcp)]);
-        assert!(all.has(&SocketAddr::from(([0, 0, 0, 0], port)).into()));
+        assert!(all.has(&SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)).into()));
         assert!(!all.has(&SocketAddr::from(([127, 0, 0, 1], port)).into()));
     }
 

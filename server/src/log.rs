@@ -157,12 +157,16 @@ impl Outlet {
             return self.write([line]);
         }
         let mut state = self.state();
+        let before = state.folds.next();
         let lines = state.folds.take(line, self.now());
-        let watch = !state.watched && state.folds.next().is_some();
+        let next = state.folds.next();
+        let watch = !state.watched && next.is_some();
         state.watched |= watch;
         drop(state);
         if watch {
             self.watch();
+        } else if next.is_some_and(|next| before.is_none_or(|before| next < before)) {
+            self.changed.notify_all();
         }
         self.write(lines);
     }

@@ -289,6 +289,8 @@ impl Server {
             // address it cannot listen on.
             listeners::check(&resolved, &resolved.listen_peers)?;
             listeners::check(&resolved, &resolved.listen_clients)?;
+            listeners::check(&resolved, &resolved.listen_clients_http)?;
+            listeners::check(&resolved, &resolved.listen_metrics)?;
             Some(Beginning::find(&resolved, &remote, &logger)?)
         };
         if resolved.memory_mlock {

@@ -27,10 +27,15 @@ pub(super) enum Kind {
     Choice(&'static [&'static str]),
 }
 
+/// The environment variable that stands for the flag of this name.
+pub(super) fn variable(name: &str) -> String {
+    format!("ETCD_{}", name.to_ascii_uppercase().replace('-', "_"))
+}
+
 impl Flag {
     /// The environment variable that stands for the flag.
     pub(super) fn env(&self) -> String {
-        format!("ETCD_{}", self.name.to_ascii_uppercase().replace('-', "_"))
+        variable(self.name)
     }
 
     /// Whether `text` means the same as the default; an error if it is no value of this kind at all.

@@ -374,6 +374,7 @@ fn given(side: &TlsSide, common: &TlsInfo) -> TlsInfo {
 fn hosts(urls: &[Url]) -> Vec<String> {
     let hosts = urls.iter().filter_map(|url| url.host_port());
     let mut hosts: Vec<_> = hosts.map(|(host, _)| host.to_owned()).collect();
+    hosts.sort_unstable();
     hosts.dedup();
     hosts
 }

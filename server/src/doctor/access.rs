@@ -27,9 +27,14 @@ impl User {
     }
 
     fn from_lists(name: &str, passwd: &str, group: &str) -> Option<Self> {
-        let mut users = passwd.lines().map(|line| line.split(':'));
-        let mut fields = users.find_map(|mut fields| (fields.next()? == name).then_some(fields))?;
-        let uid = fields.nth(1)?.parse().ok()?;
+        let named = |line: &&str| line.split(':').next() == Some(name);
+        // systemd takes the number of a user, too.
+        let numbered = |line: &&str| line.split(':').nth(2) == Some(name);
+        let mut lines = passwd.lines();
+        let line = lines.find(named);
+        let line = line.or_else(|| passwd.lines().find(numbered))?;
+        let mut fields = line.split(':').skip(2);
+        let uid = fields.next()?.parse().ok()?;
         let mut gids = vec![fields.next()?.parse().ok()?];
         for line in group.lines() {
             let fields: Vec<&str> = line.split(':').collect();

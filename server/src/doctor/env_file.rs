@@ -39,6 +39,7 @@ fn parse(text: &str) -> Result<Vec<(OsString, OsString)>, (usize, String)> {
         let (name, value) = line
             .split_once('=')
             .ok_or_else(|| bad(format!("{line:?}, without `=`")))?;
+        let name = name.trim_end();
         let named = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(named) {
             return Err(bad(format!("{name:?}, which is no name of a variable")));
@@ -83,20 +84,20 @@ mod tests {
                     A='a \"b\" \\'\nB=x\\\n  y\nC=\"a\\\"b\"\nD=\n";
         let expected = [
             ("ETCD_DATA_DIR", "/var/lib/etcd/default.etcd"),
+            ("ETCD_NAME", "n"),
             ("A", "a \"b\" \\"),
             ("B", "xy"),
             ("C", "a\"b"),
             ("D", ""),
         ];
-        let without_name = text.replace(" ETCD_NAME = n\n", "");
-        let pairs = pairs(&without_name);
+        let pairs = pairs(text);
         let pairs: Vec<_> = pairs
             .iter()
             .map(|(a, b)| (a.as_str(), b.as_str()))
             .collect();
         assert_eq!(pairs, expected);
-        let (line, what) = parse(text).expect_err("a blank in the name");
-        assert_eq!(line, 5);
+        let (line, what) = parse("A=b\nETCD NAME=n\n").expect_err("a blank in the name");
+        assert_eq!(line, 2);
         assert!(what.contains("no name of a variable"), "{what}");
     }
 

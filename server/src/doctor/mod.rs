@@ -94,11 +94,11 @@ fn look(request: &Request, config: Config, findings: &mut Findings) {
     }
     let user = request.user.as_ref();
     if let Some(name) = &request.missing_user {
-        findings.error(
+        findings.warning(
             "user",
-            format!("the unit runs the member as user {name}, who does not exist here"),
+            format!("the unit runs the member as user {name}, who is not in /etc/passwd"),
             format!(
-                "useradd --system --home-dir {} --shell /usr/sbin/nologin {name}",
+                "unless another directory of users has it: useradd --system --home-dir {} --shell /usr/sbin/nologin {name}",
                 resolved.data_dir.display()
             ),
         );

@@ -59,6 +59,8 @@ impl Unit {
         let mut variables: Vec<(String, String)> = Vec::new();
         let mut files: Vec<String> = Vec::new();
         let mut start = String::new();
+        // Such a user is nowhere until the service starts.
+        let mut dynamic = false;
         let settings = settings(text).into_iter();
         for (key, value) in settings.map(|(key, value)| (key, specified(&value, name))) {
             match (key.as_str(), value.as_str()) {
@@ -73,6 +75,7 @@ impl Unit {
                 ("EnvironmentFile", "") => files.clear(),
                 ("EnvironmentFile", value) => files.push(value.to_owned()),
                 ("ExecStart", value) => start = value.to_owned(),
+                ("DynamicUser", "yes" | "true" | "on" | "1") => dynamic = true,
                 ("User", "") => unit.user = None,
                 ("User", value) => unit.user = Some(value.to_owned()),
                 ("StateDirectory", value) => unit.makes("/var/lib", value),
@@ -104,6 +107,9 @@ impl Unit {
                     ));
                 }
             }
+        }
+        if dynamic {
+            unit.user = None;
         }
         // The last one counts.
         variables.reverse();

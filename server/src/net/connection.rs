@@ -164,7 +164,11 @@ async fn converse(
     let reader = io::Cursor::new(read).chain(reader);
     if is_http2 {
         // As in etcd, where over TLS another server answers, which has no rule about pings.
-        let counted = site.surface == Surface::Client && !wire.secure;
+        let counted = match site.surface {
+            Surface::Client => !wire.secure,
+            Surface::Grpc => true,
+            _ => false,
+        };
         let pings = counted.then(|| Pings::new(site.settings.keepalive_min_time));
         let reader = Authorities::new(reader, PREFACE.len(), pings.clone());
         serve_http2(reader, writer, wire, site, pings, drain).await;

@@ -1,8 +1,26 @@
 //! Fields of a query and of a body, read as Go's `ParseForm` reads them.
 
-/// Fields in order: those of the body come before those of the query.
+/// The fields that mean something.
+const NAMES: [&str; 14] = [
+    "dir",
+    "noValueOnSuccess",
+    "prevExist",
+    "prevIndex",
+    "prevValue",
+    "quorum",
+    "recursive",
+    "refresh",
+    "sorted",
+    "stream",
+    "ttl",
+    "value",
+    "wait",
+    "waitIndex",
+];
+
+/// The first of each field that means something: those of the body come before those of the query.
 #[derive(Debug, Default)]
-pub(super) struct Form(Vec<(String, String)>);
+pub(super) struct Form(Vec<(&'static str, String)>);
 
 impl Form {
     /// Reads a body, if it is a form, and a query. Of several mistakes the first one counts.
@@ -17,7 +35,11 @@ impl Form {
         let mut outcome = Ok(());
         for pair in text.split('&').filter(|pair| !pair.is_empty()) {
             match field(pair) {
-                Ok(field) => self.0.push(field),
+                Ok((name, value)) => {
+                    let name = NAMES.into_iter().find(|known| *known == name);
+                    let first = name.filter(|name| self.first(name).is_none());
+                    self.0.extend(first.map(|name| (name, value)));
+                }
                 Err(mistake) => outcome = outcome.and(Err(mistake)),
             }
         }
@@ -26,7 +48,7 @@ impl Form {
 
     /// The first value of a field.
     pub(super) fn first(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(n, _)| n == name);
+        let found = self.0.iter().find(|(n, _)| *n == name);
         found.map(|(_, value)| value.as_str())
     }
 }
@@ -39,7 +61,7 @@ fn field(pair: &str) -> Result<(String, String), String> {
     Ok((unescape(name, true)?, unescape(value, true)?))
 }
 
-/// Takes the escapes out of a text; in a form, `+` is a blank. What is not UTF-8 then is shown as such.
+/// Takes the escapes out of a text; in a form, `+` is a blank. What is not UTF-8 then is refused: JSON could not show it.
 pub(super) fn unescape(text: &str, form: bool) -> Result<String, String> {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
@@ -62,7 +84,7 @@ pub(super) fn unescape(text: &str, form: bool) -> Result<String, String> {
         }
         at += 1;
     }
-    Ok(String::from_utf8_lossy(&out).into_owned())
+    String::from_utf8(out).map_err(|_| format!("{text:?} is not UTF-8"))
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -75,12 +97,13 @@ mod tests {
 
     #[test]
     fn the_body_comes_first() {
-        let form = Form::of(Some("value=a+b%2B&ttl="), "value=c&wait&x=%c3%b6").expect("a form");
+        let query = "value=c&wait&prevValue=%c3%b6&x=y";
+        let form = Form::of(Some("value=a+b%2B&ttl="), query).expect("a form");
         assert_eq!(form.first("value"), Some("a b+"));
         assert_eq!(form.first("ttl"), Some(""));
         assert_eq!(form.first("wait"), Some(""));
-        assert_eq!(form.first("x"), Some("ö"));
-        assert_eq!(form.first("y"), None);
+        assert_eq!(form.first("prevValue"), Some("ö"));
+        assert_eq!((form.first("x"), form.first("dir")), (None, None));
         let form = Form::of(None, "").expect("an empty form");
         assert_eq!(form.first("value"), None);
     }
@@ -89,6 +112,7 @@ mod tests {
     fn the_first_mistake_counts() {
         let mistake = |body, query| Form::of(body, query).expect_err("a mistake");
         assert_eq!(mistake(None, "a=%zz"), r#"invalid URL escape "%zz""#);
+        assert_eq!(mistake(None, "value=%ff"), r#""%ff" is not UTF-8"#);
         assert_eq!(mistake(None, "a=%4"), r#"invalid URL escape "%4""#);
         assert_eq!(mistake(None, "a=%"), r#"invalid URL escape "%""#);
         assert_eq!(mistake(None, "a=%zzz&b;c"), r#"invalid URL escape "%zz""#);

@@ -4,11 +4,12 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash as _, Hasher as _};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::future::join_all;
 use http::request::Parts;
 use http::{Response, StatusCode};
 use retcd_proto::etcdserverpb::request_op::Request as Op;
-use retcd_proto::etcdserverpb::{RequestOp, TxnRequest};
+use retcd_proto::etcdserverpb::{DeleteRangeRequest, RequestOp, TxnRequest};
 use retcd_storage::mvcc::{RangeQuery, ReadView};
 use slog::{error, warn};
 use tokio::sync::{Mutex, MutexGuard};
@@ -257,12 +258,42 @@ impl V2 {
                 return 0;
             }
         };
-        let ends = due.iter().filter_map(|kv| of_deadline_key(&kv.key));
+        let (ends, odd): (Vec<_>, Vec<_>) = due
+            .iter()
+            .map(|kv| of_deadline_key(&kv.key).ok_or(&kv.key))
+            .partition(Result::is_ok);
+        self.remove_odd(odd.into_iter().filter_map(Result::err))
+            .await;
+        let ends = ends.into_iter().filter_map(Result::ok);
         let ended = join_all(ends.map(|(deadline, path)| self.end(path, deadline))).await;
         // After a failure it rests.
         match ended.iter().all(|ended| *ended) {
             true => ended.len(),
             false => 0,
+        }
+    }
+
+    /// Removes what somebody else wrote among the deadlines: it would be in the way of those behind it.
+    async fn remove_odd(&self, keys: impl Iterator<Item = &Bytes>) {
+        let success: Vec<_> = keys
+            .map(|key| RequestOp {
+                request: Some(Op::RequestDeleteRange(DeleteRangeRequest {
+                    key: key.clone(),
+                    ..Default::default()
+                })),
+            })
+            .collect();
+        if success.is_empty() {
+            return;
+        }
+        let (logger, keys) = (&self.member().logger, success.len());
+        warn!(logger, "removing keys that are no deadlines from among those of v2 keys"; "keys" => keys);
+        let txn = TxnRequest {
+            success,
+            ..Default::default()
+        };
+        if let Err(error) = self.commit(txn).await {
+            warn!(logger, "failed to remove keys that are no deadlines"; "error" => %error);
         }
     }
 

@@ -142,8 +142,9 @@ async fn read_form(request: &Parts, body: Incoming) -> Result<Form, Refusal> {
         true => Some(read_body(body, MAX_FORM).await.map_err(wrong)?),
         false => None,
     };
-    let body = body.as_deref().map(String::from_utf8_lossy);
-    Form::of(body.as_deref(), request.uri.query().unwrap_or_default()).map_err(wrong)
+    let body = body.as_deref().map(std::str::from_utf8).transpose();
+    let body = body.map_err(|_| wrong("the form is not UTF-8".to_owned()))?;
+    Form::of(body, request.uri.query().unwrap_or_default()).map_err(wrong)
 }
 
 fn is_form(request: &Parts) -> bool {

@@ -9,8 +9,11 @@ use std::rc::Rc;
 use yaml_rust2::parser::{Event, Parser, Tag};
 use yaml_rust2::scanner::{ScanError, TScalarStyle};
 
-/// Lists and maps within each other; a configuration needs five.
+/// Lists and maps within each other, through anchors too; a configuration needs five.
 const DEPTH: usize = 64;
+
+/// Keys that maps get from others by `<<`, in a whole file.
+const MERGED: usize = 100_000;
 
 /// A value and where it stands.
 #[derive(Debug)]
@@ -18,6 +21,18 @@ pub(super) struct Node {
     /// From 1.
     pub(super) line: usize,
     pub(super) value: Value,
+    /// Lists and maps within each other, itself counted; of a scalar none.
+    depth: usize,
+}
+
+impl Node {
+    fn scalar(line: usize, value: Value) -> Self {
+        Self {
+            line,
+            value,
+            depth: 0,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -50,13 +65,18 @@ pub(super) enum YamlError {
     NoJson(String),
     #[error("yaml: line {line}: more than {DEPTH} lists or maps within each other")]
     Deep { line: usize },
+    #[error("yaml: line {line}: more than {MERGED} keys are merged from other maps")]
+    Merged { line: usize },
 }
 
 impl YamlError {
     /// Where, if it is known.
     pub(super) fn line(&self) -> Option<usize> {
         match self {
-            Self::Syntax { line, .. } | Self::Key { line } | Self::Deep { line } => Some(*line),
+            Self::Syntax { line, .. }
+            | Self::Key { line }
+            | Self::Deep { line }
+            | Self::Merged { line } => Some(*line),
             Self::NoJson(_) => None,
         }
     }
@@ -120,6 +140,7 @@ fn read(text: &str) -> Result<Rc<Node>, YamlError> {
     let mut parser = Parser::new_from_str(text);
     let mut levels: Vec<Level> = Vec::new();
     let mut anchors: HashMap<usize, Rc<Node>> = HashMap::new();
+    let mut merged = 0;
     loop {
         let (event, mark) = parser.next_token()?;
         let line = mark.line();
@@ -138,12 +159,15 @@ fn read(text: &str) -> Result<Rc<Node>, YamlError> {
                 continue;
             }
             Event::SequenceEnd | Event::MappingEnd => match levels.pop() {
-                Some(level) => (close(level.open, level.line), level.anchor),
+                Some(level) => {
+                    let node = close(level.open, level.line, &mut merged)?;
+                    (node, level.anchor)
+                }
                 None => continue,
             },
             Event::Scalar(text, style, anchor, tag) => {
                 let value = scalar(text, style, tag.as_ref())?;
-                (Rc::new(Node { line, value }), anchor)
+                (Rc::new(Node::scalar(line, value)), anchor)
             }
             // The parser knows no anchor but those it has passed. One within itself is not closed yet.
             Event::Alias(anchor) => match anchors.get(&anchor) {
@@ -155,10 +179,13 @@ fn read(text: &str) -> Result<Rc<Node>, YamlError> {
             },
             Event::DocumentEnd | Event::StreamEnd => {
                 let value = Value::Null;
-                return Ok(Rc::new(Node { line, value }));
+                return Ok(Rc::new(Node::scalar(line, value)));
             }
             Event::Nothing | Event::StreamStart | Event::DocumentStart => continue,
         };
+        if levels.len() + node.depth > DEPTH {
+            return Err(YamlError::Deep { line });
+        }
         if anchor > 0 {
             anchors.insert(anchor, Rc::clone(&node));
         }
@@ -202,7 +229,8 @@ impl Open {
     }
 }
 
-fn close(open: Open, line: usize) -> Rc<Node> {
+/// `merged_keys`: so far.
+fn close(open: Open, line: usize, merged_keys: &mut usize) -> Result<Rc<Node>, YamlError> {
     let value = match open {
         Open::List(list) => Value::List(list),
         Open::Map {
@@ -212,6 +240,10 @@ fn close(open: Open, line: usize) -> Rc<Node> {
                 let Value::Map(more) = &node.value else {
                     continue;
                 };
+                *merged_keys += more.entries.len();
+                if *merged_keys > MERGED {
+                    return Err(YamlError::Merged { line });
+                }
                 for (key, node) in &more.entries {
                     let entry = map.entries.entry(key.clone());
                     entry.or_insert_with(|| Rc::clone(node));
@@ -220,7 +252,13 @@ fn close(open: Open, line: usize) -> Rc<Node> {
             Value::Map(map)
         }
     };
-    Rc::new(Node { line, value })
+    let deepest = match &value {
+        Value::List(list) => list.iter().map(|node| node.depth).max(),
+        Value::Map(map) => map.entries.values().map(|node| node.depth).max(),
+        _ => None,
+    };
+    let depth = 1 + deepest.unwrap_or_default();
+    Ok(Rc::new(Node { line, value, depth }))
 }
 
 /// A key as JSON has it, where all are texts.
@@ -267,7 +305,14 @@ fn number(text: &str) -> Option<String> {
         Some(digits) => ("-", digits),
         None => ("", plain.strip_prefix('+').unwrap_or(&plain)),
     };
+    // Rust's own reader of integers takes a sign after a prefix, too.
+    let signed = |digits: &str| {
+        digits
+            .get(2..)
+            .is_some_and(|rest| rest.starts_with(['+', '-']))
+    };
     let integer = match digits.get(..2).map(str::to_ascii_lowercase).as_deref() {
+        Some("0x" | "0o" | "0b") if signed(digits) => None,
         Some("0x") => u64::from_str_radix(&digits[2..], 16).ok(),
         Some("0o") => u64::from_str_radix(&digits[2..], 8).ok(),
         Some("0b") => u64::from_str_radix(&digits[2..], 2).ok(),
@@ -423,5 +468,17 @@ mod tests {
         }
         assert!(parse(&laughs).is_ok());
         assert!(parse("a: &a [*a]\n").is_err());
+        // Each within the one before.
+        let mut chain = String::from("a0: &b0 [x]\n");
+        for n in 1..50_000 {
+            chain += &format!("a{n}: &b{n} [*b{}]\n", n - 1);
+        }
+        assert!(matches!(parse(&chain), Err(YamlError::Deep { .. })));
+        let keys: String = (0..2000).map(|n| format!("  k{n}: x\n")).collect();
+        let merges: String = (0..2000).map(|n| format!("m{n}: {{<<: *a}}\n")).collect();
+        assert!(matches!(
+            parse(&format!("a: &a\n{keys}{merges}")),
+            Err(YamlError::Merged { .. })
+        ));
     }
 }

@@ -77,8 +77,10 @@ fn deadline(value: &HeaderValue) -> Result<Option<Instant>, Status> {
     if number == 0 {
         return Ok(None);
     }
-    let number = u32::try_from(number.max(0)).unwrap_or(u32::MAX);
-    Ok(Instant::now().checked_add(one.saturating_mul(number)))
+    let number = u128::from(number.max(0).unsigned_abs());
+    let nanos = u64::try_from(one.as_nanos().saturating_mul(number));
+    let timeout = nanos.map_or(Duration::MAX, Duration::from_nanos);
+    Ok(Instant::now().checked_add(timeout))
 }
 
 /// A name of a header as Go writes it.
@@ -130,6 +132,7 @@ mod tests {
         for (value, after) in [
             ("3S", Some(Duration::from_secs(3))),
             ("250m", Some(Duration::from_millis(250))),
+            ("10000000000n", Some(Duration::from_secs(10))),
             ("-1H", Some(Duration::ZERO)),
             ("0n", None),
             ("", None),

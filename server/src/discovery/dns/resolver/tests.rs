@@ -76,9 +76,14 @@ fn what_is_no_answer_is_not_listened_to() {
 
 #[test]
 fn what_does_not_fit_comes_over_tcp() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let address = listener.local_addr().expect("bound");
-    let udp = UdpSocket::bind(address).expect("the same port");
+    // Another test may have the same port of UDP.
+    let (listener, address, udp) = loop {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = listener.local_addr().expect("bound");
+        if let Ok(udp) = UdpSocket::bind(address) {
+            break (listener, address, udp);
+        }
+    };
     thread::spawn(move || {
         let mut buffer = [0; 512];
         let (length, from) = udp.recv_from(&mut buffer).expect("a question");

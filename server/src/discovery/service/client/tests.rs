@@ -141,7 +141,7 @@ async fn history_that_is_gone_ends_a_watch() {
 async fn who_is_not_there_is_named() {
     let gone = nobody();
     let mut config = config(std::slice::from_ref(&gone));
-    config.request_timeout = Duration::from_millis(200);
+    config.request_timeout = Duration::from_secs(2);
     let error = client(&config).read("k", false).await.expect_err("nobody");
     assert_eq!(error.to_string(), format!("{gone}: connection refused"));
     // Somebody who takes the connection and says nothing.

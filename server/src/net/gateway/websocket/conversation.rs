@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -11,6 +12,7 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 use super::frame::{self, Fault, Message, Reader, code};
 use crate::net::body::Body;
@@ -19,8 +21,11 @@ use crate::net::gateway::{failure, respond, route};
 use crate::net::site::Site;
 use crate::net::threads::Drain;
 
-/// Messages that came and have not been looked at; when there are more, the connection is not read.
+/// Pings that came and were not answered yet; when there are more, the connection is not read.
 const AHEAD: usize = 16;
+
+/// How long a goodbye may take.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What the request of the websocket said.
 pub(super) struct Request {
@@ -37,7 +42,8 @@ pub(super) async fn hold(upgrade: OnUpgrade, site: Site, request: Request, mut d
     };
     let (reader, writer) = tokio::io::split(TokioIo::new(connection));
     let max = input::max(&site);
-    let (sender, messages) = mpsc::channel(AHEAD);
+    // One at a time: a message may be large.
+    let (sender, messages) = mpsc::channel(1);
     let (pinged, pings) = mpsc::channel(AHEAD);
     let mut writer = Writer::new(writer);
     let ending = {
@@ -58,7 +64,7 @@ pub(super) async fn hold(upgrade: OnUpgrade, site: Site, request: Request, mut d
     };
     if let Some(code) = ending {
         // Whether the client hears it or not, this is the end.
-        let _ = writer.close(code).await;
+        let _ = timeout(FAREWELL, writer.close(code)).await;
     }
 }
 
