@@ -63,10 +63,10 @@ pub fn request(port: u16, method: &str, path: &str, headers: &[(&str, &str)], bo
 /// Sends bytes and reads until the other side closes. A reset after the answer counts as the end.
 ///
 /// # Errors
-/// If the connection fails, or stays open and silent for 30 s.
+/// If the connection fails, or stays open and silent for a minute.
 pub fn exchange(port: u16, bytes: &[u8]) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     // The server may answer and close before it has read everything.
     let sent = stream.write_all(bytes);
     let mut answer = Vec::new();

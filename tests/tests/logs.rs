@@ -29,7 +29,9 @@ fn temporary() -> tempfile::TempDir {
 fn refused(program: &Path, flags: &[String]) -> Output {
     let dir = temporary();
     let data = dir.path().join("data");
-    let out = run::output(Command::new(program).arg(format!("--data-dir={}", data.display())).args(flags));
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(program).arg(format!("--data-dir={}", data.display())).args(flags);
+    let out = run::output(&mut command);
     assert!(!data.exists(), "{flags:?} made a directory");
     out
 }

@@ -42,7 +42,7 @@ fn clients_wait_while_the_member_is_away() {
         let mut member = start(&data, &url, listener.try_clone().expect("a copy"));
         let answer = client.join().expect("asked").expect("answered");
         assert!(answer.text().contains("\"health\":\"true\""), "{}", answer.text());
-        assert!(member.log().text().contains("listening on an inherited socket"), "{}", member.tail());
+        member.wait_for_log("listening on an inherited socket");
         member.terminate();
     }
 }
@@ -68,7 +68,7 @@ fn the_file_of_a_socket_stays_for_the_next_start() {
     let url = format!("unix://{}", path.display());
     let mut member = start(&dir.path().join("data"), &url, listener.try_clone().expect("a copy"));
     member.wait_for_log("ready to serve client requests");
-    assert!(member.log().text().contains("listening on an inherited socket"), "{}", member.tail());
+    member.wait_for_log("listening on an inherited socket");
     member.signal(Signal::TERM);
     member.wait();
     UnixStream::connect(&path).expect("whoever made it listens on");

@@ -185,7 +185,7 @@ func leases(ctx context.Context, client *clientv3.Client) error {
 	if err := expect("the key of a revoked lease", v, ""); err != nil {
 		return err
 	}
-	if lease, err = client.Grant(ctx, 1); err != nil {
+	if lease, err = client.Grant(ctx, 10); err != nil {
 		return err
 	}
 	put, err := client.Put(ctx, "go/l", "w", clientv3.WithLease(lease.ID))

@@ -68,6 +68,8 @@ fn a_page_follows_a_key() {
     let file = dir.path().join("page.html");
     fs::write(&file, page).expect("written");
     let mut command = Command::new(chromium);
+    // It leaves there what it made.
+    command.env("TMPDIR", dir.path());
     command
         .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"])
         .args(["--disable-background-networking", "--remote-debugging-port=0"])

@@ -1,5 +1,6 @@
 //! One Patroni with its PostgreSQL: what runs on one machine of an operator.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt as _;
@@ -9,13 +10,13 @@ use std::process::Command;
 use retcd_tests::http1;
 use retcd_tests::ports::Port;
 use retcd_tests::process::Process;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 use serde_json::{Value, json};
 
 use crate::programs::{self, Programs};
 
 /// How long the primary's claim lasts without it: `ttl` in seconds.
-const TTL: u32 = 20;
+const TTL: u32 = 30;
 
 /// A machine. What runs there is ended when dropped.
 pub(crate) struct Machine {
@@ -58,7 +59,7 @@ impl Machine {
                 "dcs": {
                     "ttl": TTL,
                     "loop_wait": 2,
-                    "retry_timeout": 8,
+                    "retry_timeout": 14,
                     "maximum_lag_on_failover": 1 << 20,
                     "postgresql": {"use_pg_rewind": true, "use_slots": true},
                 },
@@ -75,7 +76,13 @@ impl Machine {
                     "replication": {"username": "replicator", "password": "secret"},
                 },
                 // No machine loses its power here, so nothing has to reach a disk.
-                "parameters": {"unix_socket_directories": "", "fsync": "off", "shared_buffers": "16MB"},
+                "parameters": {
+                    "unix_socket_directories": "",
+                    "fsync": "off",
+                    "shared_buffers": "16MB",
+                    // What is killed leaves no memory behind, only files of its own.
+                    "dynamic_shared_memory_type": "mmap",
+                },
                 "pg_hba": ["host all all 127.0.0.1/32 trust", "host replication all 127.0.0.1/32 trust"],
             },
         })
@@ -85,20 +92,39 @@ impl Machine {
         self.dir.join("data")
     }
 
-    /// A command as the user of PostgreSQL, at home in this machine's directory.
-    fn command(&self, program: &Path) -> Command {
+    /// A command at home in this machine's directory.
+    fn at_home(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir(&self.dir).env("HOME", &self.dir).env("LC_ALL", "C.UTF-8");
-        if rustix::process::geteuid().is_root() {
+        command
+    }
+
+    /// A brief command as the user of PostgreSQL.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = self.at_home("timeout");
+        command.args(["-k", "5", "60"]).arg(program);
+        if geteuid().is_root() {
             command.uid(self.programs.user.0).gid(self.programs.user.1);
         }
+        command
+    }
+
+    /// Patroni as the user of PostgreSQL. Shared memory that has no file ends with the last process, if root may see to it.
+    fn patroni(&self) -> Command {
+        if !geteuid().is_root() {
+            return self.at_home(&self.programs.patroni);
+        }
+        let (user, group) = self.programs.user;
+        let mut command = self.at_home("unshare");
+        command.args(["--ipc", "--setgid", &group.to_string(), "--setuid", &user.to_string(), "--"]);
+        command.arg(&self.programs.patroni);
         command
     }
 
     /// Starts Patroni, which starts the rest.
     pub(crate) fn start(&mut self) {
         assert!(self.patroni.is_none(), "it runs");
-        let mut command = self.command(&self.programs.patroni);
+        let mut command = self.patroni();
         for (name, _) in std::env::vars_os() {
             if ["PATRONI", "PG"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
                 command.env_remove(name);

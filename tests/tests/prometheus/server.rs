@@ -76,17 +76,17 @@ impl Prometheus {
     }
 
     /// The names of the alerts that fire.
-    pub(crate) fn firing(&self) -> BTreeSet<String> {
-        let data = self.data("/api/v1/alerts").expect("an answer");
+    fn firing(&self) -> Result<BTreeSet<String>, String> {
+        let data = self.data("/api/v1/alerts")?;
         let alerts = data["alerts"].as_array().cloned().unwrap_or_default();
         let firing = alerts.iter().filter(|alert| alert["state"] == "firing");
-        firing.map(|alert| alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned()).collect()
+        Ok(firing.map(|alert| alert["labels"]["alertname"].as_str().unwrap_or_default().to_owned()).collect())
     }
 
     /// Waits until some alerts fire and others do not.
     pub(crate) fn wait_for(&self, on: &[&str], off: &[&str]) {
         until(&format!("{on:?} firing, and not {off:?}"), || {
-            let firing = self.firing();
+            let firing = self.firing()?;
             let right = on.iter().all(|name| firing.contains(*name)) && off.iter().all(|name| !firing.contains(*name));
             if right { Ok(()) } else { Err(format!("{firing:?} fire")) }
         });

@@ -75,14 +75,15 @@ impl Machine {
     /// that fails. Whether all went well, and what was printed.
     pub(crate) fn shell(&self, body: &str) -> (bool, String) {
         self.write("/run/tutorial/lines", &format!("{PRELUDE}{KEEP}set -eo pipefail\n{body}"));
-        let out = run::output(&mut self.bash("/run/tutorial/lines"));
+        let out = run::output(&mut self.bash(&["timeout", "-k", "5", "120"], "/run/tutorial/lines"));
         let text = String::from_utf8_lossy(&out.stdout) + String::from_utf8_lossy(&out.stderr);
         (out.status.success(), text.into_owned())
     }
 
-    fn bash(&self, lines: &str) -> Command {
+    /// A shell that reads lines from a file, started by way of another command.
+    fn bash(&self, by: &[&str], lines: &str) -> Command {
         let mut bash = self.host.command("env");
-        bash.args(["-i", &format!("PATH={PATH}"), "TERM=dumb", "bash", lines]);
+        bash.args(["-i", &format!("PATH={PATH}"), "TERM=dumb"]).args(by).args(["bash", lines]);
         bash
     }
 
@@ -95,7 +96,7 @@ impl Machine {
         if let Some(mut before) = before {
             before.wait();
         }
-        *self.foreground() = Some(Process::start(self.bash("/run/tutorial/server")));
+        *self.foreground() = Some(Process::start(self.bash(&[], "/run/tutorial/server")));
     }
 
     fn foreground(&self) -> MutexGuard<'_, Option<Process>> {

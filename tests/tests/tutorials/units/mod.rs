@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use retcd_tests::net::Host;
@@ -34,6 +34,8 @@ pub(crate) struct Units {
     host: Arc<Host>,
     services: Mutex<BTreeMap<String, Service>>,
     ended: AtomicBool,
+    /// They hold the machine until they are waited for.
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// What a command prints, and its exit code.
@@ -42,20 +44,29 @@ type Answer = (i32, String);
 impl Units {
     /// Serves `systemctl` and `journalctl` of a machine.
     pub(crate) fn serve(host: &Arc<Host>) -> Arc<Self> {
-        let units =
-            Arc::new(Self { host: Arc::clone(host), services: Mutex::default(), ended: AtomicBool::new(false) });
+        let units = Arc::new(Self {
+            host: Arc::clone(host),
+            services: Mutex::default(),
+            ended: AtomicBool::new(false),
+            threads: Mutex::default(),
+        });
         host.does("mkdir -p -m 755 /run/tutorial && mkfifo /run/tutorial/ask");
         let asked = open(host.path("/run/tutorial/ask"));
         let asking = Arc::clone(&units);
-        thread::spawn(move || asking.answer_all(asked));
+        let asking = thread::spawn(move || asking.answer_all(asked));
         let watching = Arc::clone(&units);
-        thread::spawn(move || {
+        let watching = thread::spawn(move || {
             while !watching.ended.load(Ordering::Relaxed) {
                 watching.start_failed_ones_again();
                 thread::sleep(LOOK);
             }
         });
+        units.threads().extend([asking, watching]);
         units
+    }
+
+    fn threads(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Service>> {
@@ -67,11 +78,14 @@ impl Units {
             if self.ended.load(Ordering::Relaxed) {
                 return;
             }
-            let units = Arc::clone(&self);
+            let units = Arc::downgrade(&self);
             thread::spawn(move || {
+                let Some(units) = units.upgrade() else { return };
                 let mut words = line.split_whitespace();
                 let place = units.host.path(&format!("/run/tutorial/answer.{}", words.next().unwrap_or_default()));
                 let (code, text) = units.answer(&words.collect::<Vec<_>>());
+                // Nobody may ever read it, and the machine does not wait for that.
+                drop(units);
                 // Whoever asked may have ended.
                 if let Ok(mut to) = OpenOptions::new().write(true).open(place) {
                     let _ = write!(to, "{code}\n{text}");
@@ -150,9 +164,16 @@ impl Units {
     }
 
     fn start(&self, unit: &str) -> Answer {
-        if let Some(service) = self.lock().get_mut(unit) {
-            // One that is starting, perhaps again after it failed, is waited for.
-            if !service.running() {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut first, mut begun) = (true, false);
+        loop {
+            let mut services = self.lock();
+            let service = services.get_mut(unit).expect("it was loaded");
+            // One that is starting, perhaps again after it failed, is waited for. It may know less than whoever asks now:
+            // if it fails, one more begins.
+            let idle = !service.running();
+            if idle && (first || !begun && service.state == State::Failed) {
+                begun = true;
                 service.begin();
                 if let Err(why) = self.spawn(service) {
                     service.state = State::Failed;
@@ -160,11 +181,7 @@ impl Units {
                     return failed(unit, "the control process exited with error code");
                 }
             }
-        }
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let mut services = self.lock();
-            let service = services.get_mut(unit).expect("it was loaded");
+            first = false;
             match service.look() {
                 State::Active => return (0, String::new()),
                 State::Starting if Instant::now() > deadline => {
@@ -177,7 +194,8 @@ impl Units {
                 State::Stopped => return (1, format!("Job for {unit} canceled.\n")),
                 // It ended well before it was ready: systemd calls that started and dead.
                 State::Dead => return (0, String::new()),
-                State::Failed => return failed(unit, "the control process exited with error code"),
+                State::Failed if begun => return failed(unit, "the control process exited with error code"),
+                State::Failed => {}
             }
             drop(services);
             thread::sleep(LOOK);
@@ -283,8 +301,11 @@ impl Units {
         self.ended.store(true, Ordering::Relaxed);
         self.lock().clear();
         // Wakes the thread that waits for questions.
-        if let Ok(mut ask) = OpenOptions::new().read(true).write(true).open(self.host.path("/run/tutorial/ask")) {
-            let _ = writeln!(ask, "0");
+        let ask = OpenOptions::new().read(true).write(true).open(self.host.path("/run/tutorial/ask"));
+        if ask.and_then(|mut ask| writeln!(ask, "0")).is_ok() {
+            for thread in std::mem::take(&mut *self.threads()) {
+                let _ = thread.join();
+            }
         }
     }
 }

@@ -166,14 +166,15 @@ public final class Client {
     wait(lease.revoke(id));
     expect("revoked", wait(kv.get(bytes("java/l/1"))).getCount(), 0L);
 
-    long kept = wait(lease.grant(3)).getID();
+    long kept = wait(lease.grant(10)).getID();
     wait(kv.put(bytes("java/kept"), bytes("v"), PutOption.builder().withLeaseId(kept).build()));
     BlockingQueue<Object> replies = new LinkedBlockingQueue<>();
     BlockingQueue<WatchEvent> events = new LinkedBlockingQueue<>();
     WatchOption ends = since(kv, WatchOption.DEFAULT);
-    // More renewals than one life of the lease takes.
+    long begin = System.nanoTime();
+    // At once, and after a third of its life.
     try (CloseableClient keeping = lease.keepAlive(kept, queue(replies))) {
-      for (int n = 0; n < 5; n++) {
+      for (int n = 0; n < 2; n++) {
         Object reply = next(replies);
         expect("renewed " + reply, reply instanceof LeaseKeepAliveResponse, true);
         expect("renewed lease", ((LeaseKeepAliveResponse) reply).getID(), kept);
@@ -183,6 +184,8 @@ public final class Client {
     // Without renewals it ends by itself.
     try (var watcher = watch.watch(bytes("java/kept"), ends, r -> events.addAll(r.getEvents()))) {
       expect("end of a lease", next(events).getEventType(), EventType.DELETE);
+      long life = TimeUnit.NANOSECONDS.toSeconds(System.nanoTime() - begin);
+      expect("prolonged: " + life + " s", life >= 13, true);
     }
   }
 
