@@ -489,8 +489,8 @@ fn the_newest_segment_tells_whose_log_it_is() {
     for index in 1..=40 {
         wal.append(Some(&state(1, 0, index)), &[entry(1, index, &[7; 64])])
             .expect("append");
+        wal.flush().expect("flush");
     }
-    wal.flush().expect("flush");
     drop(wal);
     assert!(fs.read_dir(dir()).expect("list").len() > 2);
     let metadata = super::super::metadata(&fs, dir()).expect("it has a head");
