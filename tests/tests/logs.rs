@@ -383,12 +383,14 @@ fn the_journal_is_told_what_etcd_tells_it() {
     let info = with(&own, "6");
     let message: Value = serde_json::from_str(&info["MESSAGE"]).expect("a record as ever");
     assert_eq!(message["level"], "info");
-    assert_eq!(info["SYSLOG_IDENTIFIER"], "etcd");
+    // As in Go: the name of the program.
+    let ours = binary::ours();
+    assert_eq!(Some(info["SYSLOG_IDENTIFIER"].as_str()), ours.file_name().and_then(|name| name.to_str()));
     let twice = own.iter().find(|record| besides.contains(&record["MESSAGE"]));
     assert_eq!(twice, None, "what the journal takes is nowhere else: {besides}");
     let Some(go) = peers::go_etcd() else { return };
     let go = with(&journal(&go).0, "6");
     assert_eq!(go.keys().collect::<Vec<_>>(), info.keys().collect::<Vec<_>>());
-    assert_eq!(go["SYSLOG_IDENTIFIER"], info["SYSLOG_IDENTIFIER"]);
+    assert_eq!(go["SYSLOG_IDENTIFIER"], "etcd");
     assert!(!go["PACKAGE"].is_empty() && !info["PACKAGE"].is_empty());
 }
