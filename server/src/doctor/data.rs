@@ -313,12 +313,13 @@ mod tests {
     #[test]
     fn a_database_without_its_log_is_found() {
         let dir = tempfile::tempdir().expect("a directory");
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).expect("changed");
         let resolved = resolved(dir.path());
         fs::create_dir_all(&resolved.snap_dir).expect("made");
         fs::write(resolved.snap_dir.join("db"), "x").expect("written");
         let (data, findings) = look(&resolved);
         assert!(!data.has_log);
-        assert!(findings.checks().contains(&"data-dir-content"));
+        assert_eq!(findings.checks(), ["data-dir-content"]);
     }
 
     #[test]
