@@ -15,6 +15,7 @@ mod check;
 mod conf;
 mod convert;
 mod fuzz;
+mod held;
 mod log;
 mod reads;
 mod retention;
@@ -33,6 +34,7 @@ use retcd_proto::raftpb;
 
 use crate::ids::RequestIds;
 use conf::Handed;
+use held::Held;
 use log::LogView;
 use reads::Reads;
 use retention::Retention;
@@ -60,6 +62,7 @@ pub struct Core {
     reads: Reads,
     /// Committed conf changes that were handed out and not applied yet.
     handed: Handed,
+    held: Held,
     /// Term and vote that were given out last, and the output that is to make them durable.
     vote: (u64, u64),
     unsynced_vote: Option<u64>,
@@ -130,6 +133,7 @@ impl Core {
             unsynced_vote: None,
             replaces: None,
             handed: Handed::default(),
+            held: Held::new(2 * config.election_ticks as u32),
             leaving: false,
             applied: initial.applied,
             retention: Retention::new(config.catch_up_entries, 2 * config.election_ticks as u32),
@@ -159,6 +163,7 @@ impl Core {
         }
         self.retention.tick(&self.raw.raft);
         self.hand_over_if_leaving();
+        self.tick_held();
         self.settle();
     }
 
@@ -254,6 +259,9 @@ impl Core {
         if message.get_msg_type() == MessageType::MsgPropose && self.leaving {
             return Err(StepError::ProposalDropped);
         }
+        if message.get_msg_type() == MessageType::MsgPropose && self.is_early(&message.entries) {
+            return self.hold(message.take_entries().into());
+        }
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
             return Err(StepError::Impossible(
                 "no election now: the log is not in order yet",
@@ -312,15 +320,19 @@ impl Core {
         self.propose_entries(entries)
     }
 
-    /// As [`Core::propose`], for a change of the membership. The leader turns it into an empty
-    /// normal entry while another one is not applied.
+    /// As [`Core::propose`], for a change of the membership. The leader holds it for a while where
+    /// another one is not applied yet.
     ///
     /// # Errors
     /// Also a type that is unknown.
     pub fn propose_conf_change(&mut self, cc: &raftpb::ConfChange) -> Result<(), StepError> {
         convert::conf_change(cc)?;
         let data = Bytes::from(cc.encode_to_vec());
-        self.propose_entries(vec![convert::proposed_conf_change(data)])
+        let entries = vec![convert::proposed_conf_change(data)];
+        if self.is_early(&entries) && !self.leaving {
+            return self.hold(entries);
+        }
+        self.propose_entries(entries)
     }
 
     fn propose_entries(&mut self, entries: Vec<eraftpb::Entry>) -> Result<(), StepError> {
@@ -434,6 +446,7 @@ impl Core {
             self.offer_applied();
             self.trim(TRIM_STEP);
         }
+        self.release_held();
     }
 
     /// Applies the oldest conf change that was handed out and not applied yet; `None` when the
@@ -467,6 +480,7 @@ impl Core {
         self.offer_conf_state();
         self.offer_applied();
         self.settle();
+        self.release_held();
         Ok(self.conf_state())
     }
 

@@ -149,8 +149,8 @@ impl Handle {
         self.shared.ticked()
     }
 
-    /// Proposes a change of the membership. A leader that has another one under way appends an
-    /// empty entry instead. Never blocks.
+    /// Proposes a change of the membership. A leader that has another one under way holds it for up
+    /// to two election timeouts. Never blocks.
     ///
     /// # Errors
     /// `Full`, `Stopped`.

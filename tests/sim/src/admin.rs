@@ -68,6 +68,13 @@ impl World {
         // Any member passes it on.
         let via = if self.random.chance(300) { *self.random.pick(&members.voters).unwrap_or(&leader) } else { leader };
         self.with_core(via, |core| core.propose_conf_change(&change).is_ok());
+        // Another one at its heels, which the leader is to hold until this one is applied.
+        if all + 1 < MAX_MEMBERS && up >= quorum(members.voters.len() + 2) && self.random.chance(200) {
+            let kind = if self.random.chance(500) { T::ConfChangeAddNode } else { T::ConfChangeAddLearnerNode };
+            let mut second = self.add(kind);
+            second.id = Some(self.next_request());
+            self.with_core(via, |core| core.propose_conf_change(&second).is_ok());
+        }
     }
 
     fn add(&mut self, kind: T) -> ConfChange {

@@ -206,24 +206,6 @@ fn a_conf_change_counts_as_uncommitted_until_it_is_committed() {
 }
 
 #[test]
-fn a_second_conf_change_becomes_an_empty_entry() {
-    let mut core = lone_leader();
-    let learner = |id| conf_change(raftpb::ConfChangeType::ConfChangeAddLearnerNode, id);
-    core.propose_conf_change(&learner(4)).unwrap();
-    core.propose_conf_change(&learner(5)).unwrap();
-    let outputs = drain(&mut core);
-    assert_eq!(outputs[0].entries[0].r#type, Some(1));
-    assert_eq!(outputs[0].entries[1].r#type, None);
-    assert_eq!(outputs[0].entries[1].data, None);
-    core.persisted(outputs[0].number);
-    drain(&mut core);
-    // Rejected by the application: raft's configuration stays, and the next one may come.
-    assert_eq!(core.apply_conf_change(None).unwrap(), voters(&[1]));
-    core.propose_conf_change(&learner(5)).unwrap();
-    assert_eq!(drain(&mut core)[0].entries[0].r#type, Some(1));
-}
-
-#[test]
 fn the_last_voter_stays() {
     let mut core = lone_leader();
     let cc = conf_change(raftpb::ConfChangeType::ConfChangeRemoveNode, 1);

@@ -1,6 +1,7 @@
 //! Scripts for the core: one to three members, every step made by hand.
 
 mod elections;
+mod held;
 mod hostile;
 mod lone;
 mod many;
