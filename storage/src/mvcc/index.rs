@@ -12,10 +12,12 @@ use super::key::Key;
 use super::key_index::KeyIndex;
 use crate::cow_tree::{self, CowTree};
 
+mod known;
 mod restore;
 #[cfg(test)]
 mod tests;
 
+use known::Known;
 pub use restore::Restore;
 
 /// What the index knows of a value.
@@ -31,11 +33,11 @@ pub struct Found {
 
 /// All keys with their revisions since the last compaction.
 ///
-/// One writer changes it; a clone is O(1) and stays what it was. Revisions must come in ascending
-/// order.
+/// One writer changes it. A clone is O(1), and stays what it was for whoever asks it about revisions up to the newest
+/// one that it had when it was cloned. Revisions must come in ascending order.
 #[derive(Clone, Default)]
 pub struct Index {
-    tree: CowTree<Key, KeyIndex>,
+    tree: CowTree<Key, Known>,
     /// The newest main revision.
     newest: i64,
 }
@@ -79,6 +81,10 @@ impl Index {
     /// Records a put, and returns what the new value has to carry.
     pub fn put(&mut self, key: &[u8], revision: Revision) -> Found {
         self.newest = self.newest.max(revision.main);
+        let known = self.tree.get(key);
+        if let Some(found) = known.and_then(|known| known.put_in_place(revision)) {
+            return found;
+        }
         let created = Found {
             modified: revision,
             created: revision.main,
@@ -88,15 +94,16 @@ impl Index {
             key,
             || {
                 let value = KeyIndex::new(revision, created.created, created.version);
-                (key.into(), value, created)
+                (key.into(), Known::new(value), created)
             },
-            |known| known.put(revision),
+            |known| known.get_mut().put(revision),
         )
     }
 
     /// Records a deletion; `false`, and nothing recorded, if the key is not live.
     pub fn tombstone(&mut self, key: &[u8], revision: Revision) -> bool {
         let deleted = self.tree.update(key, |known| {
+            let known = known.get_mut();
             let live = known.is_live();
             if live {
                 known.tombstone(revision);
@@ -116,8 +123,11 @@ impl Index {
         self.newest = self.newest.max(revision.main);
         self.tree.upsert(
             key,
-            || (key.into(), KeyIndex::new(revision, created, version), ()),
-            |known| known.restore_put(revision, created, version),
+            || {
+                let value = KeyIndex::new(revision, created, version);
+                (key.into(), Known::new(value), ())
+            },
+            |known| known.get_mut().restore_put(revision, created, version),
         );
     }
 
@@ -127,8 +137,9 @@ impl Index {
         self.newest = self.newest.max(revision.main);
         self.tree.upsert(
             key,
-            || (key.into(), KeyIndex::deleted(revision), false),
+            || (key.into(), Known::new(KeyIndex::deleted(revision)), false),
             |known| {
+                let known = known.get_mut();
                 let live = known.is_live();
                 known.tombstone(revision);
                 live
@@ -191,7 +202,9 @@ impl Index {
             .next()
             .map(|(key, _)| Bytes::copy_from_slice(key.as_slice()));
         for key in &changed {
-            let left = self.tree.update(key, |known| known.compact(at, dropped));
+            let left = self
+                .tree
+                .update(key, |known| known.get_mut().compact(at, dropped));
             if left == Some(false) {
                 self.tree.remove(key);
             }
@@ -222,7 +235,7 @@ fn bounds<'q>(key: &'q [u8], end: &'q [u8]) -> (Bound<&'q [u8]>, Bound<&'q [u8]>
 
 /// Keys with the values they had; see [`Index::range`].
 pub struct Range<'a> {
-    keys: cow_tree::Iter<'a, Key, KeyIndex>,
+    keys: cow_tree::Iter<'a, Key, Known>,
     at: i64,
 }
 

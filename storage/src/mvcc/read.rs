@@ -1,4 +1,4 @@
-//! Reading: queries over a pinned version, without locks.
+//! Reading: queries over a pinned version. No reader waits for the writer longer than it takes to note one revision.
 
 use std::sync::Arc;
 
@@ -41,7 +41,7 @@ pub struct RangeResult {
     pub rev: i64,
 }
 
-/// One version of the store. Immutable; readers share it.
+/// One version of the store, as of `rev`. Readers share it.
 pub(crate) struct Published {
     pub(crate) index: Index,
     /// The current revision; at least that of every change in `index`.

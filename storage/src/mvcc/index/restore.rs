@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::{iter, vec};
 
-use super::{Index, Key, KeyIndex, Revision};
+use super::{Index, Key, KeyIndex, Known, Revision};
 use crate::cow_tree::CowTree;
 
 // Small under test, so that short histories take several batches of several runs.
@@ -91,14 +91,14 @@ impl Restore {
         if tree.is_empty() {
             *tree = CowTree::from_sorted(iter::from_fn(|| {
                 let more = merge.next_key(&mut records);
-                more.then(|| (records[0].key.clone(), begin(&records)))
+                more.then(|| (records[0].key.clone(), Known::new(begin(&records))))
             }));
             return;
         }
         while merge.next_key(&mut records) {
             let key = &records[0].key;
-            let add = || (key.clone(), begin(&records), ());
-            tree.upsert(key, add, |known| extend(known, &records));
+            let add = || (key.clone(), Known::new(begin(&records)), ());
+            tree.upsert(key, add, |known| extend(known.get_mut(), &records));
         }
     }
 }

@@ -171,16 +171,21 @@ fn assert_same_range(index: &Index, model: &Model, key: &[u8], end: &[u8], at: i
     assert_eq!(index.count(key, end, at), expected.len(), "count at {at}");
 }
 
-/// At every revision since the compaction.
+/// At every revision since the compaction, and at one that is still to come.
 #[track_caller]
 fn assert_same(index: &Index, model: &Model) {
+    assert_same_until(index, model, model.main + 1);
+}
+
+#[track_caller]
+fn assert_same_until(index: &Index, model: &Model, last: i64) {
     index.tree.check();
     assert_eq!(index.len(), model.keys.len());
     assert_eq!(
         index.live_len(),
         model.range(ALL.0, ALL.1, i64::MAX).count()
     );
-    for at in model.compacted..model.main + 2 {
+    for at in model.compacted..=last {
         assert_same_range(index, model, ALL.0, ALL.1, at);
         assert_eq!(index.keep(at), model.keep(at), "keep at {at}");
     }
@@ -323,7 +328,8 @@ fn random_histories_equal_the_model() {
             }
             if published.len() > 5 {
                 for (index, model) in published.drain(..) {
-                    assert_same(&index, &model);
+                    // The future has begun for the leaves that it shares.
+                    assert_same_until(&index, &model, model.main);
                 }
                 assert_same(&run.index, &run.model);
                 assert_same(&rebuild(&run.backend), &run.model);
@@ -461,4 +467,45 @@ fn a_step_does_not_touch_what_stays() {
             .map(|k| k as *const _)
     };
     assert_eq!(place(&index), place(&published));
+}
+
+#[test]
+fn a_put_to_a_live_key_copies_nothing_and_takes_nothing_from_readers() {
+    let mut index = Index::new();
+    for main in 2..1_000_i64 {
+        index.put(&main.to_be_bytes(), rev(main));
+    }
+    index.tombstone(&9_i64.to_be_bytes(), rev(1_000));
+    let published = index.clone();
+    let read = |at| {
+        let found: Vec<_> = published.range(ALL.0, ALL.1, at).collect();
+        assert_eq!(published.count(ALL.0, ALL.1, at), found.len());
+        (
+            format!("{found:?}"),
+            published.keep(at),
+            published.live_len(),
+        )
+    };
+    let expected = [read(999), read(1_000)];
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            // Beside the writer, and once when it has ended.
+            for _ in 0..50 {
+                assert_eq!([read(999), read(1_000)], expected);
+            }
+        });
+        for main in 1_001..20_000_i64 {
+            index.put(&(2 + main % 998).to_be_bytes(), rev(main));
+        }
+        reader.join().unwrap();
+    });
+    assert_eq!([read(999), read(1_000)], expected);
+    let place = |index: &Index, key: i64| {
+        let known = index.tree.get(&key.to_be_bytes()[..]);
+        known.map(|known| known as *const _)
+    };
+    assert_eq!(place(&index, 900), place(&published, 900));
+    // It came back to life, which changes a weight.
+    assert_ne!(place(&index, 9), place(&published, 9));
+    assert_eq!((index.live_len(), published.live_len()), (998, 997));
 }
