@@ -148,6 +148,7 @@ impl Turn<'_> {
         self.expect(MOVE, &[(Figure::Time, Goal::OursAtMost(0.020))]);
         let puts = plan(Kind::Put, SMALL_KEYS, false);
         let mut pauses = Vec::new();
+        rest();
         for _ in 0..self.options.trials {
             let from = cluster.leader()?;
             let to = (from + 1) % cluster.members.len();
@@ -179,6 +180,7 @@ impl Turn<'_> {
         );
         let puts = plan(Kind::Put, SMALL_KEYS, false);
         let mut times = Vec::new();
+        rest();
         for _ in 0..self.options.trials {
             let leader = cluster.leader()?;
             let survivors: Vec<_> = (0..cluster.members.len())
