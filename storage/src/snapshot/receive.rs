@@ -21,7 +21,7 @@ const BUFFER: usize = 256 * 1024;
 
 /// Bytes written between two syncs, so that the last one does not hold up the log, which is on the
 /// same disk, until a whole database has reached it.
-const SYNC_EVERY: u64 = if cfg!(test) { 16 << 10 } else { 4 << 20 };
+const SYNC_EVERY: u64 = if cfg!(test) { 16 << 10 } else { 8 << 20 };
 
 /// A database that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,7 @@ use super::super::key_index::KeyIndex;
 use super::Found;
 use crate::cow_tree::Weight;
 
-/// A key's history. The lock is held for a few loads and stores only.
+/// A key's history. The lock is held for one record or one look: a walk, at most, through what is newer than the reader.
 pub(super) struct Known(Mutex<KeyIndex>);
 
 impl Known {
