@@ -46,11 +46,17 @@ impl Held {
         self.changes.is_empty()
     }
 
-    fn push(&mut self, entry: Entry) -> Result<(), StepError> {
-        if self.changes.len() >= MAX_HELD {
+    /// Holds all of them, or none.
+    ///
+    /// # Errors
+    /// `ProposalDropped` when too many are held already.
+    pub(super) fn push(&mut self, entries: Vec<Entry>) -> Result<(), StepError> {
+        if self.changes.len() + entries.len() > MAX_HELD {
             return Err(StepError::ProposalDropped);
         }
-        self.changes.push_back((entry, self.patience));
+        let patience = self.patience;
+        self.changes
+            .extend(entries.into_iter().map(|entry| (entry, patience)));
         Ok(())
     }
 }
@@ -65,14 +71,6 @@ impl Core {
                 entry.get_entry_type() == EntryType::EntryConfChange
                     && entry.context.len() <= MAX_BYTES
             })
-    }
-
-    /// # Errors
-    /// `ProposalDropped` when too many are held already.
-    pub(super) fn hold(&mut self, entries: Vec<Entry>) -> Result<(), StepError> {
-        entries
-            .into_iter()
-            .try_for_each(|entry| self.held.push(entry))
     }
 
     /// One unit of time passed.

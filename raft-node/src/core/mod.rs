@@ -260,7 +260,7 @@ impl Core {
             return Err(StepError::ProposalDropped);
         }
         if message.get_msg_type() == MessageType::MsgPropose && self.is_early(&message.entries) {
-            return self.hold(message.take_entries().into());
+            return self.held.push(message.take_entries().into());
         }
         if message.get_msg_type() == MessageType::MsgTimeoutNow && !self.may_campaign() {
             return Err(StepError::Impossible(
@@ -330,7 +330,7 @@ impl Core {
         let data = Bytes::from(cc.encode_to_vec());
         let entries = vec![convert::proposed_conf_change(data)];
         if self.is_early(&entries) && !self.leaving {
-            return self.hold(entries);
+            return self.held.push(entries);
         }
         self.propose_entries(entries)
     }
