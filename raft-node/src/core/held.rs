@@ -104,7 +104,7 @@ impl Core {
         }
     }
 
-    /// Whether those voters that are heard of are a quorum after this change.
+    /// Whether those voters that are heard of are a quorum after this change, and need nobody who is not.
     fn keeps_quorum(&self, entry: &Entry) -> bool {
         let change = raftpb::ConfChange::decode(&entry.context[..]);
         let Some(change) = change.ok().and_then(|c| convert::conf_change(&c).ok()?) else {
@@ -114,6 +114,11 @@ impl Core {
         let mut voters: Vec<u64> = raft.prs().conf().voters().ids().iter().collect();
         if !edit(&mut voters, &change) {
             return true;
+        }
+        // Of two, one that is removed may end with the only word that it is, and the other one waits for ever. Who asked
+        // while there were three did not ask for that.
+        if change.change_type == ConfChangeType::RemoveNode && voters.len() == 1 {
+            return false;
         }
         let heard_of = |id: &u64| {
             let progress = raft.prs().get(*id);

@@ -97,6 +97,30 @@ fn changes_that_together_would_cost_the_quorum_are_not_all_made() {
     assert!(core.held.is_empty());
 }
 
+/// Simulation, seed 44403 at the time: the other one may never learn that it is alone.
+#[test]
+fn of_two_nobody_is_removed_by_a_change_that_was_held() {
+    let mut cluster = Cluster::new();
+    let leader = cluster.leader();
+    cluster.tick(&[1, 2, 3], 2);
+    let others: Vec<u64> = [1, 2, 3].into_iter().filter(|id| *id != leader).collect();
+    for id in &others {
+        let change = conf_change(ConfChangeRemoveNode, *id);
+        cluster.core(leader).propose_conf_change(&change).unwrap();
+    }
+    cluster.settle();
+    cluster.tick(&[1, 2, 3], 50);
+    let core = cluster.core(leader);
+    assert_eq!(core.conf_state().voters.len(), 2);
+    assert!(core.held.is_empty(), "dropped in the end");
+    // Asked for of two, it is made.
+    let change = conf_change(ConfChangeRemoveNode, others[1]);
+    core.propose_conf_change(&change).unwrap();
+    cluster.settle();
+    cluster.tick(&[1, 2, 3], 2);
+    assert_eq!(cluster.core(leader).conf_state().voters, [leader]);
+}
+
 #[test]
 fn a_removal_is_not_let_go_while_too_few_answer() {
     let mut cluster = Cluster::new();
