@@ -82,19 +82,18 @@ impl Core {
         self.held.changes.retain(|(_, ticks)| *ticks > 0);
     }
 
-    /// Proposes what need not be held any longer; or passes it on, where this member leads no more.
+    /// Proposes what need not be held any longer. Who leads no more drops all: another leader would make a change that
+    /// was judged before its time without judging it again.
     pub(super) fn release_held(&mut self) {
+        if self.raw.raft.state != StateRole::Leader {
+            self.held.changes.clear();
+        }
         while let Some((entry, _)) = self.held.changes.front() {
             let raft = &self.raw.raft;
-            let waits = match raft.state {
-                StateRole::Leader => {
-                    raft.has_pending_conf()
-                        || raft.lead_transferee.is_some()
-                        || !self.keeps_quorum(entry)
-                }
-                _ => raft.leader_id == 0,
-            };
-            if waits {
+            if raft.has_pending_conf()
+                || raft.lead_transferee.is_some()
+                || !self.keeps_quorum(entry)
+            {
                 return;
             }
             if let Some((entry, _)) = self.held.changes.pop_front() {
@@ -104,7 +103,7 @@ impl Core {
         }
     }
 
-    /// Whether those voters that are heard of are a quorum after this change, and need nobody who is not.
+    /// Whether the voters that are heard of are a quorum after this change, and not one left of two.
     fn keeps_quorum(&self, entry: &Entry) -> bool {
         let change = raftpb::ConfChange::decode(&entry.context[..]);
         let Some(change) = change.ok().and_then(|c| convert::conf_change(&c).ok()?) else {
